@@ -1,0 +1,284 @@
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+ot_status ot_map_open(const char *path, ot_map *map, ot_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ot_fail_errno(err, errno, "cannot open %s", path);
+    struct stat st;
+    ot_status status = OT_OK;
+    if (fstat(fd, &st) != 0) {
+        status = ot_fail_errno(err, errno, "cannot read the size of %s", path);
+    } else if (!S_ISREG(st.st_mode)) {
+        status = ot_fail(err, OT_ERR_IO, "%s is not a regular file", path);
+    } else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            status = ot_fail_errno(err, errno, "cannot map %s", path);
+        } else {
+            map->data = p;
+            map->size = st.st_size;
+        }
+    } else {
+        map->data = NULL;
+        map->size = 0;
+    }
+    close(fd);
+    return status;
+}
+
+void ot_map_close(ot_map *map) {
+    if (map->data != NULL) munmap((void *)(uintptr_t)map->data, (size_t)map->size);
+    map->data = NULL;
+    map->size = 0;
+}
+
+ot_status ot_read_file(const char *path, int64_t limit, char **text, int64_t *size, ot_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return ot_fail_errno(err, errno, "cannot open %s", path);
+    char *buffer = NULL;
+    int64_t used = 0, capacity = 0;
+    ot_status status = OT_OK;
+    for (;;) {
+        status = ot_grow((void **)&buffer, &capacity, used + 65536, 1, path, err);
+        if (status != OT_OK) break;
+        ssize_t n = read(fd, buffer + used, (size_t)(capacity - used - 1));
+        if (n < 0) {
+            if (errno == EINTR) continue;
+            status = ot_fail_errno(err, errno, "cannot read %s", path);
+            break;
+        }
+        if (n == 0) break;
+        used += n;
+        if (used > limit) {
+            status = ot_fail(err, OT_ERR_FORMAT, "%s is larger than the %lld bytes allowed for such a file", path, (long long)limit);
+            break;
+        }
+    }
+    close(fd);
+    if (status != OT_OK) {
+        free(buffer);
+        return status;
+    }
+    buffer[used] = '\0';
+    *text = buffer;
+    *size = used;
+    return OT_OK;
+}
+
+struct ot_writer {
+    FILE *file;
+    char *path;
+    char *temporary;
+};
+
+static void writer_free(ot_writer *w) {
+    free(w->path);
+    free(w->temporary);
+    free(w);
+}
+
+ot_status ot_writer_open(const char *path, ot_writer **out, ot_error *err) {
+    ot_writer *w = calloc(1, sizeof *w);
+    size_t length = strlen(path);
+    if (w == NULL) return ot_fail_memory(err, sizeof *w, "a file writer");
+    w->path = strdup(path);
+    w->temporary = malloc(length + 16);
+    if (w->path == NULL || w->temporary == NULL) {
+        writer_free(w);
+        return ot_fail_memory(err, length, "a file name");
+    }
+    snprintf(w->temporary, length + 16, "%s.tmp-XXXXXX", path);
+    int fd = mkstemp(w->temporary);
+    if (fd < 0) {
+        ot_fail_errno(err, errno, "cannot create %s", path);
+        writer_free(w);
+        return OT_ERR_IO;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    fchmod(fd, 0666 & ~mask);
+    w->file = fdopen(fd, "wb");
+    if (w->file == NULL) {
+        int code = errno;
+        close(fd);
+        unlink(w->temporary);
+        writer_free(w);
+        return ot_fail_errno(err, code, "cannot write %s", path);
+    }
+    *out = w;
+    return OT_OK;
+}
+
+ot_status ot_writer_put(ot_writer *w, const void *data, int64_t size, ot_error *err) {
+    if (size > 0 && fwrite(data, 1, (size_t)size, w->file) != (size_t)size) {
+        return ot_fail_errno(err, errno, "cannot write %s (the disk may be full)", w->path);
+    }
+    return OT_OK;
+}
+
+static void sync_parent(const char *path) {
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        snprintf(parent, sizeof parent, ".");
+    } else if (slash == path) {
+        snprintf(parent, sizeof parent, "/");
+    } else {
+        snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
+    }
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
+ot_status ot_writer_commit(ot_writer *w, ot_error *err) {
+    if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) {
+        return ot_fail_errno(err, errno, "cannot write %s (the disk may be full)", w->path);
+    }
+    int closed = fclose(w->file);
+    w->file = NULL;
+    if (closed != 0) return ot_fail_errno(err, errno, "cannot write %s", w->path);
+    if (rename(w->temporary, w->path) != 0) return ot_fail_errno(err, errno, "cannot rename %s to %s", w->temporary, w->path);
+    sync_parent(w->path);
+    writer_free(w);
+    return OT_OK;
+}
+
+void ot_writer_abort(ot_writer *w) {
+    if (w == NULL) return;
+    if (w->file != NULL) fclose(w->file);
+    unlink(w->temporary);
+    writer_free(w);
+}
+
+ot_status ot_write_file(const char *path, const void *data, int64_t size, ot_error *err) {
+    ot_writer *w = NULL;
+    OT_TRY(ot_writer_open(path, &w, err));
+    ot_status status = ot_writer_put(w, data, size, err);
+    if (status == OT_OK) status = ot_writer_commit(w, err);
+    if (status != OT_OK) ot_writer_abort(w);
+    return status;
+}
+
+ot_status ot_copy_file(const char *from, const char *to, ot_error *err) {
+    ot_map map = {0};
+    OT_TRY(ot_map_open(from, &map, err));
+    ot_status status = ot_write_file(to, map.data, map.size, err);
+    ot_map_close(&map);
+    return status;
+}
+
+bool ot_path_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool ot_path_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+ot_status ot_make_dirs(const char *path, ot_error *err) {
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part) return ot_fail(err, OT_ERR_IO, "cannot create a directory named \"%s\"", path);
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0') continue;
+        char kept = part[i];
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) return ot_fail_errno(err, errno, "cannot create the directory %s", part);
+        part[i] = kept;
+    }
+    if (!ot_path_is_dir(path)) return ot_fail(err, OT_ERR_IO, "%s exists and is not a directory", path);
+    return OT_OK;
+}
+
+ot_status ot_remove_tree(const char *path, ot_error *err) {
+    struct stat st;
+    if (lstat(path, &st) != 0) return errno == ENOENT ? OT_OK : ot_fail_errno(err, errno, "cannot remove %s", path);
+    if (!S_ISDIR(st.st_mode)) return unlink(path) == 0 ? OT_OK : ot_fail_errno(err, errno, "cannot remove %s", path);
+    ot_arena arena = {0};
+    char **names = NULL;
+    int64_t count = 0;
+    ot_status status = ot_list_dir(path, &arena, &names, &count, err);
+    for (int64_t i = 0; status == OT_OK && i < count; i++) {
+        char child[PATH_MAX];
+        if (!ot_path_join(child, sizeof child, path, names[i])) {
+            status = ot_fail(err, OT_ERR_IO, "a path under %s is too long", path);
+        } else {
+            status = ot_remove_tree(child, err);
+        }
+    }
+    ot_arena_free(&arena);
+    if (status == OT_OK && rmdir(path) != 0) status = ot_fail_errno(err, errno, "cannot remove %s", path);
+    return status;
+}
+
+ot_status ot_rename_dir(const char *from, const char *to, ot_error *err) {
+    if (rename(from, to) != 0) return ot_fail_errno(err, errno, "cannot rename %s to %s", from, to);
+    sync_parent(to);
+    return OT_OK;
+}
+
+bool ot_path_join(char *out, size_t size, const char *dir, const char *name) {
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    int written = snprintf(out, size, "%.*s/%s", (int)n, dir, name);
+    return written >= 0 && (size_t)written < size;
+}
+
+const char *ot_path_base(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+bool ot_path_ends(const char *path, const char *suffix) {
+    size_t n = strlen(path), m = strlen(suffix);
+    return n >= m && memcmp(path + n - m, suffix, m) == 0;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+ot_status ot_list_dir(const char *path, ot_arena *arena, char ***names, int64_t *count, ot_error *err) {
+    DIR *dir = opendir(path);
+    if (dir == NULL) return ot_fail_errno(err, errno, "cannot list %s", path);
+    char **found = NULL;
+    int64_t n = 0, capacity = 0;
+    ot_status status = OT_OK;
+    for (struct dirent *entry; status == OT_OK && (entry = readdir(dir)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        status = ot_grow((void **)&found, &capacity, n + 1, sizeof *found, "a directory listing", err);
+        if (status != OT_OK) break;
+        found[n] = ot_arena_strdup(arena, entry->d_name, err);
+        if (found[n++] == NULL) status = OT_ERR_MEMORY;
+    }
+    closedir(dir);
+    if (status == OT_OK && n > 0) {
+        qsort(found, (size_t)n, sizeof *found, by_name);
+        *names = ot_arena_alloc(arena, n * (int64_t)sizeof **names, err);
+        if (*names == NULL) {
+            status = OT_ERR_MEMORY;
+        } else {
+            memcpy(*names, found, (size_t)n * sizeof *found);
+        }
+    } else {
+        *names = NULL;
+    }
+    free(found);
+    *count = n;
+    return status;
+}
