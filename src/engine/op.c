@@ -1,0 +1,34 @@
+/* The table of operation traits and the sizes of what forwards save: the facts that plan, backends and tests share. */
+#include "engine/op.h"
+
+#include <assert.h>
+
+#define ALL_ATTENTION (OT_NEEDS_IN0 | OT_NEEDS_IN1 | OT_NEEDS_IN2 | OT_NEEDS_OUT)
+
+static const ot_op_traits traits[] = {
+    [OT_OP_EMBED] = {.name = "embed"},
+    [OT_OP_POSITION] = {.name = "position", .inputs = 1},
+    [OT_OP_NORM] = {.name = "norm", .inputs = 1, .needs_for_dx = OT_NEEDS_IN0, .needs_for_dw = OT_NEEDS_IN0},
+    [OT_OP_LINEAR] = {.name = "linear", .inputs = 1, .needs_for_dw = OT_NEEDS_IN0},
+    [OT_OP_ROPE] = {.name = "rope", .inputs = 1, .in_place = true},
+    [OT_OP_ATTENTION] = {.name = "attention", .inputs = 3, .needs_for_dx = ALL_ATTENTION, .needs_for_dw = ALL_ATTENTION},
+    [OT_OP_ACT] = {.name = "act", .inputs = 1, .needs_for_dx = OT_NEEDS_IN0},
+    [OT_OP_GATE] = {.name = "gate", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1},
+    [OT_OP_ADD] = {.name = "add", .inputs = 2},
+    [OT_OP_DROPOUT] = {.name = "dropout", .inputs = 1},
+    [OT_OP_GATHER] = {.name = "gather", .inputs = 1},
+    [OT_OP_KEEP] = {.name = "keep", .inputs = 1},
+    [OT_OP_HEAD_LOSS] = {.name = "head_loss", .inputs = 1, .needs_for_dx = OT_NEEDS_IN0, .needs_for_dw = OT_NEEDS_IN0},
+};
+static_assert(sizeof traits / sizeof traits[0] == OT_OP_COUNT, "every operation has its traits");
+
+const ot_op_traits *ot_op_info(ot_op_kind kind) { return &traits[kind]; }
+
+int64_t ot_op_save_bytes(ot_op_kind kind, const ot_op_attr *attr, int64_t rows, int64_t cols, ot_dtype compute) {
+    int64_t real = compute == OT_F64 ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+    switch (kind) {
+    case OT_OP_NORM: return rows * (cols / attr->norm.width) * 2 * real;
+    case OT_OP_ATTENTION: return rows * attr->attention.heads * real;
+    default: return 0;
+    }
+}
