@@ -55,9 +55,9 @@ ot_status ot_fail_errno(ot_error *err, int sys_errno, const char *format, ...) {
     va_end(args);
     if (err != NULL) {
         size_t used = strlen(err->message);
-        char text[128];
-        if (strerror_r(sys_errno, text, sizeof text) != 0) snprintf(text, sizeof text, "errno %d", sys_errno);
-        snprintf(err->message + used, sizeof err->message - used, ": %s", text);
+        char buffer[128];
+        /* _GNU_SOURCE makes this the GNU form, which returns the text. */
+        snprintf(err->message + used, sizeof err->message - used, ": %s", strerror_r(sys_errno, buffer, sizeof buffer));
     }
     return OT_ERR_IO;
 }

@@ -8,13 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 
 ot_status ot_map_open(const char *path, ot_map *map, ot_error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Without O_NONBLOCK the open of a pipe would wait for a writer, before its kind can be refused. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return ot_fail_errno(err, errno, "cannot open %s", path);
     struct stat st;
     ot_status status = OT_OK;
@@ -80,7 +82,7 @@ ot_status ot_read_file(const char *path, int64_t limit, char **text, int64_t *si
 struct ot_writer {
     FILE *file;
     char *path;
-    char *temporary;
+    char *temporary; /* NULL: path is a device or a pipe, written directly */
 };
 
 static void writer_free(ot_writer *w) {
@@ -89,31 +91,52 @@ static void writer_free(ot_writer *w) {
     free(w);
 }
 
+/* A new file beside path, by the user's umask (which mkstemp would ignore, and which cannot be read without changing it). */
+static int create_temporary(const char *path, char **name) {
+    size_t size = strlen(path) + 32;
+    char *text = malloc(size);
+    if (text == NULL) return -1;
+    for (int attempt = 0; attempt < 100; attempt++) {
+        uint64_t random = 0;
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) break;
+        snprintf(text, size, "%s.tmp-%016llx", path, (unsigned long long)random);
+        int fd = open(text, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0) {
+            *name = text;
+            return fd;
+        }
+        if (errno != EEXIST) break;
+    }
+    int code = errno;
+    free(text);
+    errno = code;
+    return -1;
+}
+
 ot_status ot_writer_open(const char *path, ot_writer **out, ot_error *err) {
+    struct stat st;
+    bool exists = stat(path, &st) == 0;
+    if (exists && S_ISDIR(st.st_mode)) return ot_fail(err, OT_ERR_IO, "cannot write %s: it is a directory", path);
     ot_writer *w = calloc(1, sizeof *w);
-    size_t length = strlen(path);
     if (w == NULL) return ot_fail_memory(err, sizeof *w, "a file writer");
     w->path = strdup(path);
-    w->temporary = malloc(length + 16);
-    if (w->path == NULL || w->temporary == NULL) {
+    if (w->path == NULL) {
         writer_free(w);
-        return ot_fail_memory(err, length, "a file name");
+        return ot_fail_memory(err, strlen(path), "a file name");
     }
-    snprintf(w->temporary, length + 16, "%s.tmp-XXXXXX", path);
-    int fd = mkstemp(w->temporary);
+    /* Renaming over /dev/null would replace the device itself. */
+    bool direct = exists && !S_ISREG(st.st_mode);
+    int fd = direct ? open(path, O_WRONLY | O_CLOEXEC) : create_temporary(path, &w->temporary);
     if (fd < 0) {
-        ot_fail_errno(err, errno, "cannot create %s", path);
+        int code = errno;
         writer_free(w);
-        return OT_ERR_IO;
+        return ot_fail_errno(err, code, "cannot create %s", path);
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
     w->file = fdopen(fd, "wb");
     if (w->file == NULL) {
         int code = errno;
         close(fd);
-        unlink(w->temporary);
+        if (w->temporary != NULL) unlink(w->temporary);
         writer_free(w);
         return ot_fail_errno(err, code, "cannot write %s", path);
     }
@@ -145,14 +168,17 @@ static void sync_parent(const char *path) {
 }
 
 ot_status ot_writer_commit(ot_writer *w, ot_error *err) {
-    if (fflush(w->file) != 0 || fsync(fileno(w->file)) != 0) {
+    bool direct = w->temporary == NULL;
+    if (fflush(w->file) != 0 || (!direct && fsync(fileno(w->file)) != 0)) {
         return ot_fail_errno(err, errno, "cannot write %s (the disk may be full)", w->path);
     }
     int closed = fclose(w->file);
     w->file = NULL;
     if (closed != 0) return ot_fail_errno(err, errno, "cannot write %s", w->path);
-    if (rename(w->temporary, w->path) != 0) return ot_fail_errno(err, errno, "cannot rename %s to %s", w->temporary, w->path);
-    sync_parent(w->path);
+    if (!direct) {
+        if (rename(w->temporary, w->path) != 0) return ot_fail_errno(err, errno, "cannot rename %s to %s", w->temporary, w->path);
+        sync_parent(w->path);
+    }
     writer_free(w);
     return OT_OK;
 }
@@ -160,7 +186,7 @@ ot_status ot_writer_commit(ot_writer *w, ot_error *err) {
 void ot_writer_abort(ot_writer *w) {
     if (w == NULL) return;
     if (w->file != NULL) fclose(w->file);
-    unlink(w->temporary);
+    if (w->temporary != NULL) unlink(w->temporary);
     writer_free(w);
 }
 
@@ -229,6 +255,8 @@ ot_status ot_remove_tree(const char *path, ot_error *err) {
 }
 
 ot_status ot_rename_dir(const char *from, const char *to, ot_error *err) {
+    /* rename itself would replace an empty directory. */
+    if (ot_path_exists(to)) return ot_fail(err, OT_ERR_IO, "cannot rename %s to %s: it exists", from, to);
     if (rename(from, to) != 0) return ot_fail_errno(err, errno, "cannot rename %s to %s", from, to);
     sync_parent(to);
     return OT_OK;

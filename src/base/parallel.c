@@ -1,12 +1,14 @@
 #include "base/parallel.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
 #ifdef OFFSITE_PTHREADS
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 enum { MAX_THREADS = 64 };
@@ -33,8 +35,8 @@ static void *work(void *argument) {
 }
 
 void ot_threads_set(int threads) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads <= 0) threads = cores > 0 ? (int)cores : 1;
+    cpu_set_t allowed;
+    if (threads <= 0) threads = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
     atomic_store(&thread_count, threads > MAX_THREADS ? MAX_THREADS : threads);
 }
 
@@ -77,18 +79,22 @@ void ot_parallel_for(int64_t chunks, ot_parallel_fn *fn, void *context) {
 int ot_thread_index(void) { return omp_get_thread_num(); }
 #endif
 
-static int64_t meminfo(const char *format) {
+/* A line of /proc/meminfo in bytes; 0 when it is not there. */
+static int64_t meminfo(const char *label) {
     FILE *f = fopen("/proc/meminfo", "re");
     if (f == NULL) return 0;
     char line[128];
-    long long kib = 0;
-    while (fgets(line, sizeof line, f) != NULL && sscanf(line, format, &kib) != 1) {}
+    int64_t bytes = 0;
+    size_t n = strlen(label);
+    while (bytes == 0 && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, label, n) == 0) bytes = strtoll(line + n, NULL, 10) * 1024;
+    }
     fclose(f);
-    return (int64_t)kib * 1024;
+    return bytes;
 }
 
-int64_t ot_memory_total(void) { return meminfo("MemTotal: %lld kB"); }
-int64_t ot_memory_available(void) { return meminfo("MemAvailable: %lld kB"); }
+int64_t ot_memory_total(void) { return meminfo("MemTotal:"); }
+int64_t ot_memory_available(void) { return meminfo("MemAvailable:"); }
 
 int64_t ot_memory_peak(void) {
     struct rusage usage;
