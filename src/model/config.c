@@ -1,0 +1,161 @@
+#include "model/config.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The value of the first key of a '|' list that exists and is not null; *name gets the key for messages. */
+static const json_t *lookup(const ot_config *c, const char *keys, char name[64]) {
+    for (const char *at = keys; *at != '\0';) {
+        size_t n = strcspn(at, "|");
+        size_t copy = n < 63 ? n : 63;
+        memcpy(name, at, copy);
+        name[copy] = '\0';
+        const json_t *value = json_object_get(c->json, name);
+        if (value != NULL && !json_is_null(value)) return value;
+        at += n + (at[n] == '|');
+    }
+    size_t n = strcspn(keys, "|");
+    memcpy(name, keys, n < 63 ? n : 63);
+    name[n < 63 ? n : 63] = '\0';
+    return NULL;
+}
+
+static void wrong(ot_config *c, const char *name, const char *what) {
+    c->status = ot_fail(c->err, OT_ERR_FORMAT, "%s: \"%s\" must be %s", c->where, name, what);
+}
+
+int64_t ot_config_size(ot_config *c, const char *keys, int64_t fallback) {
+    char name[64];
+    if (c->status != OT_OK) return 1;
+    const json_t *value = lookup(c, keys, name);
+    if (value == NULL) {
+        if (fallback < 0) c->status = ot_fail(c->err, OT_ERR_FORMAT, "%s: the key \"%s\" is missing", c->where, name);
+        return fallback < 0 ? 1 : fallback;
+    }
+    json_int_t n = json_integer_value(value);
+    if (!json_is_integer(value) || n < 1 || n > INT32_MAX) {
+        wrong(c, name, "a positive whole number below 2^31");
+        return 1;
+    }
+    return n;
+}
+
+double ot_config_number(ot_config *c, const char *keys, double fallback) {
+    char name[64];
+    if (c->status != OT_OK) return fallback;
+    const json_t *value = lookup(c, keys, name);
+    if (value == NULL) return fallback;
+    if (!json_is_number(value) || !isfinite(json_number_value(value))) {
+        wrong(c, name, "a number");
+        return fallback;
+    }
+    return json_number_value(value);
+}
+
+bool ot_config_flag(ot_config *c, const char *keys, bool fallback) {
+    char name[64];
+    if (c->status != OT_OK) return fallback;
+    const json_t *value = lookup(c, keys, name);
+    if (value == NULL) return fallback;
+    if (!json_is_boolean(value)) {
+        wrong(c, name, "true or false");
+        return fallback;
+    }
+    return json_is_true(value);
+}
+
+const char *ot_config_text(ot_config *c, const char *keys, const char *fallback) {
+    char name[64];
+    if (c->status != OT_OK) return fallback;
+    const json_t *value = lookup(c, keys, name);
+    if (value == NULL) return fallback;
+    if (!json_is_string(value)) {
+        wrong(c, name, "a string");
+        return fallback;
+    }
+    return json_string_value(value);
+}
+
+int64_t ot_config_token(ot_config *c, const char *keys, int64_t fallback) {
+    char name[64];
+    if (c->status != OT_OK) return fallback;
+    const json_t *value = json_object_get(c->json, keys);
+    if (json_is_null(value)) return -1;
+    value = lookup(c, keys, name);
+    if (value == NULL) return fallback;
+    if (json_is_array(value)) value = json_array_get(value, 0);
+    if (!json_is_integer(value) || json_integer_value(value) > INT32_MAX) {
+        wrong(c, name, "a token id");
+        return fallback;
+    }
+    return json_integer_value(value) < 0 ? -1 : json_integer_value(value);
+}
+
+ot_act_kind ot_config_act(ot_config *c, const char *keys, const char *fallback) {
+    static const struct {
+        const char *name;
+        ot_act_kind kind;
+    } acts[] = {
+        {"relu", OT_ACT_RELU},           {"gelu", OT_ACT_GELU},
+        {"gelu_new", OT_ACT_GELU_TANH},  {"gelu_pytorch_tanh", OT_ACT_GELU_TANH},
+        {"gelu_fast", OT_ACT_GELU_TANH}, {"quick_gelu", OT_ACT_QUICK_GELU},
+        {"silu", OT_ACT_SILU},           {"swish", OT_ACT_SILU},
+    };
+    const char *name = ot_config_text(c, keys, fallback);
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
+        if (strcmp(acts[i].name, name) == 0) return acts[i].kind;
+    }
+    if (c->status == OT_OK) {
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED,
+                            "%s: the activation \"%s\" is not supported; known are relu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, silu",
+                            c->where, name);
+    }
+    return OT_ACT_RELU;
+}
+
+void ot_config_rope(ot_config *c, ot_desc *d, double theta) {
+    if (c->status != OT_OK) return;
+    d->position = OT_POSITION_ROPE;
+    const json_t *parameters = json_object_get(c->json, "rope_parameters");
+    const json_t *scaling = json_is_object(parameters) ? parameters : json_object_get(c->json, "rope_scaling");
+    d->rope_theta = ot_config_number(c, "rope_theta", theta);
+    ot_config s = {.json = scaling, .where = c->where, .err = c->err};
+    const char *type = "default";
+    if (json_is_object(scaling)) {
+        d->rope_theta = ot_config_number(&s, "rope_theta", d->rope_theta);
+        type = ot_config_text(&s, "rope_type|type", "default");
+    } else if (scaling != NULL && !json_is_null(scaling)) {
+        wrong(c, "rope_scaling", "an object or null");
+        return;
+    }
+    double partial = ot_config_number(c, "partial_rotary_factor", 1.0);
+    if (json_is_object(scaling)) partial = ot_config_number(&s, "partial_rotary_factor", partial);
+    d->rotary_dim = (int64_t)((double)d->head_dim * partial);
+    if (s.status == OT_OK && strcmp(type, "linear") == 0) {
+        d->rope_scaling = OT_ROPE_LINEAR;
+        d->rope_factor = ot_config_number(&s, "factor", 1.0);
+    } else if (s.status == OT_OK && strcmp(type, "llama3") == 0) {
+        d->rope_scaling = OT_ROPE_LLAMA3;
+        d->rope_factor = ot_config_number(&s, "factor", 8.0);
+        d->rope_low_freq = ot_config_number(&s, "low_freq_factor", 1.0);
+        d->rope_high_freq = ot_config_number(&s, "high_freq_factor", 4.0);
+        d->rope_original_positions = ot_config_number(&s, "original_max_position_embeddings", (double)d->max_positions);
+    } else if (s.status == OT_OK && strcmp(type, "default") != 0) {
+        s.status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: rope scaling of type \"%s\" is not supported; known are default, linear, llama3",
+                           c->where, type);
+    }
+    if (s.status == OT_OK && (!(d->rope_theta > 0) || d->rotary_dim < 2 || d->rotary_dim % 2 != 0 || d->rotary_dim > d->head_dim ||
+                              (d->rope_scaling != OT_ROPE_DEFAULT && !(d->rope_factor > 0)) ||
+                              (d->rope_scaling == OT_ROPE_LLAMA3 &&
+                               !(d->rope_high_freq > d->rope_low_freq && d->rope_low_freq > 0 && d->rope_original_positions > 0)))) {
+        s.status = ot_fail(c->err, OT_ERR_FORMAT, "%s: the rotary position settings make no sense (theta %g over %lld of %lld columns)",
+                           c->where, d->rope_theta, (long long)d->rotary_dim, (long long)d->head_dim);
+    }
+    c->status = s.status;
+}
+
+void ot_config_refuse(ot_config *c, const char *key, const char *why) {
+    if (c->status == OT_OK && json_is_true(json_object_get(c->json, key))) {
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is set: %s", c->where, key, why);
+    }
+}

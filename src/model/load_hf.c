@@ -1,0 +1,112 @@
+/* Weights of a Hugging Face directory: model.safetensors, or the shards its index names. Other .safetensors files are ignored, pickles refused. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "model/model.h"
+
+enum { INDEX_LIMIT = 256 << 20, MAX_SHARDS = 100000 };
+
+static ot_status open_shard(ot_model *m, const char *dir, const char *file, ot_error *err) {
+    char path[4096];
+    if (!ot_path_join(path, sizeof path, dir, file)) return ot_fail(err, OT_ERR_IO, "the path %s/%s is too long", dir, file);
+    void **grown = realloc(m->files, (size_t)(m->n_files + 1) * sizeof *grown);
+    if (grown == NULL) return ot_fail_memory(err, (uint64_t)m->n_files * sizeof *grown, "the list of shards");
+    m->files = grown;
+    ot_safetensors *st = NULL;
+    OT_TRY(ot_safetensors_open(path, &st, err));
+    m->files[m->n_files++] = st;
+    return OT_OK;
+}
+
+static ot_status open_index(ot_model *m, const char *dir, const char *index, ot_error *err) {
+    json_t *json = NULL;
+    OT_TRY(ot_json_read(index, INDEX_LIMIT, &json, err));
+    const json_t *map = json_object_get(json, "weight_map");
+    ot_status status = OT_OK;
+    if (!json_is_object(map) || json_object_size(map) == 0) {
+        status = ot_fail(err, OT_ERR_FORMAT, "%s: the object \"weight_map\" is missing or empty", index);
+    }
+    json_t *seen = json_object();
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+        if (status != OT_OK) break;
+        const char *file = json_string_value(value);
+        if (file == NULL || strchr(file, '/') != NULL || !ot_path_ends(file, ".safetensors")) {
+            status = ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s: the shard must be the name of a .safetensors file in the same directory", index, name);
+        } else if (json_object_get(seen, file) == NULL) {
+            if (m->n_files >= MAX_SHARDS) {
+                status = ot_fail(err, OT_ERR_FORMAT, "%s names more than %d shards", index, MAX_SHARDS);
+            } else {
+                json_object_set_new(seen, file, json_true());
+                status = open_shard(m, dir, file, err);
+            }
+        }
+    }
+    json_decref(seen);
+    json_decref(json);
+    return status;
+}
+
+static ot_status open_files(ot_model *m, const char *dir, ot_error *err) {
+    char path[4096];
+    if (!ot_path_join(path, sizeof path, dir, "model.safetensors")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+    if (ot_path_exists(path)) return open_shard(m, dir, "model.safetensors", err);
+    if (ot_path_join(path, sizeof path, dir, "model.safetensors.index.json") && ot_path_exists(path)) return open_index(m, dir, path, err);
+    static const char *const pickles[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        if (ot_path_join(path, sizeof path, dir, pickles[i]) && ot_path_exists(path)) {
+            return ot_fail(err, OT_ERR_UNSUPPORTED,
+                           "%s is a pickle, which can run code when opened: save the model again with save_pretrained(..., safe_serialization=True) "
+                           "to get model.safetensors",
+                           path);
+        }
+    }
+    return ot_fail(err, OT_ERR_IO, "%s holds no model.safetensors and no model.safetensors.index.json", dir);
+}
+
+static const ot_tensor *find(const ot_model *m, const char *name) {
+    for (int64_t i = 0; i < m->n_files; i++) {
+        const ot_tensor *t = ot_safetensors_find(m->files[i], name);
+        if (t != NULL) return t;
+    }
+    return NULL;
+}
+
+static ot_status take(ot_model *m, ot_param *p, const char *dir, ot_error *err) {
+    const ot_tensor *t = find(m, p->name);
+    const char *prefix = m->desc.arch->prefix;
+    size_t n = strlen(prefix);
+    if (t == NULL && strncmp(p->name, prefix, n) == 0) t = find(m, p->name + n);
+    if (t == NULL) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: the tensor %s is missing from the model's safetensors files", dir, p->name);
+    }
+    bool same = t->n_dims == p->stored.n_dims;
+    for (int d = 0; same && d < t->n_dims; d++) same = t->shape[d] == p->stored.shape[d];
+    if (!same) {
+        char have[96], want[96];
+        return ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s has shape %s, but config.json asks for %s", dir, t->name,
+                       ot_shape_text(t->shape, t->n_dims, have, sizeof have), ot_shape_text(p->stored.shape, p->stored.n_dims, want, sizeof want));
+    }
+    if (!ot_dtype_is_float(t->dtype)) {
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: tensor %s is stored as %s; F32, BF16, F16 and F64 can be read", dir, t->name,
+                       ot_dtype_info(t->dtype)->name);
+    }
+    const char *name = p->name;
+    p->stored = *t;
+    p->stored.name = name;
+    return OT_OK;
+}
+
+ot_status ot_model_load_hf(ot_model *m, const char *dir, ot_error *err) {
+    OT_TRY(open_files(m, dir, err));
+    for (int64_t i = 0; i < m->n_params; i++) OT_TRY(take(m, &m->params[i], dir, err));
+    int64_t tensors = 0;
+    for (int64_t i = 0; i < m->n_files; i++) tensors += ot_safetensors_count(m->files[i]);
+    m->unused_tensors = tensors - m->n_params;
+    return OT_OK;
+}

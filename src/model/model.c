@@ -1,0 +1,264 @@
+/* Parameters of a model: naming, lookup, binding of stored tensors to the slots that the engine computes with. */
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "format/gguf.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+
+enum { CONFIG_LIMIT = 64 << 20 };
+
+int64_t ot_param_elements(const ot_param *p) { return p->slot.rows * p->slot.cols; }
+
+static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, const ot_role_shape *s, ot_error *err) {
+    char stem[160], name[256];
+    const char *template = m->desc.arch->stems[role];
+    if (template == NULL) {
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "the architecture %s has no name for one of the parts its configuration asks for",
+                       m->desc.arch->name);
+    }
+    /* Templates come from the const tables of arch/, with at most one %d. */
+    const char *mark = strstr(template, "%d");
+    if (mark != NULL) {
+        snprintf(stem, sizeof stem, "%.*s%lld%s", (int)(mark - template), template, (long long)block, mark + 2);
+    } else {
+        snprintf(stem, sizeof stem, "%s", template);
+    }
+    snprintf(name, sizeof name, "%s%s.%s", role == OT_ROLE_HEAD ? "" : m->desc.arch->prefix, stem, bias ? "bias" : "weight");
+    ot_param *p = &m->params[m->n_params++];
+    *p = (ot_param){.role = role, .block = (int32_t)block, .bias = bias, .decay = !bias && !s->vector};
+    p->name = ot_arena_strdup(&m->arena, name, err);
+    if (p->name == NULL) return OT_ERR_MEMORY;
+    bool is_vector = bias || s->vector;
+    p->slot = (ot_slot){.rows = is_vector ? 1 : s->rows, .cols = bias ? s->out : s->cols, .dtype = m->compute};
+    p->stored = (ot_tensor){.name = p->name, .n_dims = is_vector ? 1 : 2, .dtype = OT_F32};
+    p->stored.shape[0] = is_vector ? p->slot.cols : p->slot.rows;
+    p->stored.shape[1] = is_vector ? 0 : p->slot.cols;
+    return OT_OK;
+}
+
+static ot_status add_role(ot_model *m, ot_role role, int64_t block, ot_error *err) {
+    ot_role_shape s = ot_desc_shape(&m->desc, role);
+    if (!s.exists) return OT_OK;
+    OT_TRY(add_param(m, role, block, false, &s, err));
+    return s.bias ? add_param(m, role, block, true, &s, err) : OT_OK;
+}
+
+ot_status ot_model_layout(ot_model *m, ot_error *err) {
+    int64_t most = (m->desc.layers + 1) * 2 * OT_ROLE_COUNT;
+    m->params = calloc((size_t)most, sizeof *m->params);
+    if (m->params == NULL) return ot_fail_memory(err, (uint64_t)most * sizeof *m->params, "the parameter table");
+    for (int r = 0; r < OT_ROLE_NORM1; r++) OT_TRY(add_role(m, (ot_role)r, -1, err));
+    for (int64_t b = 0; b < m->desc.layers; b++) {
+        for (int r = 0; r < OT_ROLE_COUNT; r++) {
+            if (ot_role_in_block((ot_role)r)) OT_TRY(add_role(m, (ot_role)r, b, err));
+        }
+    }
+    for (int r = OT_ROLE_FINAL_NORM; r < OT_ROLE_COUNT; r++) OT_TRY(add_role(m, (ot_role)r, -1, err));
+    return OT_OK;
+}
+
+ot_param *ot_model_param(const ot_model *m, ot_role role, int64_t block, bool bias) {
+    /* Blocks are laid out one after another and alike, so the search is confined to one of them. */
+    int64_t first = 0, last = m->n_params;
+    if (block >= 0 && m->desc.layers > 0) {
+        int64_t before = 0, per_block = 0;
+        while (before < m->n_params && m->params[before].block < 0) before++;
+        while (before + per_block < m->n_params && m->params[before + per_block].block == 0) per_block++;
+        first = before + block * per_block;
+        last = first + per_block < m->n_params ? first + per_block : m->n_params;
+    }
+    for (int64_t i = first; i < last; i++) {
+        ot_param *p = &m->params[i];
+        if (p->role == role && p->block == block && p->bias == bias) return p;
+    }
+    return NULL;
+}
+
+const ot_slot *ot_model_slot(const ot_model *m, ot_role role, int64_t block, bool bias) {
+    const ot_param *p = ot_model_param(m, role, block, bias);
+    return p == NULL ? NULL : &p->slot;
+}
+
+ot_param *ot_model_find(const ot_model *m, const char *name) {
+    for (int64_t i = 0; i < m->n_params; i++) {
+        if (strcmp(m->params[i].name, name) == 0) return &m->params[i];
+    }
+    return NULL;
+}
+
+int64_t ot_model_parameters(const ot_model *m) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) n += ot_param_elements(&m->params[i]);
+    return n;
+}
+
+int64_t ot_model_stored_bytes(const ot_model *m) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++) n += m->params[i].stored.bytes;
+    return n;
+}
+
+ot_dtype ot_model_dtype(const ot_model *m) {
+    int64_t elements[OT_DTYPE_COUNT] = {0};
+    for (int64_t i = 0; i < m->n_params; i++) elements[m->params[i].stored.dtype] += ot_param_elements(&m->params[i]);
+    int best = OT_F32;
+    for (int d = 0; d < OT_DTYPE_COUNT; d++) {
+        if (elements[d] > elements[best]) best = d;
+    }
+    return (ot_dtype)best;
+}
+
+void ot_param_read(const ot_param *p, float *out) {
+    ot_decode_f32(p->slot.dtype, p->slot.data, out, ot_param_elements(p));
+}
+
+/* ==== Binding. ==== */
+
+static bool is_vector(const ot_param *p) { return p->slot.rows == 1 && p->stored.n_dims == 1; }
+
+/* Unaligned matrices are copied: kernels read them as arrays of their element type. */
+static bool needs_copy(const ot_param *p) {
+    if (is_vector(p) || ot_dtype_is_quantised(p->stored.dtype)) return false;
+    return (uintptr_t)p->stored.data % (uintptr_t)ot_dtype_info(p->stored.dtype)->block_bytes != 0;
+}
+
+ot_status ot_model_bind(ot_model *m, ot_error *err) {
+    int64_t vector_elements = 0, copy_bytes = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const ot_param *p = &m->params[i];
+        if (is_vector(p)) vector_elements += ot_round_up(p->slot.cols, 16);
+        if (needs_copy(p)) copy_bytes += ot_round_up(p->stored.bytes, OT_ALIGN);
+    }
+    OT_TRY(ot_malloc(vector_elements, m->compute == OT_F64 ? 8 : 4, "gains and biases", &m->vectors, err));
+    OT_TRY(ot_malloc(copy_bytes, 1, "unaligned tensors", &m->copies, err));
+    int64_t at = 0, copied = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        ot_param *p = &m->params[i];
+        if (!is_vector(p)) {
+            p->slot.dtype = p->stored.dtype;
+            p->slot.data = p->stored.data;
+            if (needs_copy(p)) {
+                void *copy = (char *)m->copies + copied;
+                memcpy(copy, p->stored.data, (size_t)p->stored.bytes);
+                p->slot.data = copy;
+                copied += ot_round_up(p->stored.bytes, OT_ALIGN);
+            }
+            continue;
+        }
+        p->slot.dtype = m->compute;
+        if (m->compute == OT_F64) {
+            double *v = (double *)m->vectors + at;
+            for (int64_t j = 0; j < p->slot.cols; j++) {
+                float one;
+                ot_decode_f32(p->stored.dtype, (const char *)p->stored.data + j * ot_dtype_info(p->stored.dtype)->block_bytes, &one, 1);
+                v[j] = (double)one;
+            }
+            p->slot.data = v;
+        } else {
+            float *v = (float *)m->vectors + at;
+            ot_decode_f32(p->stored.dtype, p->stored.data, v, p->slot.cols);
+            p->slot.data = v;
+        }
+        at += ot_round_up(p->slot.cols, 16);
+    }
+    return OT_OK;
+}
+
+/* ==== Opening. ==== */
+
+static ot_status new_model(const char *path, ot_dtype compute, ot_model **out, ot_error *err) {
+    ot_model *m = calloc(1, sizeof *m);
+    if (m == NULL) return ot_fail_memory(err, sizeof *m, "a model");
+    m->compute = compute;
+    m->path = strdup(path);
+    if (m->path == NULL) {
+        free(m);
+        return ot_fail_memory(err, strlen(path), "a path");
+    }
+    *out = m;
+    return OT_OK;
+}
+
+static ot_status read_config(ot_model *m, const char *path, ot_error *err) {
+    OT_TRY(ot_json_read(path, CONFIG_LIMIT, &m->config, err));
+    return ot_desc_from_config(m->config, path, &m->desc, err);
+}
+
+ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_error *err) {
+    ot_model *m = NULL;
+    OT_TRY(new_model(path, compute, &m, err));
+    ot_status status = OT_OK;
+    if (ot_path_is_dir(path)) {
+        char config[4096];
+        m->source = OT_SOURCE_HF;
+        if (!ot_path_join(config, sizeof config, path, "config.json")) {
+            status = ot_fail(err, OT_ERR_IO, "the path %s is too long", path);
+        } else if (!ot_path_exists(config)) {
+            status = ot_fail(err, OT_ERR_IO, "%s holds no config.json: a model directory needs config.json and model.safetensors", path);
+        } else {
+            status = read_config(m, config, err);
+        }
+        if (status == OT_OK) status = ot_model_layout(m, err);
+        if (status == OT_OK) status = ot_model_load_hf(m, path, err);
+    } else if (ot_gguf_is(path)) {
+        m->source = OT_SOURCE_GGUF;
+        status = ot_model_load_gguf(m, path, err);
+    } else if (!ot_path_exists(path)) {
+        status = ot_fail(err, OT_ERR_IO, "%s does not exist: give a Hugging Face model directory or a GGUF file", path);
+    } else {
+        status = ot_fail(err, OT_ERR_FORMAT, "%s is neither a Hugging Face model directory nor a GGUF file", path);
+    }
+    if (status == OT_OK) status = ot_model_bind(m, err);
+    if (status != OT_OK) {
+        ot_model_close(m);
+        return status;
+    }
+    *out = m;
+    return OT_OK;
+}
+
+ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err) {
+    ot_model *m = NULL;
+    OT_TRY(new_model(path, OT_F32, &m, err));
+    m->source = OT_SOURCE_CONFIG;
+    char config[4096];
+    ot_status status = OT_OK;
+    if (!ot_path_is_dir(path)) {
+        snprintf(config, sizeof config, "%s", path);
+    } else if (!ot_path_join(config, sizeof config, path, "config.json")) {
+        status = ot_fail(err, OT_ERR_IO, "the path %s is too long", path);
+    }
+    if (status == OT_OK) status = read_config(m, config, err);
+    if (status == OT_OK) status = ot_model_layout(m, err);
+    if (status != OT_OK) {
+        ot_model_close(m);
+        return status;
+    }
+    *out = m;
+    return OT_OK;
+}
+
+void ot_model_close(ot_model *m) {
+    if (m == NULL) return;
+    for (int64_t i = 0; i < m->n_files; i++) {
+        if (m->source == OT_SOURCE_GGUF) {
+            ot_gguf_close(m->files[i]);
+        } else {
+            ot_safetensors_close(m->files[i]);
+        }
+    }
+    free(m->files);
+    json_decref(m->config);
+    ot_free(m->vectors);
+    ot_free(m->permuted);
+    ot_free(m->copies);
+    free(m->params);
+    free(m->path);
+    ot_arena_free(&m->arena);
+    free(m);
+}

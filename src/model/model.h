@@ -1,0 +1,70 @@
+/* A model: description, configuration and parameters over mapped files. Weights stay where the file has them; vectors (gains, biases)
+ * are copied to F32. Nothing here computes. */
+#ifndef OT_MODEL_MODEL_H
+#define OT_MODEL_MODEL_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "engine/plan.h"
+#include "model/desc.h"
+#include "tensor/dtype.h"
+
+typedef struct ot_param {
+    const char *name; /* as transformers writes it, prefix included */
+    ot_role role;
+    int32_t block; /* -1: outside the blocks */
+    bool bias;
+    bool decay;       /* two or more dimensions as stored: weight decay applies */
+    ot_tensor stored; /* the bytes of the file; data is NULL for a model made from a config alone */
+    ot_slot slot;     /* what the engine computes with */
+} ot_param;
+
+typedef enum ot_source { OT_SOURCE_HF, OT_SOURCE_GGUF, OT_SOURCE_CONFIG } ot_source;
+
+typedef struct ot_model {
+    ot_desc desc;
+    json_t *config; /* as read, or as it follows from a GGUF */
+    ot_source source;
+    char *path; /* the directory or file it came from */
+    ot_param *params;
+    int64_t n_params;
+    ot_dtype compute;     /* F32 or F64: dtype of vectors */
+    ot_arena arena;       /* names */
+    void *vectors;        /* F32 copies of vectors */
+    void *permuted;       /* rows put back in order (GGUF q and k) */
+    void *copies;         /* matrices whose bytes were not aligned in the file */
+    void **files;         /* ot_safetensors * of the shards, or one ot_gguf * */
+    int64_t n_files;
+    int64_t unused_tensors; /* in the files, but no parameter */
+} ot_model;
+
+/* path: a Hugging Face directory (config.json and safetensors) or a GGUF file. compute: F32 (also for bf16 arithmetic) or F64. */
+ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_error *err);
+/* Parameters with shapes but without data, from a configuration (a file or a model directory). */
+ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err);
+void ot_model_close(ot_model *m);
+
+/* NULL when the model has no such parameter. */
+ot_param *ot_model_param(const ot_model *m, ot_role role, int64_t block, bool bias);
+ot_param *ot_model_find(const ot_model *m, const char *name);
+/* The slot of a weight or bias, NULL when absent. */
+const ot_slot *ot_model_slot(const ot_model *m, ot_role role, int64_t block, bool bias);
+int64_t ot_param_elements(const ot_param *p);
+int64_t ot_model_parameters(const ot_model *m);
+/* Bytes of all stored parameters. */
+int64_t ot_model_stored_bytes(const ot_model *m);
+/* The dtype that most matrix elements are stored in. */
+ot_dtype ot_model_dtype(const ot_model *m);
+
+/* Values of a parameter as F32, in the layout of the file. out holds ot_param_elements. */
+void ot_param_read(const ot_param *p, float *out);
+
+/* For the files of this folder. */
+ot_status ot_model_layout(ot_model *m, ot_error *err);               /* allocate params and name them from desc */
+ot_status ot_model_bind(ot_model *m, ot_error *err);                 /* slots from stored tensors */
+ot_status ot_model_load_hf(ot_model *m, const char *dir, ot_error *err);
+ot_status ot_model_load_gguf(ot_model *m, const char *path, ot_error *err);
+
+#endif
