@@ -1,5 +1,5 @@
 /* Owns the table of element types, their names in the file formats, the exact 16-bit conversions of one value, and the
- * helpers of tensor views. Whole-row codecs live in decode.c and encode.c. */
+ * helpers of tensor views. Whole-row codecs live in codec.c and rows.c. */
 #include "tensor/dtype.h"
 
 #include <assert.h>
@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "tensor/half.h"
 
 static_assert(sizeof(float) == 4 && sizeof(double) == 8, "the formats store IEEE single and double precision");
 
@@ -65,43 +66,9 @@ bool ot_dtype_bytes(ot_dtype dtype, int64_t n, int64_t *bytes) {
     return ot_mul_i64(n / t->block_elements, t->block_bytes, bytes);
 }
 
-float ot_f16_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000U) << 16, bits = (uint32_t)(h & 0x7FFFU) << 13;
-    float f;
-    if (bits < 0x00800000U) {
-        /* Zero or subnormal: put the fraction under the leading bit of 0.5, whose last place is 2^-24, and subtract that bit. */
-        uint32_t biased = 0x3F000000U | (h & 0x3FFU);
-        memcpy(&f, &biased, sizeof f);
-        f -= 0.5F;
-        memcpy(&bits, &f, sizeof bits);
-    } else if (bits < 0x0F800000U) {
-        bits += 112U << 23;
-    } else {
-        bits += 224U << 23;
-        if (h & 0x3FFU) bits |= 0x00400000U; /* quiet, as the hardware conversion does */
-    }
-    bits |= sign;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
+float ot_f16_to_f32(uint16_t h) { return half_to_f32(h); }
 
-uint16_t ot_f32_to_f16(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    uint32_t sign = (u >> 16) & 0x8000U, a = u & 0x7FFFFFFFU;
-    if (a > 0x7F800000U) return (uint16_t)(sign | 0x7E00U | ((a >> 13) & 0x3FFU));
-    if (a >= 0x477FF000U) return (uint16_t)(sign | 0x7C00U); /* 65520 is half-way to 2^16 and rounds to infinity */
-    if (a < 0x38800000U) {
-        /* Below 2^-14: the last place of 0.5 is 2^-24, the step of subnormal halves, so the addition rounds for us. */
-        float m;
-        memcpy(&m, &a, sizeof m);
-        m += 0.5F;
-        memcpy(&a, &m, sizeof a);
-        return (uint16_t)(sign | (a - 0x3F000000U));
-    }
-    a += 0xFFFU + ((a >> 13) & 1U);
-    return (uint16_t)(sign | ((a - (112U << 23)) >> 13));
-}
+uint16_t ot_f32_to_f16(float f) { return half_from_f32(f); }
 
 int64_t ot_tensor_elements(const ot_tensor *t) {
     int64_t n = 1;
