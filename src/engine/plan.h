@@ -53,6 +53,8 @@ void ot_builder_free(ot_builder *b);
 const ot_plan_options *ot_builder_options(const ot_builder *b);
 /* A new value id. Failures (memory) latch in the builder and are reported by ot_plan_compile. */
 int32_t ot_build_value(ot_builder *b, ot_space space, ot_dtype dtype, int64_t cols);
+/* A value in the same space as another. */
+int32_t ot_build_like(ot_builder *b, int32_t value, ot_dtype dtype, int64_t cols);
 int64_t ot_build_cols(const ot_builder *b, int32_t value);
 ot_dtype ot_build_dtype(const ot_builder *b, int32_t value);
 void ot_build_op(ot_builder *b, const ot_op_spec *spec);

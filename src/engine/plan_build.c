@@ -36,6 +36,10 @@ int32_t ot_build_value(ot_builder *b, ot_space space, ot_dtype dtype, int64_t co
     return (int32_t)b->n_values++;
 }
 
+int32_t ot_build_like(ot_builder *b, int32_t value, ot_dtype dtype, int64_t cols) {
+    return ot_build_value(b, b->failed ? OT_SPACE_ROWS : b->values[value].space, dtype, cols);
+}
+
 int64_t ot_build_cols(const ot_builder *b, int32_t value) { return b->failed ? 0 : b->values[value].cols; }
 ot_dtype ot_build_dtype(const ot_builder *b, int32_t value) { return b->failed ? OT_F32 : b->values[value].dtype; }
 

@@ -1,0 +1,84 @@
+/* A network: a plan made from a model's description - the one transformer block, emitted once for each entry of a stack - together with
+ * what turns sequences of token ids into the plan's batches. */
+#ifndef OT_MODEL_NETWORK_H
+#define OT_MODEL_NETWORK_H
+
+#include "engine/plan.h"
+#include "model/model.h"
+
+/* One entry of the stack: which block's weights run here. Sharing is an index that occurs twice. */
+typedef struct ot_stack_item {
+    int32_t block;
+} ot_stack_item;
+
+/* How tuning methods hook in, without the block knowing them. Every function may be NULL. */
+typedef struct ot_hooks {
+    void *context;
+    /* After the linear `role` of stack entry `item` (weights of `block`) turned x into y: emit what is added to y (LoRA), or return another
+     * value to go on with (Houlsby). x and y are value ids. */
+    int32_t (*linear)(void *context, ot_builder *b, int32_t item, ot_role role, int32_t x, int32_t y);
+    /* Prefix keys and values [tokens, kv_heads * head_dim] of stack entry `item`; returns their number, 0: none. */
+    int32_t (*prefix)(void *context, int32_t item, const ot_slot **keys, const ot_slot **values);
+    /* Virtual tokens in front of every sequence: real positions start after them, in every block. */
+    int32_t position_shift;
+} ot_hooks;
+
+enum {
+    OT_OUT_LOSS = 1,         /* cross-entropy over the batch's targets */
+    OT_OUT_LOGITS = 2,       /* logits of every row */
+    OT_OUT_TARGET_LOGITS = 4, /* logits of the target rows only (generation) */
+    OT_OUT_HIDDEN = 8,       /* input of every block, output of the last, what the head reads */
+};
+
+typedef struct ot_network_options {
+    ot_plan_options plan;
+    const ot_stack_item *items; /* NULL: every block of the model once, in order */
+    int64_t n_items;
+    const ot_hooks *hooks; /* NULL: none */
+    unsigned outputs;      /* OT_OUT_* */
+    int64_t max_segments;  /* sequences a batch */
+    double dropout;        /* on the branches, before they are added (training) */
+} ot_network_options;
+
+typedef struct ot_network ot_network;
+
+ot_status ot_network_new(const ot_model *m, const ot_network_options *options, ot_network **out, ot_error *err);
+void ot_network_free(ot_network *n);
+ot_plan *ot_network_plan(ot_network *n);
+/* Everything the network needs to run, batches and tables included. */
+int64_t ot_network_bytes(const ot_network *n);
+ot_status ot_network_allocate(ot_network *n, ot_error *err);
+
+/* ==== Batches. ==== */
+
+/* Start a new batch. */
+void ot_network_clear(ot_network *n);
+/* Append one sequence: ids[count]; mask (NULL: all ones) leaves tokens out, as if they were not there, but keeps their columns; targets[count]
+ * (NULL: none) is the id that each position must predict, below 0: none. cache: for networks with a cache, which lane of
+ * max_kept / lanes rows the keys go to, and how many it holds already; NULL otherwise. */
+typedef struct ot_cache_lane {
+    int64_t first_row; /* of the lane */
+    int64_t length;    /* tokens in it; advanced by ot_network_add */
+} ot_cache_lane;
+ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
+                         ot_error *err);
+int64_t ot_network_rows(const ot_network *n);
+int64_t ot_network_targets(const ot_network *n);
+/* The row that column `column` of the sequence added as number `sequence` became, -1 when it was masked. */
+int64_t ot_network_row_of(const ot_network *n, int64_t sequence, int64_t column);
+
+typedef struct ot_run_options {
+    double loss_scale;     /* see ot_batch; 0: 1 / targets of this batch */
+    float *target_loss;    /* [targets] or NULL */
+    uint64_t dropout_seed;
+    ot_profile *profile;
+} ot_run_options;
+/* *loss_sum (may be NULL) gets the sum over the targets. */
+ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *loss_sum, ot_error *err);
+
+/* After a run. hidden(i): i in [0, items) the input of entry i; i = items: what the head reads. */
+const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols);
+const void *ot_network_last_block(const ot_network *n);
+const void *ot_network_logits(const ot_network *n); /* [rows or targets, vocabulary], F32 (F64) */
+
+#endif

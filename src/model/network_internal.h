@@ -1,0 +1,31 @@
+#ifndef OT_MODEL_NETWORK_INTERNAL_H
+#define OT_MODEL_NETWORK_INTERNAL_H
+
+#include "model/network.h"
+
+struct ot_network {
+    const ot_model *model;
+    ot_network_options options;
+    ot_plan *plan;
+    int32_t *hidden; /* [items + 1] value ids */
+    int64_t n_items;
+    int32_t last_block, logits;
+    int64_t head_cols;
+    float *alibi; /* [heads] */
+    float *inv_freq;
+    int64_t half;
+    /* batch storage, sized by the plan's maxima */
+    void *storage;
+    int64_t storage_bytes;
+    int32_t *ids, *positions, *slots, *kept_rows, *key_slots, *target_rows, *targets;
+    float *cos, *sin;
+    ot_segment *segments;
+    int32_t *row_of; /* columns of all sequences -> rows */
+    int64_t *sequence_start;
+    int64_t rows, n_targets, n_segments, columns;
+};
+
+/* stack.c: the emission. */
+ot_status ot_network_emit(ot_network *n, ot_error *err);
+
+#endif

@@ -1,0 +1,216 @@
+/* The one transformer block and what stands before and after the stack, emitted as operations. Every architecture runs through this file. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/network_internal.h"
+
+/* What one emission needs at hand. */
+typedef struct emitter {
+    ot_network *net;
+    const ot_model *m;
+    const ot_desc *d;
+    const ot_hooks *hooks;
+    ot_builder *b;
+    ot_dtype stream; /* residual stream */
+    ot_dtype inner;  /* what feeds matrix products and attention */
+    uint32_t dropout_site;
+} emitter;
+
+static void op(emitter *e, ot_op_kind kind, ot_op_attr attr, int32_t a, int32_t b, int32_t c, int32_t out, const ot_slot *w0, const ot_slot *w1) {
+    ot_build_op(e->b, &(ot_op_spec){.kind = kind, .attr = attr, .in = {a, b, c}, .out = out, .w = {w0, w1}});
+}
+
+static const ot_op_attr no_attr;
+
+static int32_t norm(emitter *e, ot_role role, int64_t block, int32_t x, int64_t width, ot_dtype dtype) {
+    int64_t cols = ot_build_cols(e->b, x);
+    /* The space of a norm is that of its input: rows inside the stack, targets before the head. */
+    int32_t y = ot_build_like(e->b, x, dtype, cols);
+    ot_op_attr attr = {.norm = {.kind = e->d->norm, .width = (int32_t)width, .eps = e->d->norm_eps}};
+    op(e, OT_OP_NORM, attr, x, OT_NO_VALUE, OT_NO_VALUE, y, ot_model_slot(e->m, role, block, false), ot_model_slot(e->m, role, block, true));
+    return y;
+}
+
+static int32_t linear(emitter *e, int32_t item, ot_role role, int64_t block, int32_t x, ot_dtype dtype) {
+    ot_role_shape s = ot_desc_shape(e->d, role);
+    int32_t y = ot_build_like(e->b, x, dtype, s.out);
+    ot_op_attr attr = {.linear = {.transposed = e->d->conv1d && block >= 0, .scale = 1.0F}};
+    op(e, OT_OP_LINEAR, attr, x, OT_NO_VALUE, OT_NO_VALUE, y, ot_model_slot(e->m, role, block, false), ot_model_slot(e->m, role, block, true));
+    if (item >= 0 && e->hooks != NULL && e->hooks->linear != NULL) y = e->hooks->linear(e->hooks->context, e->b, item, role, x, y);
+    return y;
+}
+
+static int32_t add(emitter *e, int32_t trunk, int32_t branch) {
+    double p = e->net->options.dropout;
+    if (p > 0) {
+        int32_t dropped = ot_build_like(e->b, branch, ot_build_dtype(e->b, branch), ot_build_cols(e->b, branch));
+        op(e, OT_OP_DROPOUT, (ot_op_attr){.dropout = {.p = (float)p, .site = e->dropout_site++}}, branch, OT_NO_VALUE, OT_NO_VALUE, dropped, NULL, NULL);
+        branch = dropped;
+    }
+    int32_t y = ot_build_like(e->b, trunk, e->stream, ot_build_cols(e->b, trunk));
+    op(e, OT_OP_ADD, no_attr, trunk, branch, OT_NO_VALUE, y, NULL, NULL);
+    return y;
+}
+
+static void rope(emitter *e, int32_t x, int64_t heads, ot_head_layout layout) {
+    ot_op_attr attr = {.rope = {.heads = (int32_t)heads,
+                                .head_dim = (int32_t)e->d->head_dim,
+                                .rotary_dim = (int32_t)e->d->rotary_dim,
+                                .layout = layout}};
+    op(e, OT_OP_ROPE, attr, x, OT_NO_VALUE, OT_NO_VALUE, x, NULL, NULL);
+}
+
+/* Keys (or values) go into the cache when there is one. */
+static int32_t keep(emitter *e, int32_t x) {
+    if (ot_builder_options(e->b)->max_kept == 0) return x;
+    int32_t kept = ot_build_value(e->b, OT_SPACE_KEPT, ot_build_dtype(e->b, x), ot_build_cols(e->b, x));
+    op(e, OT_OP_KEEP, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, kept, NULL, NULL);
+    return kept;
+}
+
+static int32_t attention(emitter *e, int32_t item, int64_t block, int32_t x) {
+    const ot_desc *d = e->d;
+    int32_t dim = (int32_t)d->head_dim, width = (int32_t)(d->heads * d->head_dim);
+    int32_t q, k, v;
+    ot_head_layout lq = {0, dim}, lk = {0, dim}, lv = {0, dim};
+    if (d->qkv == OT_QKV_SEPARATE) {
+        q = linear(e, item, OT_ROLE_Q, block, x, e->inner);
+        k = linear(e, item, OT_ROLE_K, block, x, e->inner);
+        v = linear(e, item, OT_ROLE_V, block, x, e->inner);
+    } else {
+        q = k = v = linear(e, item, OT_ROLE_QKV, block, x, e->inner);
+        bool interleaved = d->qkv == OT_QKV_INTERLEAVED;
+        int32_t stride = interleaved ? 3 * dim : dim, step = interleaved ? dim : width;
+        lq = (ot_head_layout){0, stride};
+        lk = (ot_head_layout){step, stride};
+        lv = (ot_head_layout){2 * step, stride};
+    }
+    if (d->qk_norm) {
+        q = norm(e, OT_ROLE_Q_NORM, block, q, d->head_dim, e->inner);
+        k = norm(e, OT_ROLE_K_NORM, block, k, d->head_dim, e->inner);
+    }
+    if (d->position == OT_POSITION_ROPE) {
+        rope(e, q, d->heads, lq);
+        rope(e, k, d->kv_heads, lk);
+    }
+    bool fused = k == v;
+    int32_t cached_k = keep(e, k), cached_v = fused ? cached_k : keep(e, v);
+
+    ot_op_attr attr = {.attention = {.heads = (int32_t)d->heads,
+                                     .kv_heads = (int32_t)d->kv_heads,
+                                     .head_dim = dim,
+                                     .q = lq,
+                                     .k = lk,
+                                     .v = lv,
+                                     .scale = (float)(1.0 / sqrt((double)d->head_dim)),
+                                     .causal = true,
+                                     .alibi = d->position == OT_POSITION_ALIBI ? e->net->alibi : NULL}};
+    if (d->scale_by_layer) attr.attention.scale /= (float)(block + 1);
+    if (d->window > 0 && block >= d->window_from_layer) attr.attention.window = (int32_t)d->window;
+    const ot_slot *prefix_k = NULL, *prefix_v = NULL;
+    if (e->hooks != NULL && e->hooks->prefix != NULL) {
+        attr.attention.prefix = e->hooks->prefix(e->hooks->context, item, &prefix_k, &prefix_v);
+    }
+    int32_t mixed = ot_build_like(e->b, q, e->inner, width);
+    op(e, OT_OP_ATTENTION, attr, q, cached_k, cached_v, mixed, prefix_k, prefix_v);
+    return linear(e, item, OT_ROLE_O, block, mixed, e->inner);
+}
+
+static int32_t mlp(emitter *e, int32_t item, int64_t block, int32_t x) {
+    ot_op_attr attr = {.act = {.kind = e->d->act}};
+    int32_t hidden = ot_build_like(e->b, x, e->inner, e->d->ffn_size);
+    if (e->d->gated) {
+        int32_t gate = linear(e, item, OT_ROLE_GATE, block, x, e->inner), up = linear(e, item, OT_ROLE_UP, block, x, e->inner);
+        op(e, OT_OP_GATE, attr, gate, up, OT_NO_VALUE, hidden, NULL, NULL);
+    } else {
+        int32_t up = linear(e, item, OT_ROLE_UP, block, x, e->inner);
+        op(e, OT_OP_ACT, attr, up, OT_NO_VALUE, OT_NO_VALUE, hidden, NULL, NULL);
+    }
+    return linear(e, item, OT_ROLE_DOWN, block, hidden, e->inner);
+}
+
+/* The block: [R, D] -> [R, D]. */
+static int32_t emit_block(emitter *e, int32_t item, int64_t block, int32_t x) {
+    int64_t width = e->d->hidden_size;
+    if (e->d->post_norm) {
+        x = add(e, x, attention(e, item, block, x));
+        x = norm(e, OT_ROLE_NORM1, block, x, width, e->stream);
+        x = add(e, x, mlp(e, item, block, x));
+        return norm(e, OT_ROLE_NORM2, block, x, width, e->stream);
+    }
+    x = add(e, x, attention(e, item, block, norm(e, OT_ROLE_NORM1, block, x, width, e->inner)));
+    return add(e, x, mlp(e, item, block, norm(e, OT_ROLE_NORM2, block, x, width, e->inner)));
+}
+
+static int32_t emit_embedding(emitter *e) {
+    const ot_desc *d = e->d;
+    int32_t x = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->embed_size);
+    op(e, OT_OP_EMBED, (ot_op_attr){.embed = {.scale = 1.0F, .padding_id = (int32_t)d->padding_id}}, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, x,
+       ot_model_slot(e->m, OT_ROLE_EMBED, -1, false), NULL);
+    if (d->embed_size != d->hidden_size) x = linear(e, -1, OT_ROLE_PROJECT_IN, -1, x, e->stream);
+    if (d->position == OT_POSITION_LEARNED) {
+        int32_t y = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->hidden_size);
+        op(e, OT_OP_POSITION, (ot_op_attr){.position = {.offset = (int32_t)d->position_offset}}, x, OT_NO_VALUE, OT_NO_VALUE, y,
+           ot_model_slot(e->m, OT_ROLE_POSITIONS, -1, false), NULL);
+        x = y;
+    }
+    return d->embed_norm ? norm(e, OT_ROLE_EMBED_NORM, -1, x, d->hidden_size, e->stream) : x;
+}
+
+/* What the head reads, from the output of the stack: [n, D] -> [n, embed_size]. */
+static int32_t emit_before_head(emitter *e, int32_t x, ot_dtype dtype) {
+    if (e->d->final_norm) x = norm(e, OT_ROLE_FINAL_NORM, -1, x, e->d->hidden_size, dtype);
+    if (e->d->embed_size != e->d->hidden_size) x = linear(e, -1, OT_ROLE_PROJECT_OUT, -1, x, dtype);
+    return x;
+}
+
+static int32_t emit_logits(emitter *e, int32_t x, const ot_slot *head) {
+    int32_t y = ot_build_like(e->b, x, e->stream, e->d->vocab_size);
+    op(e, OT_OP_LINEAR, (ot_op_attr){.linear = {.scale = 1.0F}}, x, OT_NO_VALUE, OT_NO_VALUE, y, head, NULL);
+    ot_build_pin(e->b, y);
+    return y;
+}
+
+static void emit_outputs(emitter *e, int32_t x) {
+    ot_network *n = e->net;
+    unsigned outputs = n->options.outputs;
+    const ot_slot *head = ot_model_slot(e->m, e->d->tied ? OT_ROLE_EMBED : OT_ROLE_HEAD, -1, false);
+    ot_build_block(e->b, -1);
+    if ((outputs & (OT_OUT_LOGITS | OT_OUT_HIDDEN)) != 0) {
+        int32_t read = emit_before_head(e, x, e->stream);
+        n->hidden[n->n_items] = read;
+        n->head_cols = ot_build_cols(e->b, read);
+        if ((outputs & OT_OUT_HIDDEN) != 0) ot_build_pin(e->b, read);
+        if ((outputs & OT_OUT_LOGITS) != 0) n->logits = emit_logits(e, read, head);
+    }
+    if ((outputs & (OT_OUT_LOSS | OT_OUT_TARGET_LOGITS)) == 0) return;
+    int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
+    op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
+    int32_t read = emit_before_head(e, rows, e->inner);
+    if ((outputs & OT_OUT_TARGET_LOGITS) != 0) n->logits = emit_logits(e, read, head);
+    if ((outputs & OT_OUT_LOSS) != 0) op(e, OT_OP_HEAD_LOSS, no_attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, NULL);
+}
+
+ot_status ot_network_emit(ot_network *n, ot_error *err) {
+    const ot_plan_options *options = &n->options.plan;
+    emitter e = {.net = n,
+                 .m = n->model,
+                 .d = &n->model->desc,
+                 .hooks = n->options.hooks,
+                 .b = ot_builder_new(options, err),
+                 .stream = options->compute == OT_BF16 ? OT_F32 : options->compute,
+                 .inner = options->compute};
+    if (e.b == NULL) return OT_ERR_MEMORY;
+    bool hidden = (n->options.outputs & OT_OUT_HIDDEN) != 0;
+    int32_t x = emit_embedding(&e);
+    for (int64_t i = 0; i < n->n_items; i++) {
+        n->hidden[i] = x;
+        if (hidden) ot_build_pin(e.b, x);
+        ot_build_block(e.b, (int32_t)i);
+        x = emit_block(&e, (int32_t)i, n->options.items == NULL ? i : n->options.items[i].block, x);
+    }
+    n->last_block = x;
+    if (hidden) ot_build_pin(e.b, x);
+    emit_outputs(&e, x);
+    return ot_plan_compile(e.b, &n->plan, err);
+}
