@@ -1,0 +1,31 @@
+#include "cli/common_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+ot_status ot_common_backend(const ot_args *args, const ot_backend **backend, ot_dtype *compute, ot_error *err) {
+    const char *name = ot_args_str(args, "backend");
+    *compute = strcmp(ot_args_str(args, "dtype"), "bf16") == 0 ? OT_BF16 : OT_F32;
+    *backend = NULL;
+    for (const ot_backend *const *b = ot_backends; *b != NULL; b++) {
+        if (strcmp((*b)->name, name) == 0) *backend = *b;
+    }
+    if (*backend == NULL) return ot_args_fail(args, err, "--backend: '%s' is not built into this binary", name);
+    if (!(*backend)->available()) return ot_fail(err, OT_ERR_UNSUPPORTED, "the backend %s cannot run on this machine", name);
+    if (!(*backend)->supports(*compute)) {
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "the backend %s has no %s arithmetic", name, *compute == OT_BF16 ? "bf16" : "f32");
+    }
+    return OT_OK;
+}
+
+const char *ot_bytes_text(int64_t bytes, char *text, size_t size) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    int unit = 0;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return text;
+}

@@ -1,0 +1,127 @@
+/* See common_options.h. */
+#include "cli/common_options.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/parallel.h"
+
+static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
+static const char *const selections[] = {"best", "last", NULL};
+static const char *const arithmetic[] = {"f32", "bf16", NULL};
+static const char *const storage[] = {"f32", "bf16", "f16", NULL};
+static const char *const backends[] = {"cpu", "ref", NULL};
+
+static const ot_option training[] = {
+    {.name = "train", .kind = OT_KIND_PATH, .value = "FILE", .required = true,
+     .help = "training data: text, or .safetensors with input_ids [N, T] (images: pixel_values and labels)"},
+    {.name = "valid", .kind = OT_KIND_PATH, .value = "FILE",
+     .help = "held-out data: the weights with the best loss on it are kept"},
+    {.name = "steps", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "as many as --epochs make",
+     .help = "optimizer steps; overrides --epochs"},
+    {.name = "epochs", .kind = OT_KIND_I64, .fallback = "5", .min = 1, .max = OT_NO_MAX, .help = "passes over the training data"},
+    {.name = "batch", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = OT_NO_MAX, .help = "rows in a micro-batch"},
+    {.name = "grad-accum", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = OT_NO_MAX,
+     .help = "micro-batches in an optimizer step"},
+    {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX,
+     .help = "tokens in a row cut from text; the remainder is dropped"},
+    {.name = "shuffle", .kind = OT_KIND_FLAG, .fallback = "yes", .help = "take rows in their order, from the first again at the end"},
+    {.name = "seed", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = OT_NO_MAX,
+     .help = "of shuffling, dropout and fresh PEFT tensors; the same seed gives the same bytes"},
+    {.name = "valid-every", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "once an epoch and at the end",
+     .help = "validate every N steps"},
+    {.name = "save-every", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "once an epoch", .transient = true,
+     .help = "write a checkpoint every N steps"},
+    {.name = "select", .kind = OT_KIND_ENUM, .choices = selections, .shown = "best with --valid, else last",
+     .help = "which weights are the result"},
+    {.name = "log", .kind = OT_KIND_PATH, .value = "FILE.jsonl", .transient = true, .help = "write one JSON object for each step"},
+    {.name = "resume", .kind = OT_KIND_FLAG, .transient = true,
+     .help = "go on from the checkpoint in the output folder, or start if there is none"},
+    {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace what the output folder already holds"},
+    {0},
+};
+const ot_option_group ot_options_training = {"Training", training};
+
+static const ot_option optimizer[] = {
+    {.name = "lr", .kind = OT_KIND_F64, .fallback = "1e-4", .min = 0, .max = OT_NO_MAX, .help = "peak learning rate of AdamW"},
+    {.name = "warmup", .kind = OT_KIND_I64, .min = 0, .max = OT_NO_MAX, .shown = "100, or a tenth of the steps of runs under 1000",
+     .help = "steps over which the rate rises from 0"},
+    {.name = "schedule", .kind = OT_KIND_ENUM, .choices = schedules, .fallback = "cosine", .help = "how the rate falls after the warm-up"},
+    {.name = "weight-decay", .kind = OT_KIND_F64, .fallback = "0.01", .min = 0, .max = OT_NO_MAX,
+     .help = "decoupled decay of tensors with two or more dimensions"},
+    {.name = "clip", .kind = OT_KIND_F64, .fallback = "1.0", .min = 0, .max = OT_NO_MAX,
+     .help = "largest norm of all gradients together; 0 turns clipping off"},
+    {.name = "dropout", .kind = OT_KIND_STRING, .value = "X|config", .fallback = "0",
+     .help = "dropout rate of the model's blocks, or the one in the model's config"},
+    {0},
+};
+const ot_option_group ot_options_optimizer = {"Optimizer", optimizer};
+
+static const ot_option peft[] = {
+    {.name = "peft", .kind = OT_KIND_STRING, .value = "METHOD", .fallback = "full",
+     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1, "
+             "prefix:tokens=20 or prompt:tokens=5 (values shown are the defaults)"},
+    {.name = "init-adapter", .kind = OT_KIND_PATH, .value = "FILE.safetensors",
+     .help = "begin LoRA, Houlsby or prefix tensors from a file instead of at random"},
+    {.name = "head-lr-scale", .kind = OT_KIND_F64, .fallback = "10", .min = 0, .max = OT_NO_MAX,
+     .help = "learning rate of a classification head, as a multiple of --lr"},
+    {0},
+};
+const ot_option_group ot_options_peft = {"Trained parameters", peft};
+
+static const ot_option compute[] = {
+    {.name = "dtype", .kind = OT_KIND_ENUM, .choices = arithmetic, .fallback = "f32", .help = "arithmetic"},
+    {.name = "threads", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 4096, .shown = "all cores", .transient = true,
+     .help = "processor threads; results do not depend on their number"},
+    {.name = "backend", .kind = OT_KIND_ENUM, .choices = backends, .fallback = "cpu", .transient = true,
+     .help = "kernels: the fast ones, or the plain C reference"},
+    {0},
+};
+const ot_option_group ot_options_compute = {"Computation", compute};
+
+static const ot_option memory[] = {
+    {.name = "recompute", .kind = OT_KIND_FLAG, .help = "compute activations again in the backward pass instead of keeping them"},
+    {0},
+};
+const ot_option_group ot_options_memory = {"Memory", memory};
+
+static const ot_option stored[] = {
+    {.name = "dtype", .kind = OT_KIND_ENUM, .choices = storage, .shown = "the model's own; bf16 for GGUF", .help = "type of the written weights"},
+    {0},
+};
+const ot_option_group ot_options_storage = {"Storage", stored};
+
+static const ot_option json[] = {
+    {.name = "json", .kind = OT_KIND_FLAG, .transient = true, .help = "print one JSON object on standard output"},
+    {0},
+};
+const ot_option_group ot_options_json = {"Output", json};
+
+ot_status ot_common_dropout(const ot_args *args, ot_dropout *out, ot_error *err) {
+    const char *text = ot_args_str(args, "dropout");
+    *out = (ot_dropout){.from_config = strcmp(text, "config") == 0};
+    if (out->from_config) return OT_OK;
+    char *end;
+    double v = text[strspn(text, "0123456789.eE-+")] == '\0' ? strtod(text, &end) : NAN;
+    if (*text == '\0' || isnan(v) || *end != '\0' || !(v >= 0.0 && v < 1.0)) {
+        return ot_args_fail(args, err, "--dropout: '%s' is neither a rate from 0 up to, not including, 1 nor 'config'", text);
+    }
+    out->rate = v;
+    return OT_OK;
+}
+
+ot_status ot_common_warmup(const ot_args *args, int64_t steps, int64_t usual, int64_t *out, ot_error *err) {
+    int64_t warmup = steps / 10 < usual ? steps / 10 : usual;
+    if (ot_args_has(args, "warmup")) warmup = ot_args_i64(args, "warmup");
+    if (warmup > steps) {
+        return ot_args_fail(args, err, "--warmup: %" PRId64 " is more than the run's %" PRId64 " steps", warmup, steps);
+    }
+    *out = warmup;
+    return OT_OK;
+}
+
+void ot_common_apply(const ot_args *args) {
+    if (ot_args_declares(args, "threads")) ot_threads_set((int)ot_args_i64(args, "threads"));
+}

@@ -1,0 +1,24 @@
+/* Help texts, made from the verbs' tables. */
+#ifndef OT_CLI_HELP_H
+#define OT_CLI_HELP_H
+
+#include <stdio.h>
+
+#include "cli/options.h"
+
+/* `offsite --help`. */
+void ot_help_overview(FILE *file);
+/* `offsite VERB --help`. */
+ot_status ot_help_verb(const ot_verb *verb, FILE *file, ot_error *err);
+
+/* Shared with the manual pages. */
+const char *ot_help_about(void);                   /* what the program is, one paragraph */
+const char *ot_audience_title(ot_audience audience); /* "For the model owner" */
+typedef struct ot_flow_step {
+    const char *who, *command, *what;
+} ot_flow_step;
+extern const ot_flow_step ot_help_flow[]; /* the three steps; {0} ends it */
+/* "default 1e-4", "required", "repeatable; default 3", or "" into text. */
+void ot_help_remarks(const ot_option *option, char *text, size_t size);
+
+#endif

@@ -1,0 +1,18 @@
+/* The list of verbs as names: verbs.c turns it into ot_verbs[]. */
+#ifndef OT_CLI_VERBS_H
+#define OT_CLI_VERBS_H
+
+#include "cli/options.h"
+
+/* X(NAME): src/cli/verb_NAME.c defines `const ot_verb ot_verb_NAME`. This is the order in `offsite --help`. */
+#define OT_VERB_LIST(X)                                                                                                \
+    X(tokenize)                                                                                                        \
+    X(help)                                                                                                            \
+    X(man)                                                                                                             \
+    X(completion)
+
+#define OT_VERB_EXTERN(name) extern const ot_verb ot_verb_##name;
+OT_VERB_LIST(OT_VERB_EXTERN)
+#undef OT_VERB_EXTERN
+
+#endif
