@@ -1,6 +1,7 @@
 /* Private to src/tensor and without an include guard on purpose: rows.c includes it once for each instruction set, with
  *   KERNEL(name)   the name of this set's copy of a function
  *   KERNEL_TARGET  the attribute that selects the instruction set (empty for the baseline)
+ *   KERNEL_F16C    1 when the set has the hardware's half to single conversion
  * Only plain C loops with constant lengths over whole blocks, which compilers vectorise; every copy gives the same bits
  * because none of the sets is given fused multiply-add. Shapes: src holds n elements, dst (n). */
 
@@ -9,7 +10,11 @@ KERNEL_TARGET static void KERNEL(decode_bf16)(const uint8_t *restrict src, float
 }
 
 KERNEL_TARGET static void KERNEL(decode_f16)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
-    for (int64_t i = 0; i < n; i++) dst[i] = half_to_f32(load_u16(src + 2 * i));
+    int64_t i = 0;
+#if KERNEL_F16C
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + 2 * i))));
+#endif
+    for (; i < n; i++) dst[i] = half_to_f32(load_u16(src + 2 * i));
 }
 
 KERNEL_TARGET static void KERNEL(encode_bf16)(const float *restrict src, uint8_t *restrict dst, int64_t n) {
@@ -21,14 +26,23 @@ KERNEL_TARGET static void KERNEL(encode_bf16)(const float *restrict src, uint8_t
 }
 
 KERNEL_TARGET static void KERNEL(encode_f16)(const float *restrict src, uint8_t *restrict dst, int64_t n) {
-    for (int64_t i = 0; i < n; i++) store_u16(dst + 2 * i, half_from_f32(src[i]));
+    int64_t i = 0;
+#if KERNEL_F16C
+    for (; i + 8 <= n; i += 8) {
+        __m128i halves = _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(dst + 2 * i), halves);
+    }
+#endif
+    for (; i < n; i++) store_u16(dst + 2 * i, half_from_f32(src[i]));
 }
 
 KERNEL_TARGET static void KERNEL(decode_q4_0)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q4_0 *b = (const ot_block_q4_0 *)src;
     for (int64_t i = 0; i < n; i += QK, b++, dst += QK) {
         float d = load_half(&b->d);
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j] = d * (float)((b->q[j] & 15) - 8);
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)((b->q[j] >> 4) - 8);
     }
 }
@@ -37,7 +51,9 @@ KERNEL_TARGET static void KERNEL(decode_q4_1)(const uint8_t *restrict src, float
     const ot_block_q4_1 *b = (const ot_block_q4_1 *)src;
     for (int64_t i = 0; i < n; i += QK, b++, dst += QK) {
         float d = load_half(&b->d), m = load_half(&b->m);
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j] = d * (float)(b->q[j] & 15) + m;
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)(b->q[j] >> 4) + m;
     }
 }
@@ -47,9 +63,10 @@ KERNEL_TARGET static void KERNEL(decode_q5_0)(const uint8_t *restrict src, float
     for (int64_t i = 0; i < n; i += QK, b++, dst += QK) {
         float d = load_half(&b->d);
         uint32_t high = load_u32(b->high);
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j] = d * (float)((int)((b->q[j] & 15U) | (((high >> j) << 4) & 16U)) - 16);
-        high >>= QK / 2;
-        for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)((int)((b->q[j] >> 4) | (((high >> j) << 4) & 16U)) - 16);
+        KEEP_LOOP
+        for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)((int)((b->q[j] >> 4) | ((high >> (j + 12)) & 16U)) - 16);
     }
 }
 
@@ -58,9 +75,10 @@ KERNEL_TARGET static void KERNEL(decode_q5_1)(const uint8_t *restrict src, float
     for (int64_t i = 0; i < n; i += QK, b++, dst += QK) {
         float d = load_half(&b->d), m = load_half(&b->m);
         uint32_t high = load_u32(b->high);
+        KEEP_LOOP
         for (int j = 0; j < QK / 2; j++) dst[j] = d * (float)(int)((b->q[j] & 15U) | (((high >> j) << 4) & 16U)) + m;
-        high >>= QK / 2;
-        for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)(int)((b->q[j] >> 4) | (((high >> j) << 4) & 16U)) + m;
+        KEEP_LOOP
+        for (int j = 0; j < QK / 2; j++) dst[j + QK / 2] = d * (float)(int)((b->q[j] >> 4) | ((high >> (j + 12)) & 16U)) + m;
     }
 }
 
@@ -68,86 +86,104 @@ KERNEL_TARGET static void KERNEL(decode_q8_0)(const uint8_t *restrict src, float
     const ot_block_q8_0 *b = (const ot_block_q8_0 *)src;
     for (int64_t i = 0; i < n; i += QK, b++, dst += QK) {
         float d = load_half(&b->d);
+        KEEP_LOOP
         for (int j = 0; j < QK; j++) dst[j] = d * (float)b->q[j];
     }
 }
 
-/* Elements 128*half + 32*pair + 16*side + l are bits 2*pair of q[32*half + 16*side + l]. */
+/* Element 128*half + 32*pair + l is bits 2*pair of q[32*half + l]. */
 KERNEL_TARGET static void KERNEL(decode_q2_k)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q2_k *b = (const ot_block_q2_k *)src;
     for (int64_t i = 0; i < n; i += QK_K, b++) {
         float d = load_half(&b->d), dmin = load_half(&b->dmin);
-        for (int group = 0; group < 16; group++, dst += 16) {
-            const uint8_t *q = b->q + 32 * (group / 8) + 16 * (group % 2);
-            int shift = 2 * (group % 8 / 2);
+        uint8_t codes[QK_K];
+        split_pairs(b->q, codes);
+        split_pairs(b->q + 32, codes + QK_K / 2);
+        for (int group = 0; group < QK_K / 16; group++, dst += 16) {
             float scale = d * (float)(b->scales[group] & 15), min = dmin * (float)(b->scales[group] >> 4);
-            for (int l = 0; l < 16; l++) dst[l] = scale * (float)((q[l] >> shift) & 3) - min;
+            KEEP_LOOP
+            for (int l = 0; l < 16; l++) dst[l] = scale * (float)codes[16 * group + l] - min;
         }
     }
 }
 
-/* Groups lie as in Q2_K; bit 2 of a group's elements is bit group / 2 of high[16*side + l], set meaning "do not subtract 4". */
+/* Low bits lie as in Q2_K; bit 2 of element 32*row + l is bit `row` of high[l]. */
 KERNEL_TARGET static void KERNEL(decode_q3_k)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q3_k *b = (const ot_block_q3_k *)src;
     for (int64_t i = 0; i < n; i += QK_K, b++) {
         float d = load_half(&b->d);
-        for (int group = 0; group < 16; group++, dst += 16) {
-            const uint8_t *q = b->q + 32 * (group / 8) + 16 * (group % 2), *high = b->high + 16 * (group % 2);
-            int shift = 2 * (group % 8 / 2), bit = group / 2;
+        uint8_t codes[QK_K];
+        split_pairs(b->q, codes);
+        split_pairs(b->q + 32, codes + QK_K / 2);
+        add_high_bits(b->high, 4, codes);
+        for (int group = 0; group < QK_K / 16; group++, dst += 16) {
             int low4 = (b->scales[group % 8] >> (4 * (group / 8))) & 15;
             int high2 = (b->scales[8 + group % 4] >> (2 * (group / 4))) & 3;
             float scale = d * (float)((low4 | high2 << 4) - 32);
-            for (int l = 0; l < 16; l++) dst[l] = scale * (float)((((q[l] >> shift) & 3) | (((high[l] >> bit) & 1) << 2)) - 4);
+            KEEP_LOOP
+            for (int l = 0; l < 16; l++) dst[l] = scale * (float)(codes[16 * group + l] - 4);
         }
     }
 }
 
-/* Elements 64*pair + 32*side + l are nibble `side` of q[32*pair + l]. */
+/* Element 64*pair + 32*side + l is nibble `side` of q[32*pair + l]. */
 KERNEL_TARGET static void KERNEL(decode_q4_k)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q4_k *b = (const ot_block_q4_k *)src;
     for (int64_t i = 0; i < n; i += QK_K, b++) {
-        float d = load_half(&b->d), dmin = load_half(&b->dmin);
-        for (int group = 0; group < 8; group++, dst += 32) {
-            const uint8_t *q = b->q + 32 * (group / 2);
-            int shift = 4 * (group % 2);
-            float scale = d * (float)scale_of_group(b->scales, group), min = dmin * (float)min_of_group(b->scales, group);
-            for (int l = 0; l < 32; l++) dst[l] = scale * (float)((q[l] >> shift) & 15) - min;
+        float scales[8], mins[8];
+        split_scales(b->scales, load_half(&b->d), load_half(&b->dmin), scales, mins);
+        for (int group = 0; group < 8; group += 2, dst += 64) {
+            const uint8_t *q = b->q + 16 * group;
+            float scale = scales[group], min = mins[group];
+            KEEP_LOOP
+            for (int l = 0; l < 32; l++) dst[l] = scale * (float)(q[l] & 15) - min;
+            scale = scales[group + 1];
+            min = mins[group + 1];
+            KEEP_LOOP
+            for (int l = 0; l < 32; l++) dst[l + 32] = scale * (float)(q[l] >> 4) - min;
         }
     }
 }
 
+/* As Q4_K; bit 4 of element 32*row + l is bit `row` of high[l]. */
 KERNEL_TARGET static void KERNEL(decode_q5_k)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q5_k *b = (const ot_block_q5_k *)src;
     for (int64_t i = 0; i < n; i += QK_K, b++) {
-        float d = load_half(&b->d), dmin = load_half(&b->dmin);
+        float scales[8], mins[8];
+        uint8_t codes[QK_K];
+        split_scales(b->scales, load_half(&b->d), load_half(&b->dmin), scales, mins);
+        for (int pair = 0; pair < 4; pair++) split_nibbles(b->q + 32 * pair, codes + 64 * pair);
+        add_high_bits(b->high, 16, codes);
         for (int group = 0; group < 8; group++, dst += 32) {
-            const uint8_t *q = b->q + 32 * (group / 2);
-            int shift = 4 * (group % 2);
-            float scale = d * (float)scale_of_group(b->scales, group), min = dmin * (float)min_of_group(b->scales, group);
-            for (int l = 0; l < 32; l++) {
-                int v = ((q[l] >> shift) & 15) | (((b->high[l] >> group) & 1) << 4);
-                dst[l] = scale * (float)v - min;
-            }
+            float scale = scales[group], min = mins[group];
+            KEEP_LOOP
+            for (int l = 0; l < 32; l++) dst[l] = scale * (float)codes[32 * group + l] - min;
         }
     }
 }
 
-/* Elements 128*half + 32*quarter + l: low nibbles of low[64*half + 32*(quarter%2) + l] for quarters 0 and 1, high ones for 2
- * and 3; the two top bits are bits 2*quarter of high[32*half + l]. */
+/* Element 128*half + 32*quarter + l: its low nibble is nibble quarter/2 of low[64*half + 32*(quarter%2) + l], its top bits are
+ * bits 2*quarter of high[32*half + l]. */
 KERNEL_TARGET static void KERNEL(decode_q6_k)(const uint8_t *restrict src, float *restrict dst, int64_t n) {
     const ot_block_q6_k *b = (const ot_block_q6_k *)src;
     for (int64_t i = 0; i < n; i += QK_K, b++) {
         float d = load_half(&b->d);
-        for (int group = 0; group < 16; group++, dst += 16) {
-            int quarter = group % 8 / 2, side = group % 2;
-            const uint8_t *low = b->low + 64 * (group / 8) + 32 * (quarter % 2) + 16 * side;
-            const uint8_t *high = b->high + 32 * (group / 8) + 16 * side;
-            int low_shift = 4 * (quarter / 2), high_shift = 2 * quarter;
-            float scale = d * (float)b->scales[group];
-            for (int l = 0; l < 16; l++) {
-                int v = ((low[l] >> low_shift) & 15) | (((high[l] >> high_shift) & 3) << 4);
-                dst[l] = scale * (float)(v - 32);
+        uint8_t codes[QK_K];
+        for (int half = 0; half < 2; half++) {
+            const uint8_t *low = b->low + 64 * half, *high = b->high + 32 * half;
+            uint8_t *to = codes + 128 * half;
+            KEEP_LOOP
+            for (int l = 0; l < 32; l++) {
+                to[l] = (uint8_t)((low[l] & 15) | ((high[l] & 3) << 4));
+                to[l + 32] = (uint8_t)((low[l + 32] & 15) | ((high[l] & 12) << 2));
+                to[l + 64] = (uint8_t)((low[l] >> 4) | (high[l] & 48));
+                to[l + 96] = (uint8_t)((low[l + 32] >> 4) | ((high[l] & 192) >> 2));
             }
+        }
+        for (int group = 0; group < QK_K / 16; group++, dst += 16) {
+            float scale = d * (float)b->scales[group];
+            KEEP_LOOP
+            for (int l = 0; l < 16; l++) dst[l] = scale * (float)(codes[16 * group + l] - 32);
         }
     }
 }
