@@ -21,6 +21,10 @@ ot_status ot_json_parse(const char *text, int64_t size, const char *where, json_
     json_t *value = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
     if (value == NULL) {
         if (json_error_code(&problem) == json_error_out_of_memory) return ot_fail_memory(err, (uint64_t)size, where);
+        /* The text quotes the input: keep control characters away from the reader's terminal. */
+        for (char *c = problem.text; *c != '\0'; c++) {
+            if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
+        }
         return ot_fail_at(err, OT_ERR_FORMAT, problem.position, "%s: not valid JSON at byte %d (line %d, column %d): %s", where,
                           problem.position, problem.line, problem.column, problem.text);
     }
