@@ -1,0 +1,478 @@
+/* The built-in problems of every operation: one table of shapes a kind, odd sizes and every branch of the attributes among them. */
+#include "support/opcheck.h"
+
+#include <math.h>
+#include <string.h>
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
+
+static opcheck_tensor without_gradient(opcheck_tensor t) {
+    t.wanted = false;
+    return t;
+}
+
+static opcheck_tensor wide(opcheck_tensor t, bool is_wide) {
+    t.wide = is_wide;
+    return t;
+}
+
+static opcheck_tensor adding(opcheck_tensor t, bool add) {
+    t.add = add;
+    return t;
+}
+
+/* Quantised weights are frozen. */
+static opcheck_tensor stored(opcheck_tensor t, ot_dtype dtype) {
+    t.stored = dtype;
+    t.wanted = !ot_dtype_is_quantised(dtype);
+    return t;
+}
+
+/* Increasing rows 0 <= row < rows, `count` of them. */
+static int32_t *some_rows(opcheck_problem *p, int64_t rows, int64_t count) {
+    int32_t *picked = opcheck_alloc(p, count, sizeof *picked);
+    int64_t left = count, n = 0;
+    for (int64_t r = 0; r < rows; r++)
+        if ((int64_t)ot_rng_below(&p->rng, (uint64_t)(rows - r)) < left) {
+            picked[n++] = (int32_t)r;
+            left--;
+        }
+    return picked;
+}
+
+static int32_t *random_ints(opcheck_problem *p, int64_t count, int64_t below) {
+    int32_t *ints = opcheck_alloc(p, count, sizeof *ints);
+    for (int64_t i = 0; i < count; i++) ints[i] = (int32_t)ot_rng_below(&p->rng, (uint64_t)below);
+    return ints;
+}
+
+/* ==== EMBED, POSITION ==== */
+
+static const struct embed_case {
+    int64_t rows, vocabulary, cols;
+    float scale;
+    int32_t padding_id;
+    ot_dtype stored;
+} embed_cases[] = {
+    {1, 1, 1, 1, -1, OT_F32},    {7, 3, 5, 1, 1, OT_F32},      {19, 40, 24, 4.898979F, -1, OT_F32},
+    {9, 11, 8, 1, 0, OT_BF16},   {12, 9, 16, 0.5F, -1, OT_F16}, {5, 6, 64, 1, -1, OT_Q8_0},
+    {6, 10, 96, 2, -1, OT_Q4_0}, {300, 17, 33, 1, -1, OT_F32},
+};
+
+static void make_embed(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct embed_case *c = &embed_cases[variant];
+    opcheck_begin(p, OT_OP_EMBED, seed, "%lld ids of %lld, %lld wide, scale %g, padding %d, %s", (long long)c->rows,
+                  (long long)c->vocabulary, (long long)c->cols, (double)c->scale, c->padding_id, ot_dtype_info(c->stored)->name);
+    p->attr.embed.scale = c->scale;
+    p->attr.embed.padding_id = c->padding_id;
+    p->w[0] = stored(opcheck_tensor_make(p, c->vocabulary, c->cols, NULL), c->stored);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), true);
+    p->batch.ids = random_ints(p, c->rows, c->vocabulary);
+}
+
+static const struct position_case {
+    int64_t rows, table, cols;
+    int32_t offset;
+    bool add;
+    ot_dtype stored;
+} position_cases[] = {{1, 1, 1, 0, false, OT_F32},  {7, 6, 5, 2, true, OT_F32},   {40, 10, 24, 0, false, OT_F32},
+                      {9, 12, 32, 2, false, OT_F16}, {11, 8, 16, 0, true, OT_BF16}, {64, 66, 129, 2, false, OT_F32}};
+
+static void make_position(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct position_case *c = &position_cases[variant];
+    opcheck_begin(p, OT_OP_POSITION, seed, "%lld rows, table %lld x %lld, offset %d, %s", (long long)c->rows, (long long)c->table,
+                  (long long)c->cols, c->offset, c->add ? "add_dx" : "overwrite");
+    p->attr.position.offset = c->offset;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add), true);
+    p->w[0] = stored(opcheck_tensor_make(p, c->table, c->cols, NULL), c->stored);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), true);
+    p->batch.positions = random_ints(p, c->rows, c->table - c->offset);
+}
+
+/* ==== NORM ==== */
+
+static const struct norm_case {
+    ot_norm_kind kind;
+    int64_t rows, cols;
+    int32_t width;
+    bool bias, add, wide_in, wide_out;
+    float gain_offset;
+    double eps;
+} norm_cases[] = {
+    {OT_NORM_LAYER, 1, 3, 3, true, false, true, false, 0, 1e-5},
+    {OT_NORM_LAYER, 5, 24, 24, true, true, true, false, 0, 1e-5},
+    {OT_NORM_LAYER, 7, 33, 33, false, false, true, false, 0, 1e-12},
+    {OT_NORM_LAYER, 70, 770, 770, true, true, true, true, 0, 1e-5},
+    {OT_NORM_LAYER, 6, 40, 8, true, false, false, false, 0, 1e-5},
+    {OT_NORM_RMS, 5, 10, 10, false, false, true, false, 0, 1e-6},
+    {OT_NORM_RMS, 9, 33, 33, false, true, true, true, 1, 1e-6},
+    {OT_NORM_RMS, 8, 24, 6, false, false, false, false, 0, 1e-6},
+    {OT_NORM_RMS, 130, 192, 64, false, true, false, false, 1, 1e-6},
+    {OT_NORM_RMS, 65, 1030, 1030, false, false, true, false, 0, 1e-5},
+};
+
+static void make_norm(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct norm_case *c = &norm_cases[variant];
+    opcheck_begin(p, OT_OP_NORM, seed, "%s, %lld x %lld in groups of %d, %s, gain offset %g, %s",
+                  c->kind == OT_NORM_LAYER ? "layer" : "rms", (long long)c->rows, (long long)c->cols, c->width,
+                  c->bias ? "bias" : "no bias", (double)c->gain_offset, c->add ? "add_dx" : "overwrite");
+    p->attr.norm.kind = c->kind;
+    p->attr.norm.width = c->width;
+    p->attr.norm.eps = c->eps;
+    p->attr.norm.gain_offset = c->gain_offset;
+    p->in[0] = adding(opcheck_tensor_make(p, c->rows, c->cols, opcheck_random(p, c->rows * c->cols, 2, 1)), c->add);
+    p->in[0].wide = c->wide_in;
+    p->w[0] = opcheck_tensor_make(p, 1, c->width, NULL);
+    if (c->bias) p->w[1] = opcheck_tensor_make(p, 1, c->width, NULL);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_out);
+}
+
+/* ==== LINEAR ==== */
+
+static const struct linear_case {
+    int64_t rows, m, n;
+    bool transposed, bias, add_out, add;
+    float scale;
+    ot_dtype stored;
+    bool wide_in, wide_out;
+} linear_cases[] = {
+    {1, 1, 1, false, false, false, false, 1, OT_F32, false, false},
+    {3, 10, 12, false, true, false, false, 1, OT_F32, false, false},
+    {5, 17, 7, true, true, false, true, 1, OT_F32, false, false},
+    {6, 24, 4, false, false, true, false, 8, OT_F32, false, false},
+    {6, 4, 19, false, false, true, true, 8, OT_F32, true, true},
+    {9, 12, 31, true, true, true, false, 0.25F, OT_F32, false, true},
+    {1, 65, 130, false, true, false, false, 1, OT_F32, false, false},
+    {33, 65, 130, false, true, false, true, 1, OT_F32, true, false},
+    {70, 130, 66, true, true, false, false, 1, OT_F32, false, false},
+    {8, 40, 24, false, true, false, false, 1, OT_BF16, false, false},
+    {8, 24, 40, true, true, false, true, 1, OT_BF16, false, false},
+    {8, 40, 24, false, false, false, false, 1, OT_F16, false, false},
+    {8, 64, 24, false, true, false, false, 1, OT_Q8_0, false, false},
+    {8, 96, 10, false, false, false, true, 1, OT_Q4_0, false, false},
+    {5, 10, 64, true, true, false, false, 1, OT_Q4_1, false, false},
+    {160, 256, 192, false, true, false, false, 1, OT_F32, false, false},
+};
+
+static void make_linear(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct linear_case *c = &linear_cases[variant];
+    opcheck_begin(p, OT_OP_LINEAR, seed, "%lld rows, %lld to %lld, %s%s%s%sscale %g, %s", (long long)c->rows, (long long)c->m,
+                  (long long)c->n, c->transposed ? "transposed, " : "", c->bias ? "bias, " : "", c->add_out ? "add_out, " : "",
+                  c->add ? "add_dx, " : "", (double)c->scale, ot_dtype_info(c->stored)->name);
+    p->attr.linear.transposed = c->transposed;
+    p->attr.linear.add_out = c->add_out;
+    p->attr.linear.scale = c->scale;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->m, NULL), c->add), c->wide_in);
+    p->w[0] = stored(opcheck_tensor_make(p, c->transposed ? c->m : c->n, c->transposed ? c->n : c->m, NULL), c->stored);
+    if (c->bias) p->w[1] = opcheck_tensor_make(p, 1, c->n, NULL);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->n, NULL), c->wide_out);
+    p->out.filled = c->add_out;
+}
+
+/* ==== ROPE ==== */
+
+static const struct rope_case {
+    int64_t rows, cols;
+    int32_t heads, head_dim, rotary_dim, table;
+    ot_head_layout layout;
+} rope_cases[] = {{1, 2, 1, 2, 2, 0, {0, 2}},     {6, 30, 3, 10, 10, 0, {0, 10}},   {7, 48, 2, 8, 4, 1, {0, 8}},
+                  {9, 60, 2, 10, 10, 0, {20, 10}}, {5, 72, 3, 8, 8, 1, {8, 24}}, {70, 256, 4, 64, 64, 0, {0, 64}}};
+
+static void make_rope(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct rope_case *c = &rope_cases[variant];
+    opcheck_begin(p, OT_OP_ROPE, seed, "%lld rows, %d of %d columns of %d heads at %d + %d h in %lld", (long long)c->rows, c->rotary_dim,
+                  c->head_dim, c->heads, c->layout.offset, c->layout.stride, (long long)c->cols);
+    p->attr.rope.heads = c->heads;
+    p->attr.rope.head_dim = c->head_dim;
+    p->attr.rope.rotary_dim = c->rotary_dim;
+    p->attr.rope.layout = c->layout;
+    p->attr.rope.table = c->table;
+    int64_t half = c->rotary_dim / 2;
+    float *cosines = opcheck_alloc(p, c->rows * half, sizeof *cosines), *sines = opcheck_alloc(p, c->rows * half, sizeof *sines);
+    for (int64_t i = 0; i < c->rows * half; i++) {
+        double angle = 100 * ot_rng_normal(&p->rng);
+        cosines[i] = (float)cos(angle);
+        sines[i] = (float)sin(angle);
+    }
+    p->batch.rope[c->table] = (ot_rope_table){cosines, sines, (int32_t)half};
+    p->in[0] = opcheck_tensor_make(p, c->rows, c->cols, NULL);
+    p->out = opcheck_tensor_make(p, c->rows, c->cols, p->in[0].x);
+}
+
+/* ==== ATTENTION ==== */
+
+typedef enum layout { APART, BLOCKS, INTERLEAVED } layout; /* q, k, v in three values, or in one: [q | k | v], [H, 3, d] */
+
+static const struct attention_case {
+    int32_t heads, kv_heads, head_dim, prefix, window;
+    bool causal, alibi, add, blind; /* blind: slots that hide all keys from the second segment */
+    layout layout;
+    int32_t lengths[4];
+} attention_cases[] = {
+    {1, 1, 1, 0, 0, true, false, false, false, APART, {1}},
+    {3, 3, 4, 0, 0, true, false, false, false, APART, {5}},
+    {4, 2, 3, 0, 0, true, false, true, false, APART, {7, 1, 4}},
+    {5, 1, 6, 0, 0, false, false, false, false, APART, {6, 3}},
+    {2, 1, 8, 0, 3, true, false, false, false, APART, {9, 5}},
+    {3, 3, 5, 0, 0, true, true, true, false, APART, {6, 4}},
+    {4, 2, 8, 4, 0, true, false, false, false, APART, {5, 3}},
+    {6, 3, 7, 3, 2, true, true, true, false, APART, {6, 2, 5}},
+    {3, 3, 8, 0, 0, true, false, false, false, BLOCKS, {6, 5}},
+    {4, 2, 6, 0, 0, true, false, true, false, BLOCKS, {4, 7}},
+    {3, 3, 4, 0, 0, true, true, false, false, INTERLEAVED, {5, 6}},
+    {2, 2, 4, 0, 4, false, false, false, false, APART, {8}},
+    {2, 1, 4, 0, 4, true, false, false, true, APART, {5, 6}},
+    {2, 2, 16, 2, 0, false, true, false, false, BLOCKS, {3, 9}},
+    {2, 2, 64, 0, 0, true, false, false, false, APART, {33, 70}},
+    {4, 2, 80, 0, 24, true, false, true, false, APART, {67, 20}},
+    {1, 1, 128, 3, 0, false, false, false, false, APART, {65, 17}},
+};
+
+/* Decoding: shared prefix rows, cached keys, several queries of one sequence; forward only. */
+static const struct decode_case {
+    int32_t heads, kv_heads, head_dim, prefix, window;
+    bool alibi;
+    int32_t cache;
+    int32_t n_segments;
+    ot_segment segments[4];
+} decode_cases[] = {
+    {4, 2, 8, 0, 0, false, 20, 2, {{.q0 = 0, .nq = 1, .k0 = 0, .nk = 7}, {.q0 = 1, .nq = 1, .k0 = 9, .nk = 11}}},
+    {3, 3, 5, 0, 0, true, 16, 1, {{.q0 = 0, .nq = 4, .k0 = 3, .nk = 9}}},
+    {4, 1, 6, 0, 0, true, 22, 3,
+     {{.q0 = 0, .nq = 3, .k0 = 6, .nk = 3, .n_prefix = 6}, {.q0 = 3, .nq = 5, .k0 = 9, .nk = 5, .n_prefix = 6},
+      {.q0 = 8, .nq = 1, .k0 = 14, .nk = 8, .n_prefix = 6}}},
+    {2, 2, 64, 2, 4, true, 40, 2,
+     {{.q0 = 0, .nq = 3, .k0 = 20, .nk = 5, .prefix0 = 2, .n_prefix = 4}, {.q0 = 3, .nq = 2, .k0 = 30, .nk = 2, .prefix0 = 7, .n_prefix = 3}}},
+};
+
+static float *slopes(opcheck_problem *p, int32_t heads) {
+    float *alibi = opcheck_alloc(p, heads, sizeof *alibi);
+    for (int32_t h = 0; h < heads; h++) alibi[h] = (float)exp2(-1.0 - h);
+    return alibi;
+}
+
+static void make_prefix(opcheck_problem *p, int32_t rows, int32_t cols) {
+    p->attr.attention.prefix = rows;
+    if (!rows) return;
+    p->w[0] = opcheck_tensor_make(p, rows, cols, NULL);
+    p->w[1] = opcheck_tensor_make(p, rows, cols, NULL);
+}
+
+static void make_training_attention(opcheck_problem *p, const struct attention_case *c, uint64_t seed) {
+    static const char *const layouts[] = {"apart", "in blocks", "interleaved"};
+    int32_t H = c->heads, K = c->kv_heads, d = c->head_dim, rows = 0, n = 0;
+    opcheck_begin(p, OT_OP_ATTENTION, seed, "%d heads of %d, %d kv heads %s, %s, prefix %d, window %d%s%s%s, lengths %d %d %d", H, d, K,
+                  layouts[c->layout], c->causal ? "causal" : "bidirectional", c->prefix, c->window, c->alibi ? ", alibi" : "",
+                  c->blind ? ", blind" : "", c->add ? ", add_dx" : "", c->lengths[0], c->lengths[1], c->lengths[2]);
+    ot_segment *segments = opcheck_alloc(p, 4, sizeof *segments);
+    for (; n < 4 && c->lengths[n]; n++) {
+        segments[n] = (ot_segment){.q0 = rows, .nq = c->lengths[n], .k0 = rows, .nk = c->lengths[n]};
+        rows += c->lengths[n];
+    }
+    int32_t *query_slots = opcheck_alloc(p, rows, sizeof *query_slots), *key_slots = opcheck_alloc(p, rows, sizeof *key_slots);
+    for (int32_t s = 0; s < n; s++)
+        for (int32_t i = 0; i < segments[s].nq; i++) {
+            query_slots[segments[s].q0 + i] = i;
+            key_slots[segments[s].k0 + i] = c->blind && s == 1 ? i + 100 : i;
+        }
+    p->batch.rows = rows;
+    p->batch.segments = segments;
+    p->batch.n_segments = n;
+    p->batch.slots = query_slots;
+    p->batch.key_slots = key_slots;
+
+    p->attr.attention.heads = H;
+    p->attr.attention.kv_heads = K;
+    p->attr.attention.head_dim = d;
+    p->attr.attention.scale = (float)(1 / sqrt(d));
+    p->attr.attention.causal = c->causal;
+    p->attr.attention.window = c->window;
+    p->attr.attention.alibi = c->alibi ? slopes(p, H) : NULL;
+    make_prefix(p, c->prefix, K * d);
+    if (c->layout == APART) {
+        p->attr.attention.q = p->attr.attention.k = p->attr.attention.v = (ot_head_layout){0, d};
+        p->in[0] = adding(opcheck_tensor_make(p, rows, H * d, NULL), c->add);
+        p->in[1] = adding(opcheck_tensor_make(p, rows, K * d, NULL), c->add);
+        p->in[2] = opcheck_tensor_make(p, rows, K * d, NULL);
+    } else {
+        int32_t stride = c->layout == BLOCKS ? d : 3 * d;
+        p->attr.attention.q = (ot_head_layout){0, stride};
+        p->attr.attention.k = (ot_head_layout){c->layout == BLOCKS ? H * d : d, stride};
+        p->attr.attention.v = (ot_head_layout){c->layout == BLOCKS ? (H + K) * d : 2 * d, stride};
+        p->in[0] = adding(opcheck_tensor_make(p, rows, (H + 2 * K) * d, NULL), c->add);
+        p->in[1].same_as_0 = p->in[2].same_as_0 = true;
+    }
+    p->out = opcheck_tensor_make(p, rows, H * d, NULL);
+}
+
+static void make_decoding_attention(opcheck_problem *p, const struct decode_case *c, uint64_t seed) {
+    int32_t H = c->heads, K = c->kv_heads, d = c->head_dim, rows = 0;
+    opcheck_begin(p, OT_OP_ATTENTION, seed, "decoding %d segments, %d heads of %d, %d kv heads, prefix %d, window %d%s", c->n_segments, H, d,
+                  K, c->prefix, c->window, c->alibi ? ", alibi" : "");
+    ot_segment *segments = opcheck_alloc(p, c->n_segments, sizeof *segments);
+    int32_t *query_slots = opcheck_alloc(p, c->cache, sizeof *query_slots), *key_slots = opcheck_alloc(p, c->cache, sizeof *key_slots);
+    for (int32_t s = 0; s < c->n_segments; s++) {
+        ot_segment g = segments[s] = c->segments[s];
+        rows += g.nq;
+        for (int32_t j = 0; j < g.n_prefix; j++) key_slots[g.prefix0 + j] = j;
+        for (int32_t j = 0; j < g.nk; j++) key_slots[g.k0 + j] = g.n_prefix + j;
+        for (int32_t i = 0; i < g.nq; i++) query_slots[g.q0 + i] = g.n_prefix + g.nk - g.nq + i;
+    }
+    p->forward_only = true;
+    p->batch.rows = rows;
+    p->batch.segments = segments;
+    p->batch.n_segments = c->n_segments;
+    p->batch.slots = query_slots;
+    p->batch.key_slots = key_slots;
+    p->attr.attention.heads = H;
+    p->attr.attention.kv_heads = K;
+    p->attr.attention.head_dim = d;
+    p->attr.attention.scale = (float)(1 / sqrt(d));
+    p->attr.attention.causal = true;
+    p->attr.attention.window = c->window;
+    p->attr.attention.alibi = c->alibi ? slopes(p, H) : NULL;
+    p->attr.attention.q = p->attr.attention.k = p->attr.attention.v = (ot_head_layout){0, d};
+    make_prefix(p, c->prefix, K * d);
+    p->in[0] = opcheck_tensor_make(p, rows, H * d, NULL);
+    p->in[1] = opcheck_tensor_make(p, c->cache, K * d, NULL);
+    p->in[2] = opcheck_tensor_make(p, c->cache, K * d, NULL);
+    p->out = opcheck_tensor_make(p, rows, H * d, NULL);
+}
+
+static void make_attention(opcheck_problem *p, int variant, uint64_t seed) {
+    if (variant < COUNT(attention_cases)) make_training_attention(p, &attention_cases[variant], seed);
+    else make_decoding_attention(p, &decode_cases[variant - COUNT(attention_cases)], seed);
+}
+
+/* ==== ACT, GATE, ADD, DROPOUT ==== */
+
+static const struct pointwise_case {
+    int64_t rows, cols;
+    bool add0, add1, wide0, wide1, wide_out;
+} pointwise_cases[] = {{1, 1, false, false, true, true, true},    {3, 5, false, true, true, false, true},
+                       {7, 33, true, false, false, true, true},   {4, 64, true, true, false, false, false},
+                       {9, 17, false, false, true, false, false}, {70, 515, true, false, true, true, true},
+                       {5, 48, false, true, false, true, false}};
+static const float dropout_rates[] = {0, 0.1F, 0.5F};
+
+/* Every shape with every activation, or every dropout rate. */
+static void make_pointwise(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t seed) {
+    const struct pointwise_case *c = &pointwise_cases[variant % COUNT(pointwise_cases)];
+    int which = variant / COUNT(pointwise_cases);
+    opcheck_begin(p, kind, seed, "attribute %d, %lld x %lld%s%s", which, (long long)c->rows, (long long)c->cols,
+                  c->add0 ? ", add_dx 0" : "", c->add1 ? ", add_dx 1" : "");
+    if (kind == OT_OP_ACT || kind == OT_OP_GATE) p->attr.act.kind = (ot_act_kind)which;
+    if (kind == OT_OP_DROPOUT) {
+        p->attr.dropout.p = dropout_rates[which];
+        p->attr.dropout.site = (uint32_t)variant;
+        p->batch.dropout_seed = seed * 1234567;
+    }
+    p->in[0] = adding(opcheck_tensor_make(p, c->rows, c->cols, opcheck_random(p, c->rows * c->cols, 2, 0)), c->add0);
+    p->in[0].wide = c->wide0;
+    if (ot_op_info(kind)->inputs == 2) p->in[1] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add1), c->wide1);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_out);
+}
+
+/* ==== GATHER, KEEP ==== */
+
+static const struct rows_case {
+    int64_t rows, chosen, cols;
+    bool add, wide_in, wide_out;
+} gather_cases[] = {{1, 1, 1, false, true, true}, {9, 4, 5, false, true, true}, {9, 9, 12, true, false, false},
+                    {8, 0, 3, false, true, true}, {6, 0, 7, true, true, true},  {90, 61, 130, true, true, false}},
+  keep_cases[] = {{1, 1, 1, false, false, false}, {12, 5, 7, false, false, false}, {80, 33, 96, false, true, false},
+                  {20, 20, 16, false, true, true}};
+
+static void make_gather(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct rows_case *c = &gather_cases[variant];
+    opcheck_begin(p, OT_OP_GATHER, seed, "%lld of %lld rows, %lld wide, %s", (long long)c->chosen, (long long)c->rows, (long long)c->cols,
+                  c->add ? "add_dx" : "overwrite");
+    p->batch.rows = c->rows;
+    p->batch.n_targets = c->chosen;
+    p->batch.target_rows = some_rows(p, c->rows, c->chosen);
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add), c->wide_in);
+    p->out = wide(opcheck_tensor_make(p, c->chosen, c->cols, NULL), c->wide_out);
+}
+
+static void make_keep(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct rows_case *c = &keep_cases[variant];
+    opcheck_begin(p, OT_OP_KEEP, seed, "%lld rows into %lld, %lld wide", (long long)c->chosen, (long long)c->rows, (long long)c->cols);
+    p->forward_only = true;
+    p->batch.rows = c->chosen;
+    p->batch.kept_rows = some_rows(p, c->rows, c->chosen);
+    p->in[0] = wide(opcheck_tensor_make(p, c->chosen, c->cols, NULL), c->wide_in);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_out);
+    p->out.filled = true;
+}
+
+/* ==== HEAD_LOSS ==== */
+
+static const struct head_case {
+    int64_t targets, cols, vocabulary;
+    bool bias, add, wide_in, frozen;
+    double std;
+    ot_dtype stored;
+} head_cases[] = {
+    {1, 3, 5, false, false, true, false, 1, OT_F32},     {7, 5, 11, true, false, true, false, 1, OT_F32},
+    {9, 16, 301, false, true, false, false, 0.3, OT_F32}, {6, 8, 50, true, false, false, false, 10, OT_F32},
+    {0, 8, 10, false, false, true, false, 1, OT_F32},    {5, 24, 33, false, true, false, false, 1, OT_BF16},
+    {8, 64, 70, false, false, false, true, 0.3, OT_Q8_0}, {70, 48, 1100, true, false, false, false, 0.3, OT_F32},
+    {40, 64, 517, false, true, true, true, 0.3, OT_F32},
+};
+
+static void make_head_loss(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct head_case *c = &head_cases[variant];
+    opcheck_begin(p, OT_OP_HEAD_LOSS, seed, "%lld targets, %lld wide, vocabulary %lld, %s, std %g, %s%s%s", (long long)c->targets,
+                  (long long)c->cols, (long long)c->vocabulary, c->bias ? "bias" : "no bias", c->std, ot_dtype_info(c->stored)->name,
+                  c->frozen ? ", frozen" : "", c->add ? ", add_dx" : "");
+    p->batch.n_targets = c->targets;
+    p->batch.targets = random_ints(p, c->targets, c->vocabulary);
+    p->batch.loss_scale = 1.0 / (double)(c->targets + 3);
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->targets, c->cols, NULL), c->add), c->wide_in);
+    double *head = opcheck_random(p, c->vocabulary * c->cols, c->std, 0);
+    p->w[0] = stored(opcheck_tensor_make(p, c->vocabulary, c->cols, head), c->stored);
+    if (c->frozen) p->w[0] = without_gradient(p->w[0]);
+    if (c->bias) p->w[1] = opcheck_tensor_make(p, 1, c->vocabulary, NULL);
+}
+
+/* ==== All ==== */
+
+int opcheck_variants(ot_op_kind kind) {
+    switch (kind) {
+    case OT_OP_EMBED: return COUNT(embed_cases);
+    case OT_OP_POSITION: return COUNT(position_cases);
+    case OT_OP_NORM: return COUNT(norm_cases);
+    case OT_OP_LINEAR: return COUNT(linear_cases);
+    case OT_OP_ROPE: return COUNT(rope_cases);
+    case OT_OP_ATTENTION: return COUNT(attention_cases) + COUNT(decode_cases);
+    case OT_OP_ACT:
+    case OT_OP_GATE: return COUNT(pointwise_cases) * OT_ACT_COUNT;
+    case OT_OP_ADD: return COUNT(pointwise_cases);
+    case OT_OP_DROPOUT: return COUNT(pointwise_cases) * COUNT(dropout_rates);
+    case OT_OP_GATHER: return COUNT(gather_cases);
+    case OT_OP_KEEP: return COUNT(keep_cases);
+    case OT_OP_HEAD_LOSS: return COUNT(head_cases);
+    case OT_OP_COUNT: break;
+    }
+    return 0;
+}
+
+void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t seed) {
+    switch (kind) {
+    case OT_OP_EMBED: make_embed(p, variant, seed); break;
+    case OT_OP_POSITION: make_position(p, variant, seed); break;
+    case OT_OP_NORM: make_norm(p, variant, seed); break;
+    case OT_OP_LINEAR: make_linear(p, variant, seed); break;
+    case OT_OP_ROPE: make_rope(p, variant, seed); break;
+    case OT_OP_ATTENTION: make_attention(p, variant, seed); break;
+    case OT_OP_ACT:
+    case OT_OP_GATE:
+    case OT_OP_ADD:
+    case OT_OP_DROPOUT: make_pointwise(p, kind, variant, seed); break;
+    case OT_OP_GATHER: make_gather(p, variant, seed); break;
+    case OT_OP_KEEP: make_keep(p, variant, seed); break;
+    case OT_OP_HEAD_LOSS: make_head_loss(p, variant, seed); break;
+    case OT_OP_COUNT: break;
+    }
+    if (kind != OT_OP_GATHER && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;
+}
