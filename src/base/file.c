@@ -264,8 +264,9 @@ ot_status ot_rename_dir(const char *from, const char *to, ot_error *err) {
 
 bool ot_path_join(char *out, size_t size, const char *dir, const char *name) {
     size_t n = strlen(dir);
-    while (n > 1 && dir[n - 1] == '/') n--;
-    int written = snprintf(out, size, "%.*s/%s", (int)n, dir, name);
+    while (n > 0 && dir[n - 1] == '/') n--;
+    /* An empty dir is the current one; one of slashes alone is the root. */
+    int written = dir[0] == '\0' ? snprintf(out, size, "%s", name) : snprintf(out, size, "%.*s/%s", (int)n, dir, name);
     return written >= 0 && (size_t)written < size;
 }
 
