@@ -1,0 +1,54 @@
+/* What is trained: F32 master values, gradients and AdamW moments, each in one contiguous arena; and, for bf16 arithmetic, the bf16 copies
+ * that the kernels read. */
+#ifndef OT_TRAIN_TRAINABLES_H
+#define OT_TRAIN_TRAINABLES_H
+
+#include "engine/plan.h"
+#include "model/model.h"
+
+typedef struct ot_trainable {
+    const char *name; /* in result files and checkpoints */
+    ot_slot *slot;
+    int32_t n_dims;
+    int64_t shape[2];
+    bool decay;
+    double lr_scale;
+    int64_t offset, count; /* in the arenas, in elements */
+} ot_trainable;
+
+typedef struct ot_trainables {
+    ot_trainable *items;
+    int64_t n_items, capacity;
+    int64_t count;   /* trained values */
+    int64_t stretch; /* elements of each arena: tensors are padded to whole cache lines */
+    ot_dtype compute;
+    float *master, *grad, *m, *v;
+    float *best;      /* copy of the best master, NULL unless asked for */
+    ot_bf16 *halves;  /* of matrices, with bf16 arithmetic */
+} ot_trainables;
+
+/* Declare one tensor; name and slot must outlive the set. The slot is marked trainable at once. */
+ot_status ot_trainables_add(ot_trainables *t, const char *name, ot_slot *slot, int32_t n_dims, bool decay, double lr_scale, ot_error *err);
+/* A parameter of a model. */
+ot_status ot_trainables_add_param(ot_trainables *t, ot_param *p, ot_error *err);
+/* Bytes that _bind will allocate. */
+int64_t ot_trainables_bytes(const ot_trainables *t, bool keep_best);
+/* Allocate, fill masters from the slots' present data (zeros where there is none) and point the slots at masters (or halves) and gradients. */
+ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err);
+/* After masters changed: rewrite the halves. */
+void ot_trainables_refresh(ot_trainables *t);
+void ot_trainables_clear_gradients(ot_trainables *t);
+void ot_trainables_keep_best(ot_trainables *t);    /* best = master */
+void ot_trainables_restore_best(ot_trainables *t); /* master = best */
+double ot_trainables_gradient_norm(const ot_trainables *t);
+void ot_trainables_free(ot_trainables *t);
+
+typedef struct ot_adamw {
+    double lr, beta1, beta2, eps, decay;
+    int64_t step; /* from 1, for the bias correction */
+    double grad_scale; /* clipping */
+} ot_adamw;
+/* One step, exactly PyTorch's AdamW: decoupled decay, bias-corrected moments. Also writes the halves. */
+void ot_trainables_adamw(ot_trainables *t, const ot_adamw *o);
+
+#endif

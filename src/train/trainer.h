@@ -1,0 +1,77 @@
+/* The training loop that all training verbs share: accumulation weighted by tokens, AdamW, clipping, schedule, validation, best weights,
+ * log, checkpoints and resume. It knows nothing about files of models: the caller declares what is trained and saves the result. */
+#ifndef OT_TRAIN_TRAINER_H
+#define OT_TRAIN_TRAINER_H
+
+#include <signal.h>
+
+#include "model/network.h"
+#include "train/dataset.h"
+#include "train/trainables.h"
+
+typedef enum ot_schedule { OT_SCHEDULE_COSINE, OT_SCHEDULE_LINEAR, OT_SCHEDULE_CONSTANT } ot_schedule;
+
+/* Rate of step t = 0, 1, ...: lr * t / warmup below warmup, then down to 0 at `steps` (or constant). */
+double ot_schedule_rate(ot_schedule schedule, double lr, int64_t warmup, int64_t steps, int64_t t);
+
+typedef struct ot_train_event {
+    int64_t step; /* from 0: the step that was just done */
+    int64_t steps;
+    double epoch, loss, learning_rate, grad_norm;
+    int64_t tokens; /* seen so far */
+    double tokens_per_second;
+    int64_t peak_memory_bytes;
+    bool validated, best;
+    double valid_loss;
+} ot_train_event;
+
+typedef struct ot_train_options {
+    const ot_backend *backend;
+    ot_dtype compute;
+    int64_t steps, batch, grad_accum;
+    double lr, weight_decay, clip;
+    int64_t warmup;
+    ot_schedule schedule;
+    uint64_t seed;
+    bool shuffle, recompute;
+    double dropout;
+    int64_t valid_every; /* 0: never, besides the end */
+    int64_t save_every;  /* 0: only when interrupted */
+    bool select_best;
+    const char *log_path;        /* JSONL, or NULL */
+    const char *checkpoint_path; /* a file, or NULL: no checkpoints */
+    const char *fingerprint;     /* of everything that must be the same for a resume */
+    bool resume;                 /* from checkpoint_path if it exists */
+    const ot_hooks *hooks;
+    const volatile sig_atomic_t *stop; /* raised: save and return OT_ERR_INTERRUPTED; NULL: never */
+    void (*observe)(void *context, const ot_train_event *event); /* after every step; NULL: nobody */
+    void *context;
+} ot_train_options;
+
+typedef struct ot_train_memory {
+    int64_t weights;     /* frozen, as mapped or copied */
+    int64_t trained;     /* masters, gradients, moments, copies */
+    int64_t activations; /* training and validation plans */
+    int64_t data;
+} ot_train_memory;
+
+typedef struct ot_train_result {
+    int64_t steps_done, first_step; /* first_step > 0: resumed */
+    double last_loss, valid_loss, best_valid_loss; /* NaN where there is none */
+    int64_t best_step;                             /* -1: none */
+} ot_train_result;
+
+typedef struct ot_trainer ot_trainer;
+
+/* The model's slots must already be declared in t (not bound). valid may be NULL. Everything is allocated here; _memory is exact. */
+ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train, const ot_dataset *valid, const ot_train_options *options,
+                         ot_trainer **out, ot_error *err);
+void ot_trainer_memory(const ot_trainer *trainer, ot_train_memory *out);
+/* Runs to the end (or to an interruption). Afterwards the masters hold the weights that go back: the last, or the best. */
+ot_status ot_trainer_run(ot_trainer *trainer, ot_train_result *result, ot_error *err);
+void ot_trainer_free(ot_trainer *trainer);
+
+/* Mean loss over all targets of a data set, with any network that has OT_OUT_LOSS. */
+ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, double *loss, ot_error *err);
+
+#endif
