@@ -273,8 +273,8 @@ static void same_bits(const opcheck_problem *p, const char *what, const double *
     if (!a || !b) return;
     for (int64_t i = 0; i < n; i++)
         if (memcmp(&a[i], &b[i], sizeof a[i]) != 0)
-            fail_msg("%s: %s[%lld] changes from %.17g to %.17g when another gradient is not wanted", p->name, what, (long long)i, a[i],
-                     b[i]);
+            fail_msg("%s: %s[%lld] changes from %.17g to %.17g when another gradient is not wanted", p->name, what, (long long)i,
+                     a[i], b[i]);
 }
 
 void opcheck_unwanted(opcheck_problem *p, const ot_backend *backend, ot_dtype compute) {
@@ -297,8 +297,8 @@ void opcheck_unwanted(opcheck_problem *p, const ot_backend *backend, ot_dtype co
 
 /* Limits in units of the dtype's rounding error: of one element, relative to itself and the tensor's root mean square, and of the
  * whole tensor. A kernel may round intermediate results to the compute dtype, and sum in any order. */
-static int tensor_differs(const opcheck_problem *p, const char *what, const ot_backend *candidate, ot_dtype compute, const double *oracle,
-                          const double *actual, int64_t n) {
+static int tensor_differs(const opcheck_problem *p, const char *what, const ot_backend *candidate, ot_dtype compute,
+                          const double *oracle, const double *actual, int64_t n) {
     if (!oracle && !actual) return 0;
     assert_true(oracle && actual);
     const double element_limit = compute == OT_BF16 ? 0x1p-6 : 0x1p-16, tensor_limit = compute == OT_BF16 ? 0x1p-7 : 0x1p-19;
@@ -317,7 +317,8 @@ static int tensor_differs(const opcheck_problem *p, const char *what, const ot_b
     double relative = error == 0 ? 0 : sqrt(error / square);
     if (worst <= element_limit && relative <= tensor_limit) return 0;
     print_error("%s: %s of %s in %s: ", p->name, what, candidate->name, ot_dtype_info(compute)->name);
-    print_error("[%lld] is %.8g, expected %.8g; worst %.2g of %.2g allowed, whole tensor %.2g of %.2g (rms %.3g)\n", (long long)at,
+    print_error("[%lld] is %.8g, expected %.8g; worst %.2g of %.2g allowed, whole tensor %.2g of %.2g (rms %.3g)\n",
+                (long long)at,
                 at < 0 ? 0.0 : actual[at], at < 0 ? 0.0 : oracle[at], worst, element_limit, relative, tensor_limit, rms);
     return 1;
 }
@@ -360,6 +361,7 @@ void opcheck_complete(const ot_backend *backend) {
     for (int kind = 0; kind < OT_OP_COUNT; kind++) {
         if (!backend->forward[kind]) fail_msg("%s has no forward of %s", backend->name, ot_op_info(kind)->name);
         if (!backend->backward[kind] != (kind == OT_OP_KEEP))
-            fail_msg("%s: backward of %s is %s", backend->name, ot_op_info(kind)->name, kind == OT_OP_KEEP ? "not NULL" : "missing");
+            fail_msg("%s: backward of %s is %s", backend->name, ot_op_info(kind)->name,
+                     kind == OT_OP_KEEP ? "not NULL" : "missing");
     }
 }

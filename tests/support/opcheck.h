@@ -1,8 +1,8 @@
-/* One operation as a test problem: its tensors as doubles, run on any backend in any dtype, then checked against finite differences,
- * against another backend, or against fixtures.
+/* One operation as a test problem: its tensors as doubles, run on any backend in any dtype, then checked against finite
+ * differences, against another backend, or against fixtures.
  *
  * The run gives kernels nothing for free: buffers have exactly the promised bytes, and scratch, saved statistics, outputs and
- * gradients that are to be overwritten begin as NaN. All checks end in a cmocka failure that names the problem and the element. */
+ * gradients that are to be overwritten begin as NaN. All checks end in a cmocka failure that names problem and element. */
 #ifndef OFFSITE_TESTS_OPCHECK_H
 #define OFFSITE_TESTS_OPCHECK_H
 
@@ -45,7 +45,8 @@ typedef struct opcheck_result {
 /* ==== Building problems ==== */
 
 /* Zero-initialise `p` by this; free by opcheck_free. */
-void opcheck_begin(opcheck_problem *p, ot_op_kind kind, uint64_t seed, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void opcheck_begin(opcheck_problem *p, ot_op_kind kind, uint64_t seed, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void opcheck_free(opcheck_problem *p);
 void *opcheck_alloc(opcheck_problem *p, int64_t count, size_t size);
 /* n normal numbers that bf16 holds exactly, none nearer to 0 than 1/128. */
@@ -63,15 +64,16 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
 void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype compute, bool backward, opcheck_result *result);
 void opcheck_result_free(opcheck_result *result);
 
-/* Gradients of ot_backend_ref64 against central differences of its forward: every element of small tensors, a sample of large ones. */
+/* Gradients of ot_backend_ref64 against central differences of its forward: every element of small tensors, a sample of large
+ * ones. */
 void opcheck_finite_differences(opcheck_problem *p);
 /* Every gradient not wanted in turn: the others must come out the same, bit by bit. */
 void opcheck_unwanted(opcheck_problem *p, const ot_backend *backend, ot_dtype compute);
 /* max |actual - expected| <= atol + rtol * max |expected| */
 void opcheck_close(const char *problem, const char *what, const double *actual, const double *expected, int64_t n, double rtol,
                    double atol);
-/* Two runs of one problem. The limit follows from the coarser dtype and the magnitudes of each tensor. Returns how many tensors differ
- * too much and prints each. */
+/* Two runs of one problem. The limit follows from the coarser dtype and the magnitudes of each tensor. Returns how many tensors
+ * differ too much and prints each. */
 int opcheck_compare(const opcheck_problem *p, const ot_backend *oracle, ot_dtype oracle_compute, const ot_backend *candidate,
                     ot_dtype compute);
 /* The same for all built-in problems of all operations, with each seed in [1, seeds]. */

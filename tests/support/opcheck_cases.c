@@ -1,4 +1,4 @@
-/* The built-in problems of every operation: one table of shapes a kind, odd sizes and every branch of the attributes among them. */
+/* The built-in problems of every operation: one table of shapes a kind, odd sizes and every branch of the attributes. */
 #include "support/opcheck.h"
 
 #include <math.h>
@@ -180,8 +180,8 @@ static const struct rope_case {
 
 static void make_rope(opcheck_problem *p, int variant, uint64_t seed) {
     const struct rope_case *c = &rope_cases[variant];
-    opcheck_begin(p, OT_OP_ROPE, seed, "%lld rows, %d of %d columns of %d heads at %d + %d h in %lld", (long long)c->rows, c->rotary_dim,
-                  c->head_dim, c->heads, c->layout.offset, c->layout.stride, (long long)c->cols);
+    opcheck_begin(p, OT_OP_ROPE, seed, "%lld rows, %d of %d columns of %d heads at %d + %d h in %lld", (long long)c->rows,
+                  c->rotary_dim, c->head_dim, c->heads, c->layout.offset, c->layout.stride, (long long)c->cols);
     p->attr.rope.heads = c->heads;
     p->attr.rope.head_dim = c->head_dim;
     p->attr.rope.rotary_dim = c->rotary_dim;
@@ -242,7 +242,8 @@ static const struct decode_case {
      {{.q0 = 0, .nq = 3, .k0 = 6, .nk = 3, .n_prefix = 6}, {.q0 = 3, .nq = 5, .k0 = 9, .nk = 5, .n_prefix = 6},
       {.q0 = 8, .nq = 1, .k0 = 14, .nk = 8, .n_prefix = 6}}},
     {2, 2, 64, 2, 4, true, 40, 2,
-     {{.q0 = 0, .nq = 3, .k0 = 20, .nk = 5, .prefix0 = 2, .n_prefix = 4}, {.q0 = 3, .nq = 2, .k0 = 30, .nk = 2, .prefix0 = 7, .n_prefix = 3}}},
+     {{.q0 = 0, .nq = 3, .k0 = 20, .nk = 5, .prefix0 = 2, .n_prefix = 4},
+      {.q0 = 3, .nq = 2, .k0 = 30, .nk = 2, .prefix0 = 7, .n_prefix = 3}}},
 };
 
 static float *slopes(opcheck_problem *p, int32_t heads) {
@@ -261,7 +262,8 @@ static void make_prefix(opcheck_problem *p, int32_t rows, int32_t cols) {
 static void make_training_attention(opcheck_problem *p, const struct attention_case *c, uint64_t seed) {
     static const char *const layouts[] = {"apart", "in blocks", "interleaved"};
     int32_t H = c->heads, K = c->kv_heads, d = c->head_dim, rows = 0, n = 0;
-    opcheck_begin(p, OT_OP_ATTENTION, seed, "%d heads of %d, %d kv heads %s, %s, prefix %d, window %d%s%s%s, lengths %d %d %d", H, d, K,
+    opcheck_begin(p, OT_OP_ATTENTION, seed, "%d heads of %d, %d kv heads %s, %s, prefix %d, window %d%s%s%s, lengths %d %d %d", H,
+                  d, K,
                   layouts[c->layout], c->causal ? "causal" : "bidirectional", c->prefix, c->window, c->alibi ? ", alibi" : "",
                   c->blind ? ", blind" : "", c->add ? ", add_dx" : "", c->lengths[0], c->lengths[1], c->lengths[2]);
     ot_segment *segments = opcheck_alloc(p, 4, sizeof *segments);
@@ -307,10 +309,11 @@ static void make_training_attention(opcheck_problem *p, const struct attention_c
 
 static void make_decoding_attention(opcheck_problem *p, const struct decode_case *c, uint64_t seed) {
     int32_t H = c->heads, K = c->kv_heads, d = c->head_dim, rows = 0;
-    opcheck_begin(p, OT_OP_ATTENTION, seed, "decoding %d segments, %d heads of %d, %d kv heads, prefix %d, window %d%s", c->n_segments, H, d,
-                  K, c->prefix, c->window, c->alibi ? ", alibi" : "");
+    opcheck_begin(p, OT_OP_ATTENTION, seed, "decoding %d segments, %d heads of %d, %d kv heads, prefix %d, window %d%s",
+                  c->n_segments, H, d, K, c->prefix, c->window, c->alibi ? ", alibi" : "");
     ot_segment *segments = opcheck_alloc(p, c->n_segments, sizeof *segments);
-    int32_t *query_slots = opcheck_alloc(p, c->cache, sizeof *query_slots), *key_slots = opcheck_alloc(p, c->cache, sizeof *key_slots);
+    int32_t *query_slots = opcheck_alloc(p, c->cache, sizeof *query_slots);
+    int32_t *key_slots = opcheck_alloc(p, c->cache, sizeof *key_slots);
     for (int32_t s = 0; s < c->n_segments; s++) {
         ot_segment g = segments[s] = c->segments[s];
         rows += g.nq;
@@ -385,8 +388,8 @@ static const struct rows_case {
 
 static void make_gather(opcheck_problem *p, int variant, uint64_t seed) {
     const struct rows_case *c = &gather_cases[variant];
-    opcheck_begin(p, OT_OP_GATHER, seed, "%lld of %lld rows, %lld wide, %s", (long long)c->chosen, (long long)c->rows, (long long)c->cols,
-                  c->add ? "add_dx" : "overwrite");
+    opcheck_begin(p, OT_OP_GATHER, seed, "%lld of %lld rows, %lld wide, %s", (long long)c->chosen, (long long)c->rows,
+                  (long long)c->cols, c->add ? "add_dx" : "overwrite");
     p->batch.rows = c->rows;
     p->batch.n_targets = c->chosen;
     p->batch.target_rows = some_rows(p, c->rows, c->chosen);
@@ -396,7 +399,8 @@ static void make_gather(opcheck_problem *p, int variant, uint64_t seed) {
 
 static void make_keep(opcheck_problem *p, int variant, uint64_t seed) {
     const struct rows_case *c = &keep_cases[variant];
-    opcheck_begin(p, OT_OP_KEEP, seed, "%lld rows into %lld, %lld wide", (long long)c->chosen, (long long)c->rows, (long long)c->cols);
+    opcheck_begin(p, OT_OP_KEEP, seed, "%lld rows into %lld, %lld wide", (long long)c->chosen, (long long)c->rows,
+                  (long long)c->cols);
     p->forward_only = true;
     p->batch.rows = c->chosen;
     p->batch.kept_rows = some_rows(p, c->rows, c->chosen);
@@ -423,8 +427,8 @@ static const struct head_case {
 static void make_head_loss(opcheck_problem *p, int variant, uint64_t seed) {
     const struct head_case *c = &head_cases[variant];
     opcheck_begin(p, OT_OP_HEAD_LOSS, seed, "%lld targets, %lld wide, vocabulary %lld, %s, std %g, %s%s%s", (long long)c->targets,
-                  (long long)c->cols, (long long)c->vocabulary, c->bias ? "bias" : "no bias", c->std, ot_dtype_info(c->stored)->name,
-                  c->frozen ? ", frozen" : "", c->add ? ", add_dx" : "");
+                  (long long)c->cols, (long long)c->vocabulary, c->bias ? "bias" : "no bias", c->std,
+                  ot_dtype_info(c->stored)->name, c->frozen ? ", frozen" : "", c->add ? ", add_dx" : "");
     p->batch.n_targets = c->targets;
     p->batch.targets = random_ints(p, c->targets, c->vocabulary);
     p->batch.loss_scale = 1.0 / (double)(c->targets + 3);

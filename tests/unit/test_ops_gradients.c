@@ -1,5 +1,5 @@
-/* The reference backend against finite differences, in float64, for every operation and everything that has a gradient; and what the
- * contract of op.h promises besides: gradients that are not wanted, and the same results in F32 and BF16 up to rounding. */
+/* The reference backend against finite differences, in float64, for every operation and everything that has a gradient; and what
+ * the contract of op.h promises besides: gradients that are not wanted, and the same results in F32 and BF16 up to rounding. */
 #include "support/opcheck.h"
 
 #include <setjmp.h>

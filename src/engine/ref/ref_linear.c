@@ -118,8 +118,8 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
     for (int64_t l = 0; l < L; l++)
         if (batch->targets[l] < 0 || batch->targets[l] >= V)
             return ot_fail(call->err, OT_ERR_USAGE,
-                           "head_loss: target %d at index %lld is not in the vocabulary of %lld: check the labels", batch->targets[l],
-                           (long long)l, (long long)V);
+                           "head_loss: target %d at index %lld is not in the vocabulary of %lld: check the labels",
+                           batch->targets[l], (long long)l, (long long)V);
     ot_ref_work work;
     OT_TRY(ot_ref_begin(call, &work));
     matrix m = matrix_of(head, &work);

@@ -93,8 +93,8 @@ ot_status ot_ref_begin(const ot_call *call, ot_ref_work *work) {
     size_t need = ot_ref_scratch(call);
     if (call->scratch_bytes < need)
         return ot_fail(call->err, OT_ERR_USAGE,
-                       "%s: the call has %zu bytes of scratch, %zu are needed: size it by the backend's scratch()", ot_op_info(call->kind)->name,
-                       call->scratch_bytes, need);
+                       "%s: the call has %zu bytes of scratch, %zu are needed: size it by the backend's scratch()",
+                       ot_op_info(call->kind)->name, call->scratch_bytes, need);
     work->next = call->scratch;
     return OT_OK;
 }
