@@ -113,5 +113,7 @@ typedef struct ot_row_kernels {
 
 /* The fastest set that this processor runs. */
 const ot_row_kernels *ot_row_kernels_get(void);
+/* Set `index` of those that this processor runs, slowest first; NULL past the last. */
+const ot_row_kernels *ot_row_kernels_at(int index);
 
 #endif

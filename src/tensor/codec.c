@@ -57,6 +57,13 @@ static int clamp_to_int(float v, int lo, int hi) {
     return v < (float)hi ? (int)v : hi;
 }
 
+/* roundf for |v| < 2^31, ties away from zero; v - whole is exact. (roundf itself is a call on the baseline.) */
+OT_INLINE int round_to_int(float v) {
+    int whole = (int)v;
+    float rest = v - (float)whole;
+    return whole + (rest >= 0.5F) - (rest <= -0.5F);
+}
+
 static ot_half_bytes half_bytes(float f) {
     uint16_t h = half_from_f32(f);
     return (ot_half_bytes){{(uint8_t)(h & 0xFFU), (uint8_t)(h >> 8)}};
@@ -73,7 +80,11 @@ static void encode_q8_0(const float *src, uint8_t *dst, int64_t n) {
         }
         float d = largest / 127.0F, inverse = d != 0.0F ? 1.0F / d : 0.0F;
         b->d = half_bytes(d);
-        for (int j = 0; j < QK; j++) b->q[j] = (int8_t)clamp_to_int(roundf(src[j] * inverse), -128, 127);
+        for (int j = 0; j < QK; j++) {
+            float v = src[j] * inverse;
+            v = v > -127.0F ? v : -127.0F; /* NaN too */
+            b->q[j] = (int8_t)round_to_int(v < 127.0F ? v : 127.0F);
+        }
     }
 }
 

@@ -103,9 +103,20 @@ OT_INLINE void add_high_bits(const uint8_t *restrict high, uint8_t value, uint8_
 #undef KERNEL_F16C
 #endif
 
-const ot_row_kernels *ot_row_kernels_get(void) {
+static bool runs_avx2(void) {
 #ifdef OT_ROWS_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")) return &kernels_avx2;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+#else
+    return false;
 #endif
-    return &kernels_baseline;
 }
+
+const ot_row_kernels *ot_row_kernels_at(int index) {
+    if (index == 0) return &kernels_baseline;
+#ifdef OT_ROWS_AVX2
+    if (index == 1 && runs_avx2()) return &kernels_avx2;
+#endif
+    return NULL;
+}
+
+const ot_row_kernels *ot_row_kernels_get(void) { return ot_row_kernels_at(runs_avx2() ? 1 : 0); }
