@@ -1,0 +1,35 @@
+/* The one matrix product of the CPU backend. Row-major, threaded by the library that does it; the result is the same for any number of
+ * threads. */
+#ifndef OT_ENGINE_CPU_GEMM_H
+#define OT_ENGINE_CPU_GEMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "tensor/dtype.h"
+
+/* C [m, n] = alpha * A [m, k] . B [k, n] (+ bias [n]) (+ C when accumulate). With ta, A lies as [k, m]; with tb, B as [n, k].
+ * A and B are both F32 (then C is too) or both BF16 (then C is either). */
+typedef struct ot_gemm {
+    bool ta, tb, accumulate;
+    int64_t m, n, k;
+    float alpha;
+    ot_dtype type, c_type; /* of A and B; of C */
+    const void *a, *b;
+    void *c;
+    int64_t lda, ldb, ldc; /* row strides as they lie */
+    const float *bias;     /* or NULL */
+} ot_gemm;
+
+ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
+
+/* Has this machine fast bf16 products? Without them ot_gemm takes F32 only. */
+bool ot_gemm_bf16(void);
+
+/* oneDNN, in dnnl_gemm.c alone. */
+bool ot_dnnl_has_bf16(void);
+bool ot_dnnl_has_avx512(void);
+ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err);
+
+#endif

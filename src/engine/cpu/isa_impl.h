@@ -1,0 +1,52 @@
+/* All loops of one instruction set and their table. A unit defines OT_ISA and OT_ISA_TABLE, includes this, and is done. */
+#ifndef OT_ENGINE_CPU_ISA_IMPL_H
+#define OT_ENGINE_CPU_ISA_IMPL_H
+
+#include "engine/cpu/vec.h"
+#include "engine/cpu/vec_math.h"
+#include "engine/cpu/loops_impl.h"
+#include "engine/cpu/attention_common.h"
+
+#define ATTENTION_BF16 0
+#define NAME(x) f32_##x
+#include "engine/cpu/attention_impl.h"
+#undef NAME
+#undef ATTENTION_BF16
+
+#if OT_ISA == OT_ISA_AVX512BF
+#define ATTENTION_BF16 1
+#define NAME(x) bf16_##x
+#include "engine/cpu/attention_impl.h"
+#undef NAME
+#undef ATTENTION_BF16
+#endif
+
+OT_ISA_END
+
+const ot_cpu_kernels OT_ISA_TABLE = {
+    .name = OT_ISA_NAME,
+    .bf16_dot = OT_ISA == OT_ISA_AVX512BF,
+    .copy = loop_copy,
+    .axpy = loop_axpy,
+    .scale = loop_scale,
+    .add = loop_add,
+    .act = loop_act,
+    .act_back = loop_act_back,
+    .gate = loop_gate,
+    .gate_back = loop_gate_back,
+    .norm = loop_norm,
+    .norm_back = loop_norm_back,
+    .rope = loop_rope,
+    .dropout = loop_dropout,
+    .column_sum = loop_column_sum,
+    .dots = loop_dots,
+    .softmax_loss = loop_softmax_loss,
+    .attention_f32 = {f32_pack, f32_forward, f32_backward},
+#if OT_ISA == OT_ISA_AVX512BF
+    .attention_bf16 = {bf16_pack, bf16_forward, bf16_backward},
+#endif
+    .attention_few = attention_few,
+    .attention_finish = attention_finish,
+};
+
+#endif

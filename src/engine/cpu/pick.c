@@ -1,0 +1,29 @@
+/* Which instruction set's loops run: asked of the CPU at run time, lowered by the environment for tests and comparisons. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/cpu/kernels.h"
+
+void ot_cpu_tables(const ot_cpu_kernels *tables[5]) {
+    int n = 0;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) tables[n++] = &ot_cpu_kernels_avx512bf;
+    if (avx512) tables[n++] = &ot_cpu_kernels_avx512;
+    if (avx2) tables[n++] = &ot_cpu_kernels_avx2;
+#endif
+    tables[n++] = &ot_cpu_kernels_generic;
+    tables[n] = NULL;
+}
+
+const ot_cpu_kernels *ot_cpu_pick(void) {
+    const ot_cpu_kernels *tables[5];
+    ot_cpu_tables(tables);
+    const char *wanted = getenv("OFFSITE_ISA");
+    for (int i = 0; wanted && tables[i]; i++)
+        if (strcmp(tables[i]->name, wanted) == 0) return tables[i];
+    return tables[0];
+}
