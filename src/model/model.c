@@ -14,21 +14,25 @@ enum { CONFIG_LIMIT = 64 << 20 };
 
 int64_t ot_param_elements(const ot_param *p) { return p->slot.rows * p->slot.cols; }
 
-static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, const ot_role_shape *s, ot_error *err) {
-    char stem[160], name[256];
-    const char *template = m->desc.arch->stems[role];
+ot_status ot_param_name(const ot_arch *arch, ot_role role, int64_t block, bool bias, char name[OT_PARAM_NAME], ot_error *err) {
+    const char *template = arch->stems[role];
     if (template == NULL) {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "the architecture %s has no name for one of the parts its configuration asks for",
-                       m->desc.arch->name);
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "the architecture %s has no name for one of the parts its configuration asks for", arch->name);
     }
+    const char *prefix = role == OT_ROLE_HEAD ? "" : arch->prefix, *kind = bias ? "bias" : "weight";
     /* Templates come from the const tables of arch/, with at most one %d. */
     const char *mark = strstr(template, "%d");
     if (mark != NULL) {
-        snprintf(stem, sizeof stem, "%.*s%lld%s", (int)(mark - template), template, (long long)block, mark + 2);
+        snprintf(name, OT_PARAM_NAME, "%s%.*s%lld%s.%s", prefix, (int)(mark - template), template, (long long)block, mark + 2, kind);
     } else {
-        snprintf(stem, sizeof stem, "%s", template);
+        snprintf(name, OT_PARAM_NAME, "%s%s.%s", prefix, template, kind);
     }
-    snprintf(name, sizeof name, "%s%s.%s", role == OT_ROLE_HEAD ? "" : m->desc.arch->prefix, stem, bias ? "bias" : "weight");
+    return OT_OK;
+}
+
+static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, const ot_role_shape *s, ot_error *err) {
+    char name[OT_PARAM_NAME];
+    OT_TRY(ot_param_name(m->desc.arch, role, block, bias, name, err));
     ot_param *p = &m->params[m->n_params++];
     *p = (ot_param){.role = role, .block = (int32_t)block, .bias = bias, .decay = !bias && !s->vector};
     p->name = ot_arena_strdup(&m->arena, name, err);
