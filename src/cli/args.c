@@ -371,12 +371,16 @@ static ot_status read_long(reader *r, const char *word, ot_error *err) {
 /* "-o F", "-oF", "-o=F", "-qh": flags may be joined, a value ends the word. */
 static ot_status read_short(reader *r, const char *word, ot_error *err) {
     const char *verb = r->args->verb->name;
+    char name[64];
+    size_t length = strcspn(word + 1, "=");
+    snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : 0), word + 1);
+    /* "-output x" would otherwise be read as "-o utput" without a word of warning. */
+    if (length > 1 && ot_args_slot(r->args, name) != NULL) {
+        return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '-%s'; did you mean '--%s'?", verb, name, name);
+    }
     for (const char *p = word + 1; *p != '\0'; p++) {
         ot_slot *slot = slot_by_letter(r->args, *p);
         char label[3] = {'-', *p, '\0'};
-        if (slot == NULL && p == word + 1 && strlen(word) > 2 && ot_args_slot(r->args, word + 1) != NULL) {
-            return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s'; did you mean '-%s'?", verb, word, word);
-        }
         if (slot == NULL) {
             return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s' in '%s'; 'offsite %s --help' lists the options", verb, label, word,
                            verb);

@@ -119,8 +119,11 @@ static ot_status read_mapping(config_reader *r, bool *seen, ot_error *err) {
     for (;;) {
         OT_TRY(next_event(r, err));
         if (r->event.type == YAML_MAPPING_END_EVENT) return OT_OK;
-        const char *key = NULL;
-        OT_TRY(scalar_text(r, "a key", &key, err));
+        if (r->event.type != YAML_SCALAR_EVENT || r->event.data.scalar.anchor != NULL || r->event.data.scalar.tag != NULL) {
+            return REFUSE(r, "a key must be the plain name of an option");
+        }
+        const char *key = (const char *)r->event.data.scalar.value;
+        if (strlen(key) != r->event.data.scalar.length) return REFUSE(r, "a key holds a NUL character");
         ot_slot *slot = NULL;
         OT_TRY(find_slot(r, key, &slot, err));
         if (seen[slot - r->args->slots]) return REFUSE(r, "'%s' is given twice", key);
@@ -177,7 +180,7 @@ static void write_scalar(FILE *f, const char *text) {
     }
     fputc('"', f);
     for (const char *p = text; *p != '\0';) {
-        int32_t c = ot_utf8_next(&p);
+        int32_t c = ot_text_next(&p);
         if (c == '"' || c == '\\') {
             fprintf(f, "\\%c", (int)c);
         } else if (c < 0x20 || (c >= 0x7F && c < 0xA0)) {
@@ -185,7 +188,7 @@ static void write_scalar(FILE *f, const char *text) {
         } else if (c == 0x2028 || c == 0x2029 || c == 0xFEFF) {
             fprintf(f, "\\u%04X", (unsigned)c);
         } else {
-            ot_utf8_put(f, c);
+            ot_text_put(f, c);
         }
     }
     fputc('"', f);

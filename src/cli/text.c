@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-int32_t ot_utf8_next(const char **p) {
+int32_t ot_text_next(const char **p) {
     utf8proc_int32_t c = 0;
     utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)*p, (utf8proc_ssize_t)strnlen(*p, 4), &c);
     if (n <= 0) {
@@ -20,7 +20,7 @@ int32_t ot_utf8_next(const char **p) {
     return c;
 }
 
-void ot_utf8_put(FILE *f, int32_t code_point) {
+void ot_text_put(FILE *f, int32_t code_point) {
     utf8proc_uint8_t bytes[4];
     utf8proc_ssize_t n = utf8proc_encode_char(code_point, bytes);
     if (n > 0) fwrite(bytes, 1, (size_t)n, f);
@@ -28,14 +28,14 @@ void ot_utf8_put(FILE *f, int32_t code_point) {
 
 int64_t ot_text_width(const char *text) {
     int64_t width = 0;
-    while (*text != '\0') width += utf8proc_charwidth(ot_utf8_next(&text));
+    while (*text != '\0') width += utf8proc_charwidth(ot_text_next(&text));
     return width;
 }
 
 void ot_put_safe(FILE *f, const char *text) {
     while (*text != '\0') {
         const char *start = text;
-        int32_t c = ot_utf8_next(&text);
+        int32_t c = ot_text_next(&text);
         if (c < 0x20 || (c >= 0x7F && c < 0xA0) || (c == 0xFFFD && text - start == 1)) {
             for (const char *b = start; b < text; b++) fprintf(f, "\\x%02X", (unsigned)(unsigned char)*b);
         } else {

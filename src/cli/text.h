@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 /* The code point at *p, which moves behind it; U+FFFD for a byte that begins none. *p must not be at the end. */
-int32_t ot_utf8_next(const char **p);
-void ot_utf8_put(FILE *f, int32_t code_point);
+int32_t ot_text_next(const char **p);
+void ot_text_put(FILE *f, int32_t code_point);
 /* Columns on a terminal. */
 int64_t ot_text_width(const char *text);
 
