@@ -1,0 +1,31 @@
+/* The owner's private ledger, OFFER.owner.json beside an offer: which model it came from, which blocks were kept, by which recipe. */
+#ifndef OT_PROTOCOL_LEDGER_H
+#define OT_PROTOCOL_LEDGER_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "model/model.h"
+#include "protocol/manifest.h"
+
+typedef struct ot_ledger {
+    char offer_id[OT_OFFER_ID];
+    char base_sha256[OT_DIGEST_TEXT]; /* of every parameter of the whole model */
+    char architecture[32];
+    int64_t base_layers, bottom, top;
+    int64_t *stack; /* offer block -> block of the whole model */
+    int64_t n_stack;
+    char recipe[1024];
+    ot_arena arena;
+} ot_ledger;
+
+void ot_ledger_free(ot_ledger *l);
+/* Names, dtypes, shapes and bytes of all parameters. */
+void ot_model_digest(const ot_model *m, char text[OT_DIGEST_TEXT]);
+ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err);
+ot_status ot_ledger_read(const char *path, ot_ledger *out, ot_error *err);
+/* Look through every *.owner.json in the given folders for the offer's ledger; NULL folders are passed over. */
+ot_status ot_ledger_find(const char *offer_id, const char *const *folders, int n_folders, ot_ledger *out, ot_error *err);
+
+#endif

@@ -1,0 +1,51 @@
+/* manifest.json of offers and returns: what is in the bundle, with a digest for every tensor. It says nothing that the other side does
+ * not need: no kept indices, no recipe, no digests of what was left out. */
+#ifndef OT_PROTOCOL_MANIFEST_H
+#define OT_PROTOCOL_MANIFEST_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "protocol/digest.h"
+#include "tensor/dtype.h"
+
+enum { OT_OFFER_ID = 33 };
+
+typedef enum ot_bundle_kind { OT_BUNDLE_NONE, OT_BUNDLE_OFFER, OT_BUNDLE_RETURN } ot_bundle_kind;
+
+typedef struct ot_manifest_tensor {
+    const char *name;
+    ot_dtype dtype;
+    int32_t n_dims;
+    int64_t shape[OT_MAX_DIMS];
+    char sha256[OT_DIGEST_TEXT];
+} ot_manifest_tensor;
+
+typedef struct ot_manifest {
+    ot_bundle_kind kind;
+    char offer_id[OT_OFFER_ID];
+    char architecture[32];
+    int64_t layers, bottom, top; /* of the offer's stack */
+    char method[256]; /* of a return: the --peft string, "full" */
+    ot_manifest_tensor *tensors;
+    int64_t n_tensors, capacity;
+    json_t *card; /* of a return, when the data owner opted in; NULL otherwise */
+    ot_arena arena;
+} ot_manifest;
+
+void ot_manifest_free(ot_manifest *m);
+/* Append one tensor of the bundle with the digest of its bytes. */
+ot_status ot_manifest_add(ot_manifest *m, const ot_tensor *t, ot_error *err);
+/* An id that follows from the offer's own tensors and configuration, and from nothing else. */
+void ot_manifest_make_id(ot_manifest *m, const char *config_text);
+ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err);
+/* OT_BUNDLE_NONE and OK when dir has no manifest.json. Everything read is bounded and checked. */
+ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err);
+const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *name);
+/* Does a tensor as read have the manifest's dtype, shape and digest? REFUSED if not. */
+ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char *file, ot_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* The data owner's result: tuned tensors with the offer's names and a manifest. */
+#ifndef OT_PROTOCOL_RETURN_H
+#define OT_PROTOCOL_RETURN_H
+
+#include "protocol/ledger.h"
+#include "protocol/manifest.h"
+#include "train/trainables.h"
+
+/* Is this parameter of an offer trained by the method "full" or "bitfit"? */
+bool ot_return_trains(const ot_manifest *offer, const char *method, const ot_param *p);
+
+/* Write adapter.safetensors (F32 masters) and manifest.json into the existing directory dir. card may be NULL. */
+ot_status ot_return_write(const char *dir, const ot_manifest *offer, const char *method, const ot_trainables *t, json_t *card, ot_error *err);
+
+/* Read and check a return: its manifest, every tensor's digest, and that all values are finite (REFUSED otherwise). */
+typedef struct ot_return {
+    ot_manifest manifest;
+    void *file; /* ot_safetensors * */
+} ot_return;
+ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err);
+void ot_return_close(ot_return *r);
+
+/* The tensors of a return for one model: values[i] belongs to parameter i of the model, NULL: untouched. block_map: block of the return's offer ->
+ * block of the model (the identity to lay a return over its own offer). REFUSED when tensors are missing, extra or misshapen. */
+ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *block_map, int64_t n_blocks, const float **values, ot_error *err);
+
+typedef struct ot_plug_options {
+    const char *ledger; /* NULL: look for it */
+    bool own_dtype, force;
+    ot_dtype dtype;
+} ot_plug_options;
+
+typedef struct ot_plug_summary {
+    int64_t tensors, values;
+    double largest_change; /* of any value, against the model's own */
+} ot_plug_summary;
+
+/* MODEL + RETURN -> a Hugging Face directory with the tuned layers in their places. */
+ot_status ot_plug(const ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *options, ot_plug_summary *summary,
+                  ot_error *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* The owner's first step: a model becomes an offer and a private ledger. Paper section 3. */
+#ifndef OT_PROTOCOL_SPLIT_H
+#define OT_PROTOCOL_SPLIT_H
+
+#include "model/model.h"
+#include "protocol/manifest.h"
+
+typedef struct ot_split_options {
+    int64_t bottom, top;
+    const char *emulator; /* recipe */
+    bool own_dtype;
+    ot_dtype dtype; /* unless own_dtype, and for GGUF */
+    bool force;     /* replace an existing offer */
+} ot_split_options;
+
+typedef struct ot_split_summary {
+    char offer_id[OT_OFFER_ID];
+    int64_t layers, kept_middle, middle; /* of the offer; of the middle: kept and all */
+    int64_t offer_bytes, exact_bytes, middle_bytes; /* files of weights; middle bytes shipped bit-exact; middle bytes in all */
+    int64_t trainable;
+} ot_split_summary;
+
+/* offer: directory to make; the ledger goes to offer.owner.json beside it. Nothing is left behind on failure. */
+ot_status ot_split(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err);
+
+/* A directory that is filled under a temporary name and appears only when it is complete. */
+typedef struct ot_staged_dir {
+    char path[4096]; /* write here */
+    char final[4096];
+} ot_staged_dir;
+/* Refuses an existing `final` unless force. */
+ot_status ot_staged_open(const char *final, bool force, ot_staged_dir *out, ot_error *err);
+ot_status ot_staged_commit(ot_staged_dir *d, ot_error *err);
+void ot_staged_abort(ot_staged_dir *d); /* harmless after a commit */
+
+#endif

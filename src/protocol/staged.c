@@ -1,0 +1,47 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "protocol/split.h"
+
+ot_status ot_staged_open(const char *final, bool force, ot_staged_dir *out, ot_error *err) {
+    *out = (ot_staged_dir){0};
+    size_t n = strlen(final);
+    while (n > 1 && final[n - 1] == '/') n--;
+    if (n == 0 || n + 48 >= sizeof out->path) return ot_fail(err, OT_ERR_USAGE, "the output path \"%s\" is empty or too long", final);
+    snprintf(out->final, sizeof out->final, "%.*s", (int)n, final);
+    if (ot_path_exists(out->final) && !force) {
+        return ot_fail(err, OT_ERR_USAGE, "%s exists already: choose another name, or replace it with --force", out->final);
+    }
+    const char *slash = strrchr(out->final, '/');
+    if (slash != NULL && slash != out->final) {
+        char parent[4096];
+        snprintf(parent, sizeof parent, "%.*s", (int)(slash - out->final), out->final);
+        OT_TRY(ot_make_dirs(parent, err));
+    }
+    /* mkdir and not mkdtemp: the finished directory should have the permissions of the user's umask. */
+    for (int attempt = 0; attempt < 100; attempt++) {
+        snprintf(out->path, sizeof out->path, "%.*s.tmp-%ld-%d", (int)sizeof out->path - 48, out->final, (long)getpid(), attempt);
+        if (mkdir(out->path, 0777) == 0) return OT_OK;
+        if (errno != EEXIST) break;
+    }
+    int code = errno;
+    out->path[0] = '\0';
+    return ot_fail_errno(err, code, "cannot create a directory beside %s", out->final);
+}
+
+ot_status ot_staged_commit(ot_staged_dir *d, ot_error *err) {
+    if (ot_path_exists(d->final)) OT_TRY(ot_remove_tree(d->final, err));
+    OT_TRY(ot_rename_dir(d->path, d->final, err));
+    d->path[0] = '\0';
+    return OT_OK;
+}
+
+void ot_staged_abort(ot_staged_dir *d) {
+    ot_error ignored;
+    if (d->path[0] != '\0') ot_remove_tree(d->path, &ignored);
+    d->path[0] = '\0';
+}
