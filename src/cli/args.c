@@ -13,7 +13,10 @@
 
 static const ot_option general_options[] = {
     {.name = "help", .letter = 'h', .kind = OT_KIND_FLAG, .transient = true, .help = "show this help and stop"},
-    {.name = "config", .kind = OT_KIND_PATH, .value = "FILE.yaml", .transient = true,
+    {.name = "config",
+     .kind = OT_KIND_PATH,
+     .value = "FILE.yaml",
+     .transient = true,
      .help = "read options from a YAML file; options on the command line win"},
     {.name = "quiet", .letter = 'q', .kind = OT_KIND_FLAG, .transient = true, .help = "print results and errors only"},
     {.name = "progress", .kind = OT_KIND_FLAG, .fallback = "yes", .transient = true, .help = "no progress on standard error"},
@@ -102,8 +105,10 @@ static ot_status check_range(const ot_option *o, const char *label, const char *
     char low[32], high[32];
     snprintf(low, sizeof low, "%.9g", o->min);
     snprintf(high, sizeof high, "%.9g", o->max);
-    if (o->max == OT_NO_MAX) return ot_fail(err, OT_ERR_USAGE, "%s: %s is out of range; it must be at least %s", label, text, low);
-    if (o->min == -OT_NO_MAX) return ot_fail(err, OT_ERR_USAGE, "%s: %s is out of range; it must be at most %s", label, text, high);
+    if (o->max == OT_NO_MAX)
+        return ot_fail(err, OT_ERR_USAGE, "%s: %s is out of range; it must be at least %s", label, text, low);
+    if (o->min == -OT_NO_MAX)
+        return ot_fail(err, OT_ERR_USAGE, "%s: %s is out of range; it must be at most %s", label, text, high);
     return ot_fail(err, OT_ERR_USAGE, "%s: %s is out of range; it must lie between %s and %s", label, text, low, high);
 }
 
@@ -123,7 +128,7 @@ static ot_status enum_error(const char *const *choices, const char *label, const
     return ot_fail(err, OT_ERR_USAGE, "%s: '%s' is not %s", label, text, list);
 }
 
-static ot_status parse_value(const ot_option *o, const char *label, const char *text, ot_value *v, ot_error *err) {
+static ot_status parse_value(const ot_option *o, const char *label, const char *text, ot_arg_value *v, ot_error *err) {
     bool flag = false;
     switch (o->kind) {
     case OT_KIND_FLAG:
@@ -158,12 +163,12 @@ static ot_status parse_value(const ot_option *o, const char *label, const char *
     return OT_OK;
 }
 
-static ot_status add_one(ot_args *args, ot_slot *slot, const char *label, const char *text, ot_error *err) {
-    ot_value v = {.text = text};
+static ot_status add_one(ot_args *args, ot_arg_slot *slot, const char *label, const char *text, ot_error *err) {
+    ot_arg_value v = {.text = text};
     OT_TRY(parse_value(&slot->option, label, text, &v, err));
     if (slot->count == slot->capacity) {
         int64_t capacity = slot->capacity > 0 ? 2 * slot->capacity : 1;
-        ot_value *values = ot_arena_alloc(&args->arena, capacity * (int64_t)sizeof *values, err);
+        ot_arg_value *values = ot_arena_alloc(&args->arena, capacity * (int64_t)sizeof *values, err);
         if (values == NULL) return OT_ERR_MEMORY;
         if (slot->count > 0) memcpy(values, slot->values, (size_t)slot->count * sizeof *values);
         slot->values = values;
@@ -173,7 +178,7 @@ static ot_status add_one(ot_args *args, ot_slot *slot, const char *label, const 
     return OT_OK;
 }
 
-ot_status ot_slot_add(ot_args *args, ot_slot *slot, const char *label, const char *text, ot_error *err) {
+ot_status ot_arg_slot_add(ot_args *args, ot_arg_slot *slot, const char *label, const char *text, ot_error *err) {
     const ot_option *o = &slot->option;
     if (!o->commas) {
         char *copy = ot_arena_strdup(&args->arena, text, err);
@@ -207,7 +212,7 @@ static const ot_override *override_of(const ot_verb *verb, const char *name) {
 }
 
 /* Counts when slots is NULL. */
-static int64_t lay_out(const ot_verb *verb, const ot_option_group *group, ot_slot *slots) {
+static int64_t lay_out(const ot_verb *verb, const ot_option_group *group, ot_arg_slot *slots) {
     int64_t n = 0;
     for (const ot_option *o = group->options; o->kind != OT_KIND_NONE; o++) {
         const ot_override *over = override_of(verb, o->name);
@@ -221,7 +226,7 @@ static int64_t lay_out(const ot_verb *verb, const ot_option_group *group, ot_slo
                 if (over->help != NULL) option.help = over->help;
                 if (over->optional) option.required = false;
             }
-            slots[n] = (ot_slot){.option = option, .group = group};
+            slots[n] = (ot_arg_slot){.option = option, .group = group};
         }
         n++;
     }
@@ -246,14 +251,14 @@ void ot_args_free(ot_args *args) {
     *args = (ot_args){0};
 }
 
-ot_slot *ot_args_slot(ot_args *args, const char *name) {
+ot_arg_slot *ot_args_slot(ot_args *args, const char *name) {
     for (int64_t i = 0; i < args->n_slots; i++) {
         if (strcmp(args->slots[i].option.name, name) == 0) return &args->slots[i];
     }
     return NULL;
 }
 
-static ot_slot *slot_by_letter(ot_args *args, char letter) {
+static ot_arg_slot *slot_by_letter(ot_args *args, char letter) {
     for (int64_t i = 0; i < args->n_slots; i++) {
         if (args->slots[i].option.letter == letter) return &args->slots[i];
     }
@@ -316,15 +321,15 @@ static ot_status take_value(reader *r, const char *label, const ot_option *o, co
     }
     const char *word = r->argv[r->at];
     if (looks_like_option(r->args, word)) {
-        return ot_fail(err, OT_ERR_USAGE, "%s: %s needs a value, but '%s' follows; write '--%s=%s' if that is the value", verb, label,
-                       word, o->name, word);
+        return ot_fail(err, OT_ERR_USAGE, "%s: %s needs a value, but '%s' follows; write '--%s=%s' if that is the value", verb,
+                       label, word, o->name, word);
     }
     r->at++;
     *text = word;
     return OT_OK;
 }
 
-static ot_status store(reader *r, ot_slot *slot, const char *label, const char *text, ot_error *err) {
+static ot_status store(reader *r, ot_arg_slot *slot, const char *label, const char *text, ot_error *err) {
     const char *verb = r->args->verb->name;
     const ot_option *o = &slot->option;
     if (slot->count > 0 && !o->repeatable && !o->commas) {
@@ -333,7 +338,7 @@ static ot_status store(reader *r, ot_slot *slot, const char *label, const char *
         return ot_fail(err, OT_ERR_USAGE, "%s: %s is given twice ('%s' and '%s')", verb, label, first, text);
     }
     slot->source = OT_FROM_COMMAND_LINE;
-    if (ot_slot_add(r->args, slot, label, text, err) != OT_OK) return ot_error_prefix(err, "%s", verb);
+    if (ot_arg_slot_add(r->args, slot, label, text, err) != OT_OK) return ot_error_prefix(err, "%s", verb);
     return OT_OK;
 }
 
@@ -344,7 +349,7 @@ static ot_status read_long(reader *r, const char *word, ot_error *err) {
     char label[72];
     snprintf(label, sizeof label, "%.*s", (int)(length < 64 ? length : 64), word);
     const char *name = label + 2;
-    ot_slot *slot = length <= 64 ? ot_args_slot(r->args, name) : NULL;
+    ot_arg_slot *slot = length <= 64 ? ot_args_slot(r->args, name) : NULL;
     if (slot == NULL && strncmp(name, "no-", 3) == 0) {
         slot = ot_args_slot(r->args, name + 3);
         if (slot != NULL && slot->option.kind != OT_KIND_FLAG) slot = NULL;
@@ -355,9 +360,10 @@ static ot_status read_long(reader *r, const char *word, ot_error *err) {
         bool negated = strncmp(name, "no-", 3) == 0;
         const char *near = ot_args_nearest(r->args, name);
         if (near == NULL && negated) near = ot_args_nearest(r->args, name + 3);
-        const ot_slot *meant = near != NULL ? ot_args_slot(r->args, near) : NULL;
+        const ot_arg_slot *meant = near != NULL ? ot_args_slot(r->args, near) : NULL;
         if (meant == NULL) {
-            return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s'; 'offsite %s --help' lists the options", verb, label, verb);
+            return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s'; 'offsite %s --help' lists the options", verb, label,
+                           verb);
         }
         bool no = meant->option.kind == OT_KIND_FLAG && negated;
         return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s'; did you mean '--%s%s'?", verb, label, no ? "no-" : "", near);
@@ -379,11 +385,11 @@ static ot_status read_short(reader *r, const char *word, ot_error *err) {
         return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '-%s'; did you mean '--%s'?", verb, name, name);
     }
     for (const char *p = word + 1; *p != '\0'; p++) {
-        ot_slot *slot = slot_by_letter(r->args, *p);
+        ot_arg_slot *slot = slot_by_letter(r->args, *p);
         char label[3] = {'-', *p, '\0'};
         if (slot == NULL) {
-            return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s' in '%s'; 'offsite %s --help' lists the options", verb, label, word,
-                           verb);
+            return ot_fail(err, OT_ERR_USAGE, "%s: unknown option '%s' in '%s'; 'offsite %s --help' lists the options", verb,
+                           label, word, verb);
         }
         if (strcmp(slot->option.name, "help") == 0) return r->args->help = true, OT_OK;
         if (slot->option.kind == OT_KIND_FLAG) {
@@ -408,7 +414,7 @@ static ot_status check_operands(ot_args *args, ot_error *err) {
         do {
             if (i >= args->n_operands) break;
             ot_option as_option = {.name = o->name, .kind = o->kind, .choices = o->choices};
-            ot_value v = {0};
+            ot_arg_value v = {0};
             if (parse_value(&as_option, o->name, args->operands[i], &v, err) != OT_OK) {
                 return ot_error_prefix(err, "%s", args->verb->name);
             }
@@ -423,7 +429,7 @@ static ot_status check_operands(ot_args *args, ot_error *err) {
 
 static ot_status fill_defaults(ot_args *args, ot_error *err) {
     for (int64_t i = 0; i < args->n_slots; i++) {
-        ot_slot *slot = &args->slots[i];
+        ot_arg_slot *slot = &args->slots[i];
         const ot_option *o = &slot->option;
         if (slot->count > 0 || slot->source != OT_FROM_DEFAULT) continue;
         if (o->required) {
@@ -431,10 +437,11 @@ static ot_status fill_defaults(ot_args *args, ot_error *err) {
             ot_verb_usage(args->verb, usage, sizeof usage);
             char letter[5] = "";
             if (o->letter != 0) snprintf(letter, sizeof letter, "-%c, ", o->letter);
-            return ot_fail(err, OT_ERR_USAGE, "%s: option %s--%s is missing; usage: %s", args->verb->name, letter, o->name, usage);
+            return ot_fail(err, OT_ERR_USAGE, "%s: option %s--%s is missing; usage: %s", args->verb->name, letter, o->name,
+                           usage);
         }
         const char *text = o->fallback != NULL ? o->fallback : o->kind == OT_KIND_FLAG ? "no" : NULL;
-        if (text != NULL) OT_TRY(ot_slot_add(args, slot, o->name, text, err));
+        if (text != NULL) OT_TRY(ot_arg_slot_add(args, slot, o->name, text, err));
     }
     return OT_OK;
 }
@@ -467,9 +474,9 @@ ot_status ot_args_parse(ot_args *args, const ot_verb *verb, int argc, char *cons
 /* ==== Getters ==== */
 
 /* A verb that asks for what its table lacks is broken in every run: stop loudly. */
-static const ot_slot *must_have(const ot_args *args, const char *name, unsigned kinds) {
+static const ot_arg_slot *must_have(const ot_args *args, const char *name, unsigned kinds) {
     for (int64_t i = 0; i < args->n_slots; i++) {
-        const ot_slot *slot = &args->slots[i];
+        const ot_arg_slot *slot = &args->slots[i];
         if (strcmp(slot->option.name, name) != 0) continue;
         if ((kinds & (1U << slot->option.kind)) != 0) return slot;
         fprintf(stderr, "offsite: internal error: '%s' reads option '%s' by the wrong kind\n", args->verb->name, name);
@@ -488,14 +495,14 @@ enum {
     ALL_KINDS = FLAGS | WHOLE | REALS | TEXTS
 };
 
-static ot_value first_value(const ot_args *args, const char *name, unsigned kinds) {
-    const ot_slot *slot = must_have(args, name, kinds);
-    return slot->count > 0 ? slot->values[0] : (ot_value){.i = kinds == ENUMS ? -1 : 0};
+static ot_arg_value first_value(const ot_args *args, const char *name, unsigned kinds) {
+    const ot_arg_slot *slot = must_have(args, name, kinds);
+    return slot->count > 0 ? slot->values[0] : (ot_arg_value){.i = kinds == ENUMS ? -1 : 0};
 }
 
-static ot_value value_at(const ot_args *args, const char *name, int64_t index, unsigned kinds) {
-    const ot_slot *slot = must_have(args, name, kinds);
-    return index >= 0 && index < slot->count ? slot->values[index] : (ot_value){0};
+static ot_arg_value value_at(const ot_args *args, const char *name, int64_t index, unsigned kinds) {
+    const ot_arg_slot *slot = must_have(args, name, kinds);
+    return index >= 0 && index < slot->count ? slot->values[index] : (ot_arg_value){0};
 }
 
 const ot_verb *ot_args_verb(const ot_args *args) { return args->verb; }
@@ -506,7 +513,9 @@ double ot_args_f64(const ot_args *args, const char *name) { return first_value(a
 const char *ot_args_str(const ot_args *args, const char *name) { return first_value(args, name, TEXTS).text; }
 int ot_args_choice(const ot_args *args, const char *name) { return (int)first_value(args, name, ENUMS).i; }
 int64_t ot_args_count(const ot_args *args, const char *name) { return must_have(args, name, ALL_KINDS)->count; }
-const char *ot_args_str_at(const ot_args *args, const char *name, int64_t index) { return value_at(args, name, index, TEXTS).text; }
+const char *ot_args_str_at(const ot_args *args, const char *name, int64_t index) {
+    return value_at(args, name, index, TEXTS).text;
+}
 int64_t ot_args_i64_at(const ot_args *args, const char *name, int64_t index) { return value_at(args, name, index, WHOLE).i; }
 double ot_args_f64_at(const ot_args *args, const char *name, int64_t index) { return value_at(args, name, index, REALS).f; }
 

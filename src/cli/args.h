@@ -1,30 +1,31 @@
-/* The parsed command line behind the getters of options.h: used by main, config files, help, and tests; verbs need only options.h. */
+/* The parsed command line behind the getters of options.h: used by main, config files, help, and tests; verbs need only
+ * options.h. */
 #ifndef OT_CLI_ARGS_H
 #define OT_CLI_ARGS_H
 
 #include "base/mem.h"
 #include "cli/options.h"
 
-typedef enum ot_source { OT_FROM_DEFAULT, OT_FROM_CONFIG, OT_FROM_COMMAND_LINE } ot_source;
+typedef enum ot_arg_source { OT_FROM_DEFAULT, OT_FROM_CONFIG, OT_FROM_COMMAND_LINE } ot_arg_source;
 
-typedef struct ot_value {
+typedef struct ot_arg_value {
     const char *text;
     int64_t i; /* FLAG 0 or 1, I64, SIZE, index of an ENUM's choice */
     double f;
-} ot_value;
+} ot_arg_value;
 
 /* An option as one verb has it: the table's entry with the verb's override applied. */
-typedef struct ot_slot {
+typedef struct ot_arg_slot {
     ot_option option;
     const ot_option_group *group;
-    ot_source source;
-    ot_value *values;
+    ot_arg_source source;
+    ot_arg_value *values;
     int64_t count, capacity;
-} ot_slot;
+} ot_arg_slot;
 
 struct ot_args {
     const ot_verb *verb;
-    ot_slot *slots;
+    ot_arg_slot *slots;
     int64_t n_slots;
     const char **operands;
     int64_t n_operands;
@@ -42,9 +43,9 @@ ot_status ot_args_parse(ot_args *args, const ot_verb *verb, int argc, char *cons
 void ot_args_free(ot_args *args);
 
 /* Internal to parsing and config files. */
-ot_slot *ot_args_slot(ot_args *args, const char *name);
+ot_arg_slot *ot_args_slot(ot_args *args, const char *name);
 /* Parse `text` by the slot's kind and append it; `label` is how messages name the option ("--lr", "lr"). */
-ot_status ot_slot_add(ot_args *args, ot_slot *slot, const char *label, const char *text, ot_error *err);
+ot_status ot_arg_slot_add(ot_args *args, ot_arg_slot *slot, const char *label, const char *text, ot_error *err);
 /* "X", "FILE": the placeholder shown in help. */
 const char *ot_option_placeholder(const ot_option *option);
 /* Is it a flag that is on unless --no-NAME is given? */

@@ -10,13 +10,15 @@ static bool is_sentence_part(const char *text) {
 }
 
 static ot_status check_slot(ot_args *args, int64_t index, ot_error *err) {
-    ot_slot *slot = &args->slots[index];
+    ot_arg_slot *slot = &args->slots[index];
     const ot_option *o = &slot->option;
     const char *verb = args->verb->name;
     if (!is_sentence_part(o->help)) return SLIP("%s: --%s lacks a help text of one line without full stop", verb, o->name);
     if (strncmp(o->name, "no-", 3) == 0) return SLIP("%s: --%s: name the flag without 'no-'", verb, o->name);
-    if (o->name[strspn(o->name, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') return SLIP("%s: --%s: bad name", verb, o->name);
-    if (o->kind == OT_KIND_ENUM && (o->choices == NULL || o->choices[0] == NULL)) return SLIP("%s: --%s has no choices", verb, o->name);
+    if (o->name[strspn(o->name, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0')
+        return SLIP("%s: --%s: bad name", verb, o->name);
+    if (o->kind == OT_KIND_ENUM && (o->choices == NULL || o->choices[0] == NULL))
+        return SLIP("%s: --%s has no choices", verb, o->name);
     if (o->kind != OT_KIND_ENUM && o->choices != NULL) return SLIP("%s: --%s has choices but is no ENUM", verb, o->name);
     if (o->required && o->fallback != NULL) return SLIP("%s: --%s is required and has a default", verb, o->name);
     if (o->min > o->max) return SLIP("%s: --%s has its range reversed", verb, o->name);
@@ -25,7 +27,7 @@ static ot_status check_slot(ot_args *args, int64_t index, ot_error *err) {
         if (strcmp(other->name, o->name) == 0) return SLIP("%s: --%s is declared twice", verb, o->name);
         if (o->letter != 0 && other->letter == o->letter) return SLIP("%s: -%c is declared twice", verb, o->letter);
     }
-    if (o->fallback != NULL) OT_TRY(ot_slot_add(args, slot, o->name, o->fallback, err));
+    if (o->fallback != NULL) OT_TRY(ot_arg_slot_add(args, slot, o->name, o->fallback, err));
     return OT_OK;
 }
 

@@ -1,4 +1,5 @@
-/* Option groups that several verbs share, with the names and defaults that scripts rely on. A verb that differs uses overrides. */
+/* Option groups that several verbs share, with the names and defaults that scripts rely on. A verb that differs uses overrides.
+ */
 #ifndef OT_CLI_COMMON_OPTIONS_H
 #define OT_CLI_COMMON_OPTIONS_H
 

@@ -66,8 +66,8 @@ static ot_status scalar_text(config_reader *r, const char *key, const char **tex
     return OT_OK;
 }
 
-static ot_status find_slot(config_reader *r, const char *key, ot_slot **out, ot_error *err) {
-    ot_slot *slot = ot_args_slot(r->args, key);
+static ot_status find_slot(config_reader *r, const char *key, ot_arg_slot **out, ot_error *err) {
+    ot_arg_slot *slot = ot_args_slot(r->args, key);
     if (slot != NULL) {
         if (strcmp(key, "help") == 0 || strcmp(key, "config") == 0) return REFUSE(r, "'%s' belongs on the command line", key);
         *out = slot;
@@ -75,7 +75,8 @@ static ot_status find_slot(config_reader *r, const char *key, ot_slot **out, ot_
     }
     if (strncmp(key, "no-", 3) == 0) {
         slot = ot_args_slot(r->args, key + 3);
-        if (slot != NULL && slot->option.kind == OT_KIND_FLAG) return REFUSE(r, "unknown option '%s'; write '%s: no'", key, key + 3);
+        if (slot != NULL && slot->option.kind == OT_KIND_FLAG)
+            return REFUSE(r, "unknown option '%s'; write '%s: no'", key, key + 3);
     }
     if (strncmp(key, "--", 2) == 0 && ot_args_slot(r->args, key + 2) != NULL) {
         return REFUSE(r, "unknown option '%s'; write '%s' without dashes", key, key + 2);
@@ -85,18 +86,18 @@ static ot_status find_slot(config_reader *r, const char *key, ot_slot **out, ot_
     return REFUSE(r, "unknown option '%s'; 'offsite %s --help' lists the options", key, r->args->verb->name);
 }
 
-static ot_status add_value(config_reader *r, ot_slot *slot, const char *text, ot_error *err) {
+static ot_status add_value(config_reader *r, ot_arg_slot *slot, const char *text, ot_error *err) {
     char label[OT_ERROR_TEXT / 2];
     snprintf(label, sizeof label, "%s:%zu: %s", r->path, r->event.start_mark.line + 1, slot->option.name);
-    return ot_slot_add(r->args, slot, label, text, err);
+    return ot_arg_slot_add(r->args, slot, label, text, err);
 }
 
 /* The event after the key is current. Values of an option given on the command line are checked all the same. */
-static ot_status read_value(config_reader *r, ot_slot *slot, ot_error *err) {
+static ot_status read_value(config_reader *r, ot_arg_slot *slot, ot_error *err) {
     const ot_option *o = &slot->option;
     const char *text = NULL;
-    ot_slot scratch = {.option = *o};
-    ot_slot *into = slot->source == OT_FROM_COMMAND_LINE ? &scratch : slot;
+    ot_arg_slot scratch = {.option = *o};
+    ot_arg_slot *into = slot->source == OT_FROM_COMMAND_LINE ? &scratch : slot;
     if (into == slot) slot->source = OT_FROM_CONFIG;
     if (r->event.type != YAML_SEQUENCE_START_EVENT) {
         OT_TRY(scalar_text(r, o->name, &text, err));
@@ -124,7 +125,7 @@ static ot_status read_mapping(config_reader *r, bool *seen, ot_error *err) {
         }
         const char *key = (const char *)r->event.data.scalar.value;
         if (strlen(key) != r->event.data.scalar.length) return REFUSE(r, "a key holds a NUL character");
-        ot_slot *slot = NULL;
+        ot_arg_slot *slot = NULL;
         OT_TRY(find_slot(r, key, &slot, err));
         if (seen[slot - r->args->slots]) return REFUSE(r, "'%s' is given twice", key);
         seen[slot - r->args->slots] = true;
@@ -194,7 +195,7 @@ static void write_scalar(FILE *f, const char *text) {
     fputc('"', f);
 }
 
-static void write_slot(FILE *f, const ot_slot *slot) {
+static void write_slot(FILE *f, const ot_arg_slot *slot) {
     fprintf(f, "%s: ", slot->option.name);
     if (slot->option.repeatable || slot->option.commas) {
         fputc('[', f);
@@ -216,7 +217,7 @@ ot_status ot_config_write(const ot_args *args, ot_config_paths paths, char **tex
     fprintf(f, "# offsite %s, version %s\n", args->verb->name, OFFSITE_VERSION);
     const ot_option_group *group = NULL;
     for (int64_t i = 0; i < args->n_slots; i++) {
-        const ot_slot *slot = &args->slots[i];
+        const ot_arg_slot *slot = &args->slots[i];
         if (slot->count == 0 || slot->option.transient) continue;
         if (slot->option.kind == OT_KIND_PATH && paths == OT_CONFIG_NO_PATHS) continue;
         if (slot->group != group) fprintf(f, "\n# %s\n", slot->group->title);

@@ -12,7 +12,7 @@ void ot_help_overview(FILE *file);
 ot_status ot_help_verb(const ot_verb *verb, FILE *file, ot_error *err);
 
 /* Shared with the manual pages. */
-const char *ot_help_about(void);                   /* what the program is, one paragraph */
+const char *ot_help_about(void);                     /* what the program is, one paragraph */
 const char *ot_audience_title(ot_audience audience); /* "For the model owner" */
 typedef struct ot_flow_step {
     const char *who, *command, *what;

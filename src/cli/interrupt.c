@@ -1,4 +1,5 @@
-/* A signal handler can reach nothing but a global: this is the program's one mutable global, and the library only gets its address. */
+/* A signal handler can reach nothing but a global: this is the program's one mutable global, and the library only gets its
+ * address. */
 #include "cli/interrupt.h"
 
 #include <stddef.h>

@@ -61,8 +61,8 @@ static ot_status run(int argc, char **argv, ot_error *err) {
         return OT_OK;
     }
     if (word[0] == '-') {
-        return ot_fail(err, OT_ERR_USAGE, "unknown option '%s' before a command; options follow the command: offsite COMMAND [OPTION...]",
-                       word);
+        return ot_fail(err, OT_ERR_USAGE,
+                       "unknown option '%s' before a command; options follow the command: offsite COMMAND [OPTION...]", word);
     }
     const ot_verb *verb = ot_verb_find(word);
     if (verb == NULL) return unknown_verb(word, err);

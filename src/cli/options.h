@@ -28,8 +28,14 @@
  *         {0},
  *     };
  *     static const ot_option_group group = {"Counting", options};
- *     static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "a model folder or a GGUF file"}, {0}};
- *     static const ot_example examples[] = {{"Count the first ten tensors", "offsite count gpt2 --limit 10"}, {0}};
+ *     static const ot_operand operands[] = {
+ *         {.name = "MODEL", .kind = OT_KIND_PATH, .help = "a model folder or a GGUF file"},
+ *         {0},
+ *     };
+ *     static const ot_example examples[] = {
+ *         {"Count the first ten tensors", "offsite count gpt2 --limit 10"},
+ *         {0},
+ *     };
  *
  *     const ot_verb ot_verb_count = {
  *         .name = "count", .audience = OT_FOR_ANYONE, .summary = "count a model's parameters", .operands = operands,
@@ -89,13 +95,13 @@ typedef struct ot_option_group {
 typedef struct ot_override {
     const char *name;
     const char *value, *fallback, *shown, *help;
-    bool absent;    /* the verb does not have this option */
-    bool optional;  /* no longer required */
+    bool absent;   /* the verb does not have this option */
+    bool optional; /* no longer required */
 } ot_override;
 
 /* A positional argument; {0} ends the array. */
 typedef struct ot_operand {
-    const char *name; /* upper case: "MODEL" */
+    const char *name;           /* upper case: "MODEL" */
     ot_option_kind kind;        /* STRING, PATH or ENUM */
     const char *const *choices; /* ENUM */
     const char *help;
@@ -115,10 +121,10 @@ typedef struct ot_args ot_args;
 typedef struct ot_verb {
     const char *name;
     ot_audience audience;
-    bool hidden;           /* left out of lists; works all the same */
-    const char *summary;   /* one line, lower case, no full stop */
-    const char *usage;     /* what follows "offsite NAME"; NULL: made from the operands and required options */
-    const char *about;     /* paragraphs parted by an empty line; reflowed when printed */
+    bool hidden;         /* left out of lists; works all the same */
+    const char *summary; /* one line, lower case, no full stop */
+    const char *usage;   /* what follows "offsite NAME"; NULL: made from the operands and required options */
+    const char *about;   /* paragraphs parted by an empty line; reflowed when printed */
     const ot_example *examples;
     const ot_operand *operands;
     const ot_option_group *const *groups; /* NULL-terminated; may be NULL */

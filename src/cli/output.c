@@ -125,7 +125,8 @@ ot_status ot_json_out_close(ot_json_out *out, ot_error *err) {
     while (out->depth > 0) ot_json_out_end(out);
     fputc('\n', out->file);
     errno = 0;
-    if (fflush(out->file) != 0 || ferror(out->file)) return ot_fail_errno(err, errno != 0 ? errno : EIO, "writing the JSON result failed");
+    if (fflush(out->file) != 0 || ferror(out->file))
+        return ot_fail_errno(err, errno != 0 ? errno : EIO, "writing the JSON result failed");
     return OT_OK;
 }
 
@@ -137,7 +138,9 @@ ot_status ot_output_flush(ot_error *err) {
 
 /* ==== Tables ==== */
 
-ot_table ot_table_begin(const ot_column *columns, int n_columns) { return (ot_table){.columns = columns, .n_columns = n_columns}; }
+ot_table ot_table_begin(const ot_column *columns, int n_columns) {
+    return (ot_table){.columns = columns, .n_columns = n_columns};
+}
 
 void ot_table_cell(ot_table *t, const char *format, ...) {
     if (t->status != OT_OK) return;

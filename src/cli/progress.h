@@ -11,7 +11,7 @@
 
 /* What a long loop knows after a step. Zero-initialise; loss fields NaN and the others 0 mean unknown and are left out. */
 typedef struct ot_progress_sample {
-    int64_t step;  /* finished steps, from 1 */
+    int64_t step; /* finished steps, from 1 */
     double loss, valid_loss;
     double learning_rate;
     double tokens_per_second;
@@ -21,19 +21,19 @@ typedef struct ot_progress_sample {
 
 /* Fields are set by ot_progress_begin; tests set file, terminal, width and clock themselves. */
 typedef struct ot_progress {
-    FILE *file;        /* NULL: silent */
+    FILE *file; /* NULL: silent */
     bool terminal;
     int width;
     double (*clock)(void); /* monotonic seconds */
-    const char *label; /* "tune" */
-    const char *unit;  /* "step", "block", "tensor" */
-    int64_t total;     /* 0: unknown */
-    int64_t first;     /* steps done before this process began (a resumed run): they do not count for the speed */
+    const char *label;     /* "tune" */
+    const char *unit;      /* "step", "block", "tensor" */
+    int64_t total;         /* 0: unknown */
+    int64_t first;         /* steps done before this process began (a resumed run): they do not count for the speed */
     double started, shown_at;
     int64_t shown_step;
     double valid_loss; /* the newest one, kept on display */
     ot_progress_sample last;
-    bool drawn;        /* an unfinished line stands on the terminal */
+    bool drawn; /* an unfinished line stands on the terminal */
 } ot_progress;
 
 /* label and unit must outlive p. */

@@ -192,7 +192,8 @@ static void fish_verb(const ot_args *args) {
     }
     for (int64_t i = 0; i < args->n_slots; i++) {
         const ot_option *o = &args->slots[i].option;
-        printf("complete -c offsite -n '__fish_seen_subcommand_from %s' -l %s%s", v->name, ot_option_is_negative(o) ? "no-" : "", o->name);
+        printf("complete -c offsite -n '__fish_seen_subcommand_from %s' -l %s%s", v->name, ot_option_is_negative(o) ? "no-" : "",
+               o->name);
         if (o->letter != 0) printf(" -s %c", o->letter);
         if (o->kind == OT_KIND_ENUM) {
             fputs(" -x -a '", stdout);

@@ -55,8 +55,9 @@ static void put_paragraphs(FILE *f, const char *text) {
 }
 
 static void title(FILE *f, const char *name) {
-    fprintf(f, ".\\\" Made by 'offsite man' from the option tables; do not edit.\n.TH %s 1 \"\" \"offsite %s\" \"Offsite Manual\"\n", name,
-            OFFSITE_VERSION);
+    fprintf(f,
+            ".\\\" Made by 'offsite man' from the option tables; do not edit.\n.TH %s 1 \"\" \"offsite %s\" \"Offsite Manual\"\n",
+            name, OFFSITE_VERSION);
 }
 
 static void exit_status(FILE *f) {
@@ -176,9 +177,10 @@ static void main_page(FILE *f) {
         }
     }
     fputs(".SH CONFIG FILES\n", f);
-    put_paragraphs(f, "Every command takes --config FILE.yaml: lines \"option: value\" with the names of the long options, \"yes\" or "
-                      "\"no\" for flags (an option --no-NAME is written \"NAME: no\"), and a list in brackets for an option that takes "
-                      "several values. Options on the command line win. Unknown options are refused.");
+    put_paragraphs(
+        f, "Every command takes --config FILE.yaml: lines \"option: value\" with the names of the long options, \"yes\" or "
+           "\"no\" for flags (an option --no-NAME is written \"NAME: no\"), and a list in brackets for an option that takes "
+           "several values. Options on the command line win. Unknown options are refused.");
     fputs(".SH ENVIRONMENT\n.TP\n.B NO_COLOR\n", f);
     put_line(f, "", "When set, help is printed without bold headings.");
     exit_status(f);
@@ -227,11 +229,18 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_operand operands[] = {
-    {.name = "COMMAND", .kind = OT_KIND_STRING, .optional = true, .help = "the command; without it, the page of the whole program"},
+    {.name = "COMMAND",
+     .kind = OT_KIND_STRING,
+     .optional = true,
+     .help = "the command; without it, the page of the whole program"},
     {0},
 };
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .transient = true,
+    {.name = "output",
+     .letter = 'o',
+     .kind = OT_KIND_PATH,
+     .value = "DIR",
+     .transient = true,
      .help = "write pages into a folder: of all commands, unless one is named"},
     {0},
 };

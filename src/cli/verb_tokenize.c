@@ -51,11 +51,12 @@ static ot_status read_ids(const line_job *job, const json_t *array, int32_t *ids
     size_t count = json_array_size(array);
     for (size_t i = 0; i < count; i++) {
         const json_t *item = json_array_get(array, i);
-        if (!json_is_integer(item)) return ot_fail(err, OT_ERR_FORMAT, "%s: item %zu of the ids is not a whole number", job->where, i);
+        if (!json_is_integer(item))
+            return ot_fail(err, OT_ERR_FORMAT, "%s: item %zu of the ids is not a whole number", job->where, i);
         json_int_t id = json_integer_value(item);
         if (id < 0 || id >= ot_tokenizer_vocab_size(job->tokenizer)) {
-            return ot_fail(err, OT_ERR_FORMAT, "%s: id %" JSON_INTEGER_FORMAT " is outside the vocabulary of %" PRId64 " tokens", job->where,
-                           id, ot_tokenizer_vocab_size(job->tokenizer));
+            return ot_fail(err, OT_ERR_FORMAT, "%s: id %" JSON_INTEGER_FORMAT " is outside the vocabulary of %" PRId64 " tokens",
+                           job->where, id, ot_tokenizer_vocab_size(job->tokenizer));
         }
         ids[i] = (int32_t)id;
     }
@@ -116,7 +117,8 @@ static ot_status each_line(line_job *job, bool decode, ot_error *err) {
         errno = 0;
         ssize_t length = getline(&buffer, &room, stdin);
         if (length < 0) {
-            if (ferror(stdin) || errno == ENOMEM) status = ot_fail_errno(err, errno, "reading standard input failed at line %" PRId64, number);
+            if (ferror(stdin) || errno == ENOMEM)
+                status = ot_fail_errno(err, errno, "reading standard input failed at line %" PRId64, number);
             break;
         }
         if (length > 0 && buffer[length - 1] == '\n') length--;
@@ -134,7 +136,8 @@ static ot_status each_line(line_job *job, bool decode, ot_error *err) {
 static ot_status run(const ot_args *args, ot_error *err) {
     bool decode = ot_args_flag(args, "decode");
     if (decode && ot_args_flag(args, "special")) {
-        return ot_args_fail(args, err, "--special adds tokens to text and means nothing with --decode, which keeps all that the ids name");
+        return ot_args_fail(args, err,
+                            "--special adds tokens to text and means nothing with --decode, which keeps all that the ids name");
     }
     ot_tokenizer *tokenizer = NULL;
     OT_TRY(ot_tokenizer_open(ot_args_operand(args, "MODEL"), &tokenizer, err));
@@ -145,7 +148,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_operand operands[] = {
-    {.name = "MODEL", .kind = OT_KIND_PATH,
+    {.name = "MODEL",
+     .kind = OT_KIND_PATH,
      .help = "a model or offer, a folder with tokenizer files alone, a tokenizer.json, or a GGUF file"},
     {0},
 };
@@ -167,10 +171,12 @@ const ot_verb ot_verb_tokenize = {
     .name = "tokenize",
     .audience = OT_FOR_ANYONE,
     .summary = "turn text into token ids, and back",
-    .about = "Reads standard input a line at a time and writes one line for each: a JSON array of token ids. The end of the line is no "
-             "part of the text. With --jsonl each line is a JSON object, so texts may hold line breaks and NUL characters.\n\n"
-             "--decode reads arrays of ids, or objects with \"ids\", and writes the text. Special tokens are kept; bytes that are not "
-             "UTF-8 appear as U+FFFD. Blank lines are skipped where JSON is read.",
+    .about =
+        "Reads standard input a line at a time and writes one line for each: a JSON array of token ids. The end of the line is "
+        "no "
+        "part of the text. With --jsonl each line is a JSON object, so texts may hold line breaks and NUL characters.\n\n"
+        "--decode reads arrays of ids, or objects with \"ids\", and writes the text. Special tokens are kept; bytes that are not "
+        "UTF-8 appear as U+FFFD. Blank lines are skipped where JSON is read.",
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, NULL},
     .examples = examples,

@@ -7,9 +7,9 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -120,7 +120,8 @@ static void test_wrapping(void **state) {
     ot_put_wrapped(c.file, "before\n  kept   so\n  and so\nafter", 0, 0, 40);
     ot_put_wrapped(c.file, "averyveryverylongword b", 4, 4, 10);
     ot_put_wrapped(c.file, "", 0, 0, 10);
-    end(&c, "one two\nthree\nfour\none two three\n\n  next\nbefore\n  kept   so\n  and so\nafter\naveryveryverylongword\n    b\n\n");
+    end(&c,
+        "one two\nthree\nfour\none two three\n\n  next\nbefore\n  kept   so\n  and so\nafter\naveryveryverylongword\n    b\n\n");
 }
 
 static void test_safe_echo(void **state) {
@@ -160,8 +161,19 @@ static double fake_clock(void) { return now; }
 
 static ot_progress progress_to(FILE *file, bool terminal, int64_t total, int64_t first) {
     now = 100.0;
-    return (ot_progress){.file = file, .terminal = terminal, .width = 80, .clock = fake_clock, .label = "tune", .unit = "step", .total = total,
-                         .first = first, .started = now, .shown_at = now, .shown_step = -1, .valid_loss = NAN, .last = OT_PROGRESS_SAMPLE};
+    return (ot_progress){.file = file,
+                         .terminal = terminal,
+                         .width = 80,
+                         .clock = fake_clock,
+                         .label = "tune",
+                         .unit = "step",
+                         .total = total,
+                         .first = first,
+                         .started = now,
+                         .shown_at = now,
+                         .shown_step = -1,
+                         .valid_loss = NAN,
+                         .last = OT_PROGRESS_SAMPLE};
 }
 
 static void test_progress_in_a_log(void **state) {

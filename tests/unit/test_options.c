@@ -1,4 +1,5 @@
-/* Option tables: parsing, defaults, overrides, every usage error word for word, config files, and what is made from the tables. */
+/* Option tables: parsing, defaults, overrides, every usage error word for word, config files, and what is made from the tables.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,21 +57,23 @@ static const ot_verb probe = {
     .operands = operands,
     .overrides = overrides,
     .examples = examples,
-    .groups = (const ot_option_group *const[]){&odd, &ot_options_training, &ot_options_optimizer, &ot_options_peft, &ot_options_compute,
-                                               &ot_options_memory, &ot_options_json, NULL},
+    .groups = (const ot_option_group *const[]){&odd, &ot_options_training, &ot_options_optimizer, &ot_options_peft,
+                                               &ot_options_compute, &ot_options_memory, &ot_options_json, NULL},
     .run = run,
 };
 static const ot_verb strict = {
     .name = "strict",
     .summary = "one argument only",
-    .operands = (const ot_operand[]){{.name = "WHICH", .kind = OT_KIND_ENUM, .choices = (const char *const[]){"red", "blue", NULL},
-                                      .help = "a colour"},
-                                     {0}},
+    .operands =
+        (const ot_operand[]){
+            {.name = "WHICH", .kind = OT_KIND_ENUM, .choices = (const char *const[]){"red", "blue", NULL}, .help = "a colour"},
+            {0}},
     .groups = (const ot_option_group *const[]){&ot_options_training, &ot_options_storage, NULL},
     .run = run,
 };
 
-#define ARGV(...) (char *const[]){__VA_ARGS__, NULL}
+#define ARGV(...)                                                                                                                \
+    (char *const[]) { __VA_ARGS__, NULL }
 
 static int count_of(char *const *argv) {
     int n = 0;
@@ -161,7 +164,8 @@ static void test_check_finds_slips(void **state) {
         const char *message;
     } slips[] = {
         {{.name = "lr", .kind = OT_KIND_F64, .fallback = "fast", .help = "x"}, "lr: 'fast' is not a finite number"},
-        {{.name = "lr", .kind = OT_KIND_F64, .help = "Ends with a stop."}, "slip: --lr lacks a help text of one line without full stop"},
+        {{.name = "lr", .kind = OT_KIND_F64, .help = "Ends with a stop."},
+         "slip: --lr lacks a help text of one line without full stop"},
         {{.name = "no-lr", .kind = OT_KIND_FLAG, .help = "x"}, "slip: --no-lr: name the flag without 'no-'"},
         {{.name = "quiet", .kind = OT_KIND_FLAG, .help = "x"}, "slip: --quiet is declared twice"},
         {{.name = "mode", .kind = OT_KIND_ENUM, .help = "x"}, "slip: --mode has no choices"},
@@ -218,8 +222,9 @@ static void test_defaults_are_the_contract(void **state) {
 static void test_every_way_to_write_a_value(void **state) {
     (void)state;
     ot_args a;
-    parse(&a, ARGV("--lr=2e-5", "-oout", "offer", "--offset", "-12", "--no-shuffle", "--room", "1.5M", "-n", "one", "--note=", "-n=- three",
-                   "--lr-grid", "2e-5,5e-5", "--lr-grid=1e-4", "-vq", "--recompute=no", "--ratio", ".5", "--", "--second", "-"));
+    parse(&a, ARGV("--lr=2e-5", "-oout", "offer", "--offset", "-12", "--no-shuffle", "--room", "1.5M", "-n", "one",
+                   "--note=", "-n=- three", "--lr-grid", "2e-5,5e-5", "--lr-grid=1e-4", "-vq", "--recompute=no", "--ratio", ".5",
+                   "--", "--second", "-"));
     assert_true(ot_args_f64(&a, "lr") == 2e-5);
     assert_true(ot_args_has(&a, "lr"));
     assert_string_equal(ot_args_str(&a, "output"), "out");
@@ -248,8 +253,8 @@ static void test_sizes(void **state) {
     static const struct {
         const char *text;
         int64_t bytes;
-    } good[] = {{"4096", 4096}, {"64K", 65536}, {"64k", 65536}, {"2GiB", 2LL << 30}, {"512MB", 512LL << 20}, {"1T", 1LL << 40}, {"99B", 99},
-                {"0.5K", 512}};
+    } good[] = {{"4096", 4096},         {"64K", 65536},    {"64k", 65536}, {"2GiB", 2LL << 30},
+                {"512MB", 512LL << 20}, {"1T", 1LL << 40}, {"99B", 99},    {"0.5K", 512}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         ot_args a;
         parse(&a, ARGV("x", "-o", "y", "--room", (char *)good[i].text));
@@ -299,7 +304,8 @@ static void test_usage_errors(void **state) {
         {{"x", "-output=y"}, "probe: unknown option '-output'; did you mean '--output'?"},
         {{"x", "-o"}, "probe: -o needs a value: -o DIR"},
         {{"x", "--lr"}, "probe: --lr needs a value: --lr X"},
-        {{"x", "--train", "--valid", "v"}, "probe: --train needs a value, but '--valid' follows; write '--train=--valid' if that is the value"},
+        {{"x", "--train", "--valid", "v"},
+         "probe: --train needs a value, but '--valid' follows; write '--train=--valid' if that is the value"},
         {{"x", "--train", "-o", "v"}, "probe: --train needs a value, but '-o' follows; write '--train=-o' if that is the value"},
         {{"x", "--steps", "3x"}, "probe: --steps: '3x' is not a whole number"},
         {{"x", "--steps", "1e3"}, "probe: --steps: '1e3' is not a whole number"},
@@ -333,7 +339,8 @@ static void test_usage_errors(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse(&probe, cases[i].argv, cases[i].message);
     refuse(&strict, ARGV("red"), "strict: option --train is missing; usage: offsite strict WHICH --train FILE [OPTION...]");
     refuse(&strict, ARGV("rad"), "strict: WHICH: 'rad' is not red or blue; did you mean 'red'?");
-    refuse(&strict, ARGV("red", "blue"), "strict: unexpected argument 'blue'; usage: offsite strict WHICH --train FILE [OPTION...]");
+    refuse(&strict, ARGV("red", "blue"),
+           "strict: unexpected argument 'blue'; usage: offsite strict WHICH --train FILE [OPTION...]");
     refuse(&strict, ARGV("red", "--lr", "1"), "strict: unknown option '--lr'; 'offsite strict --help' lists the options");
     refuse(&strict, ARGV("red", "--dtype", "fp16"), "strict: --dtype: 'fp16' is not f32, bf16 or f16; did you mean 'f16'?");
 }
@@ -414,8 +421,9 @@ static void write_config(const char *text) {
 
 static void test_config_fills_what_the_line_left_open(void **state) {
     (void)state;
-    write_config("# a run\nlr: 3e-4\nsteps: 20\nshuffle: no\noutput: \"from config\"\nlr-grid: [1e-5, 2e-5]\nnote:\n  - a b\n  - ''\n"
-                 "schedule: linear\npeft: lora:r=8\nverbose: true\n");
+    write_config(
+        "# a run\nlr: 3e-4\nsteps: 20\nshuffle: no\noutput: \"from config\"\nlr-grid: [1e-5, 2e-5]\nnote:\n  - a b\n  - ''\n"
+        "schedule: linear\npeft: lora:r=8\nverbose: true\n");
     ot_args a;
     parse(&a, ARGV("x", "--config", (char *)config_path, "--steps", "7"));
     assert_true(ot_args_f64(&a, "lr") == 3e-4);
@@ -457,7 +465,8 @@ static void test_config_errors(void **state) {
         {"schedule: cosin\n", "test_options.yaml:1: schedule: 'cosin' is not cosine, linear or constant; did you mean 'cosine'?"},
         {"lr: 1\nlr: 2\n", "test_options.yaml:2: 'lr' is given twice"},
         {"lr:\n", "test_options.yaml:1: 'lr' has no value; leave the line out for the default, or write \"\" for an empty text"},
-        {"peft: ~\n", "test_options.yaml:1: 'peft' has no value; leave the line out for the default, or write \"\" for an empty text"},
+        {"peft: ~\n",
+         "test_options.yaml:1: 'peft' has no value; leave the line out for the default, or write \"\" for an empty text"},
         {"lr: [1, 2]\n", "test_options.yaml:1: 'lr' takes one value, not a list"},
         {"train:\n  file: x\n", "test_options.yaml:2: 'train' must be one value or a list of values, not something nested"},
         {"note: [[a]]\n", "test_options.yaml:1: 'note' must be one value or a list of values, not something nested"},
@@ -479,8 +488,10 @@ static void test_config_errors(void **state) {
     }
     /* A bad value is an error even where the command line overrides it. */
     write_config("lr: fast\n");
-    refuse(&probe, ARGV("x", "-o", "y", "--lr", "1", "--config", (char *)config_path), "test_options.yaml:1: lr: 'fast' is not a finite number");
-    static const char *const broken[] = {"lr: [1\n", "lr: \"x\n", "a: b: c\n", "\t- x\n", "%YAML 9.9\n---\n", "lr: '\x01'\n", "lr: \xff\n"};
+    refuse(&probe, ARGV("x", "-o", "y", "--lr", "1", "--config", (char *)config_path),
+           "test_options.yaml:1: lr: 'fast' is not a finite number");
+    static const char *const broken[] = {"lr: [1\n",         "lr: \"x\n",    "a: b: c\n", "\t- x\n",
+                                         "%YAML 9.9\n---\n", "lr: '\x01'\n", "lr: \xff\n"};
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
         write_config(broken[i]);
         ot_args a = {0};
@@ -515,8 +526,8 @@ static void test_effective_config_round_trip(void **state) {
     ot_error err = {0};
     char *first = NULL, *second = NULL;
     size_t size = 0;
-    parse(&a, ARGV("x", "-o", "dir: \"q\" \\ \x01 \xC3\xA9 \xE2\x80\xA8", "--lr", "3e-4", "-n", "null", "-n", "", "-n", "a, b", "-n", "- x", "-n", "=",
-                   "--no-shuffle", "--lr-grid", "1e-5,2", "--force", "--quiet", "--offset", "-7"));
+    parse(&a, ARGV("x", "-o", "dir: \"q\" \\ \x01 \xC3\xA9 \xE2\x80\xA8", "--lr", "3e-4", "-n", "null", "-n", "", "-n", "a, b",
+                   "-n", "- x", "-n", "=", "--no-shuffle", "--lr-grid", "1e-5,2", "--force", "--quiet", "--offset", "-7"));
     assert_int_equal(ot_config_write(&a, OT_CONFIG_WITH_PATHS, &first, &size, &err), OT_OK);
     assert_int_equal(size, strlen(first));
     assert_non_null(strstr(first, "# offsite probe, version "));
