@@ -28,6 +28,8 @@ typedef struct ot_staged_dir {
     char path[4096]; /* write here */
     char final[4096];
 } ot_staged_dir;
+/* May this output be replaced? REFUSED when it is a file, or a directory with things in it but no result of this program. */
+ot_status ot_output_replaceable(const char *path, ot_error *err);
 /* Refuses an existing `final` unless force. */
 ot_status ot_staged_open(const char *final, bool force, ot_staged_dir *out, ot_error *err);
 ot_status ot_staged_commit(ot_staged_dir *d, ot_error *err);

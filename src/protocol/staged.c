@@ -7,6 +7,25 @@
 #include "base/file.h"
 #include "protocol/split.h"
 
+ot_status ot_output_replaceable(const char *path, ot_error *err) {
+    static const char *const ours[] = {"manifest.json", "config.json", "checkpoint.safetensors", "adapter_config.json"};
+    if (!ot_path_exists(path)) return OT_OK;
+    ot_arena arena = {0};
+    char **names = NULL;
+    int64_t count = 0;
+    ot_status status = ot_path_is_dir(path) ? ot_list_dir(path, &arena, &names, &count, err)
+                                            : ot_fail(err, OT_ERR_REFUSED, "%s is a file: a directory will be written, choose another name", path);
+    bool known = count == 0;
+    for (int64_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) known = known || strcmp(names[i], ours[k]) == 0;
+    }
+    ot_arena_free(&arena);
+    if (status == OT_OK && !known) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s holds files that this program did not write: it is not replaced, choose another name", path);
+    }
+    return status;
+}
+
 ot_status ot_staged_open(const char *final, bool force, ot_staged_dir *out, ot_error *err) {
     *out = (ot_staged_dir){0};
     size_t n = strlen(final);
@@ -14,8 +33,9 @@ ot_status ot_staged_open(const char *final, bool force, ot_staged_dir *out, ot_e
     if (n == 0 || n + 48 >= sizeof out->path) return ot_fail(err, OT_ERR_USAGE, "the output path \"%s\" is empty or too long", final);
     snprintf(out->final, sizeof out->final, "%.*s", (int)n, final);
     if (ot_path_exists(out->final) && !force) {
-        return ot_fail(err, OT_ERR_USAGE, "%s exists already: choose another name, or replace it with --force", out->final);
+        return ot_fail(err, OT_ERR_REFUSED, "%s exists already: choose another name, or replace it with --force", out->final);
     }
+    OT_TRY(ot_output_replaceable(out->final, err));
     const char *slash = strrchr(out->final, '/');
     if (slash != NULL && slash != out->final) {
         char parent[4096];

@@ -1,0 +1,213 @@
+#include "cli/common_training.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/parallel.h"
+#include "cli/common_model.h"
+#include "cli/common_options.h"
+#include "cli/config.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "protocol/digest.h"
+#include "protocol/split.h"
+
+ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err) {
+    *t = (ot_training){.args = args, .label = label, .output = ot_args_str(args, "output")};
+    char finished[4200];
+    if (!ot_path_join(finished, sizeof finished, t->output, finished_file) ||
+        !ot_path_join(t->checkpoint, sizeof t->checkpoint, t->output, "checkpoint.safetensors")) {
+        return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
+    }
+    bool unfinished = ot_path_exists(t->checkpoint), done = ot_path_exists(finished) && !unfinished;
+    if (ot_args_flag(args, "force")) {
+        OT_TRY(ot_output_replaceable(t->output, err));
+        OT_TRY(ot_remove_tree(t->output, err));
+    } else if (ot_args_flag(args, "resume")) {
+        t->finished_before = done;
+    } else if (done || unfinished) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s holds %s: %s, choose another name, or start afresh with --force", t->output,
+                       done ? "a finished result" : "an unfinished run", done ? "keep it" : "go on with --resume");
+    }
+    if (!ot_path_exists(finished) && !unfinished) OT_TRY(ot_output_replaceable(t->output, err));
+    return ot_make_dirs(t->output, err);
+}
+
+static ot_status open_data(ot_training *t, ot_error *err) {
+    const ot_args *args = t->args;
+    int64_t block = ot_args_declares(args, "block") ? ot_args_i64(args, "block") : 512, vocab = t->model->desc.vocab_size;
+    OT_TRY(ot_dataset_open(ot_args_str(args, "train"), t->model->path, block, vocab, 0, &t->train, err));
+    const char *valid = ot_args_str(args, "valid");
+    t->has_valid = valid != NULL;
+    return valid == NULL ? OT_OK : ot_dataset_open(valid, t->model->path, block, vocab, 0, &t->valid, err);
+}
+
+/* Everything that must be the same when a run is resumed: options, data, and the model as far as a look at each tensor tells. */
+static ot_status make_fingerprint(ot_training *t, ot_error *err) {
+    char *text = NULL;
+    size_t size = 0;
+    OT_TRY(ot_config_write(t->args, OT_CONFIG_NO_PATHS, &text, &size, err));
+    ot_digest d;
+    ot_digest_begin(&d);
+    ot_digest_add(&d, text, (int64_t)size);
+    free(text);
+    const ot_dataset *sets[] = {&t->train, &t->valid};
+    for (int i = 0; i < 2; i++) {
+        ot_digest_add(&d, &sets[i]->rows, sizeof sets[i]->rows);
+        ot_digest_add(&d, sets[i]->ids, sets[i]->rows * sets[i]->length * 4);
+        ot_digest_add(&d, sets[i]->targets, sets[i]->rows * sets[i]->length * 4);
+    }
+    for (int64_t i = 0; i < t->model->n_params; i++) {
+        const ot_tensor *p = &t->model->params[i].stored;
+        int64_t head = p->bytes < 4096 ? p->bytes : 4096;
+        ot_digest_add_text(&d, p->name);
+        if (p->data != NULL) ot_digest_add(&d, p->data, head);
+    }
+    t->fingerprint = malloc(OT_DIGEST_TEXT);
+    if (t->fingerprint == NULL) return ot_fail_memory(err, OT_DIGEST_TEXT, "a fingerprint");
+    ot_digest_end(&d, t->fingerprint);
+    return OT_OK;
+}
+
+static void observe(void *context, const ot_train_event *e) {
+    ot_training *t = context;
+    ot_progress_sample s = OT_PROGRESS_SAMPLE;
+    s.step = e->step + 1;
+    s.loss = e->loss;
+    s.learning_rate = e->learning_rate;
+    s.tokens_per_second = e->tokens_per_second;
+    s.peak_bytes = e->peak_memory_bytes;
+    if (e->validated) s.valid_loss = e->valid_loss;
+    ot_progress_step(&t->progress, &s);
+    if (e->validated) {
+        ot_progress_note(&t->progress, "validation loss %.4f after step %" PRId64 "%s", e->valid_loss, e->step + 1, e->best ? ", the best so far" : "");
+    }
+}
+
+ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err) {
+    const ot_args *args = t->args;
+    t->model = model;
+    OT_TRY(open_data(t, err));
+    ot_train_options *o = &t->options;
+    *o = (ot_train_options){.batch = ot_args_i64(args, "batch"),
+                            .grad_accum = ot_args_i64(args, "grad-accum"),
+                            .lr = ot_args_f64(args, "lr"),
+                            .weight_decay = ot_args_f64(args, "weight-decay"),
+                            .clip = ot_args_f64(args, "clip"),
+                            .schedule = (ot_schedule)ot_args_choice(args, "schedule"),
+                            .seed = (uint64_t)ot_args_i64(args, "seed"),
+                            .shuffle = ot_args_flag(args, "shuffle"),
+                            .recompute = ot_args_flag(args, "recompute"),
+                            .resume = ot_args_flag(args, "resume"),
+                            .log_path = ot_args_str(args, "log"),
+                            .checkpoint_path = t->checkpoint,
+                            .stop = ot_interrupt_flag(),
+                            .observe = observe,
+                            .context = t};
+    OT_TRY(ot_common_backend(args, &o->backend, &o->compute, err));
+    int64_t rows_a_step = 0, all_rows = 0;
+    if (!ot_mul_i64(o->batch, o->grad_accum, &rows_a_step) || !ot_mul_i64(t->train.rows, ot_args_i64(args, "epochs"), &all_rows)) {
+        return ot_fail(err, OT_ERR_USAGE, "--batch, --grad-accum or --epochs is impossibly large");
+    }
+    int64_t an_epoch = (t->train.rows + rows_a_step - 1) / rows_a_step;
+    o->steps = ot_args_has(args, "steps") ? ot_args_i64(args, "steps") : (all_rows + rows_a_step - 1) / rows_a_step;
+    OT_TRY(ot_common_warmup(args, o->steps, usual_warmup, &o->warmup, err));
+    o->valid_every = ot_args_has(args, "valid-every") ? ot_args_i64(args, "valid-every") : an_epoch;
+    o->save_every = ot_args_has(args, "save-every") ? ot_args_i64(args, "save-every") : an_epoch;
+    if (ot_args_has(args, "select") && ot_args_choice(args, "select") == 0 && !t->has_valid) {
+        return ot_args_fail(args, err, "--select best needs --valid FILE");
+    }
+    o->select_best = t->has_valid && (!ot_args_has(args, "select") || ot_args_choice(args, "select") == 0);
+    ot_dropout dropout;
+    OT_TRY(ot_common_dropout(args, &dropout, err));
+    o->dropout = dropout.from_config ? model->desc.dropout : dropout.rate;
+    OT_TRY(make_fingerprint(t, err));
+    o->fingerprint = t->fingerprint;
+    return OT_OK;
+}
+
+static void say_plan(const ot_training *t) {
+    char a[32], b[32], c[32], d[32], e[32];
+    const ot_train_memory *m = &t->memory;
+    int64_t total = m->weights + m->trained + m->activations + m->data, free_bytes = ot_memory_available();
+    ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
+            t->train.length, t->options.steps, t->trained.count);
+    ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_bytes_text(m->weights, a, sizeof a),
+            ot_bytes_text(m->trained, b, sizeof b), ot_bytes_text(m->activations, c, sizeof c), ot_bytes_text(m->data, d, sizeof d),
+            ot_bytes_text(total, e, sizeof e));
+    if (free_bytes > 0 && total - m->weights > free_bytes) {
+        ot_note(t->args, "warning: only %s are free; try --recompute, a smaller --batch or --block", ot_bytes_text(free_bytes, a, sizeof a));
+    }
+}
+
+ot_status ot_training_run(ot_training *t, ot_error *err) {
+    ot_trainer *trainer = NULL;
+    t->options.hooks = t->hooks;
+    OT_TRY(ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, &t->options, &trainer, err));
+    ot_trainer_memory(trainer, &t->memory);
+    say_plan(t);
+    ot_interrupt_install();
+    double start = ot_seconds();
+    ot_progress_begin(&t->progress, t->args, t->label, "step", t->options.steps, 0);
+    ot_status status = ot_trainer_run(trainer, &t->result, err);
+    ot_progress_end(&t->progress);
+    t->seconds = ot_seconds() - start;
+    ot_trainer_free(trainer);
+    return status;
+}
+
+static void number_or_null(ot_json_out *out, const char *key, double value) {
+    if (isnan(value)) {
+        ot_json_out_null(out, key);
+    } else {
+        ot_json_out_f64(out, key, value);
+    }
+}
+
+static ot_status print_summary(const ot_training *t, ot_error *err) {
+    const ot_train_result *r = &t->result;
+    if (ot_args_flag(t->args, "json")) {
+        ot_json_out out = ot_json_out_open(stdout);
+        ot_json_out_object(&out, NULL);
+        ot_json_out_str(&out, "output", t->output);
+        ot_json_out_i64(&out, "steps", r->steps_done);
+        ot_json_out_i64(&out, "resumed_at", r->first_step);
+        ot_json_out_i64(&out, "trained_values", t->trained.count);
+        number_or_null(&out, "loss", r->last_loss);
+        number_or_null(&out, "valid_loss", r->valid_loss);
+        number_or_null(&out, "best_valid_loss", r->best_valid_loss);
+        ot_json_out_i64(&out, "best_step", r->best_step);
+        ot_json_out_f64(&out, "seconds", t->seconds);
+        ot_json_out_i64(&out, "planned_bytes", t->memory.weights + t->memory.trained + t->memory.activations + t->memory.data);
+        ot_json_out_i64(&out, "peak_memory_bytes", ot_memory_peak());
+        return ot_json_out_close(&out, err);
+    }
+    printf("%s: %" PRId64 " steps in %.1f s, last loss %.4f", t->label, r->steps_done, t->seconds, r->last_loss);
+    if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
+    printf("\nwrote %s\n", t->output);
+    return OT_OK;
+}
+
+ot_status ot_training_close(ot_training *t, ot_error *err) {
+    if (ot_path_exists(t->checkpoint)) OT_TRY(ot_remove_tree(t->checkpoint, err));
+    return print_summary(t, err);
+}
+
+void ot_training_free(ot_training *t) {
+    ot_trainables_free(&t->trained);
+    ot_dataset_free(&t->train);
+    ot_dataset_free(&t->valid);
+    free(t->fingerprint);
+}
+
+const float *ot_training_values(void *training, const ot_param *p) {
+    const ot_training *t = training;
+    for (int64_t i = 0; i < t->trained.n_items; i++) {
+        if (t->trained.items[i].slot == &p->slot) return t->trained.master + t->trained.items[i].offset;
+    }
+    return NULL;
+}

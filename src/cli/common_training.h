@@ -1,0 +1,42 @@
+/* What the training verbs share: their options turned into a run, data, progress, memory plan, the output folder's life with its checkpoint. */
+#ifndef OT_CLI_COMMON_TRAINING_H
+#define OT_CLI_COMMON_TRAINING_H
+
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "peft/peft.h"
+#include "train/trainer.h"
+
+typedef struct ot_training {
+    const ot_args *args;
+    const char *label, *output;
+    ot_model *model;
+    ot_trainables trained;
+    const ot_hooks *hooks;
+    ot_dataset train, valid;
+    bool has_valid;
+    ot_train_options options;
+    ot_train_result result;
+    ot_train_memory memory;
+    double seconds;
+    ot_progress progress;
+    char checkpoint[4200];
+    char *fingerprint;
+    bool finished_before; /* --resume on a finished result: nothing to do */
+} ot_training;
+
+/* Look at -o: refuse what is there, or clear it with --force, or note that it is finished (--resume); make the folder.
+ * finished_file: what a finished result holds ("manifest.json"). */
+ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err);
+/* Options and data; the model is open. usual_warmup: 100; default_decay: of the verb. */
+ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err);
+/* Train. t->trained holds what is trained; afterwards its masters are the result. */
+ot_status ot_training_run(ot_training *t, ot_error *err);
+/* The result's files are written: the checkpoint goes, and the summary is printed. */
+ot_status ot_training_close(ot_training *t, ot_error *err);
+void ot_training_free(ot_training *t);
+
+/* The tuned masters, for ot_save_options.values. */
+const float *ot_training_values(void *training, const ot_param *p);
+
+#endif

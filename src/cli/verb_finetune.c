@@ -1,0 +1,66 @@
+/* `offsite finetune`: the baseline, every block of a whole model tuned on the data. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/common_options.h"
+#include "cli/common_training.h"
+#include "cli/verbs.h"
+#include "model/save.h"
+
+static ot_status train(const ot_args *args, ot_training *t, ot_model *m, ot_error *err) {
+    OT_TRY(ot_training_prepare(t, m, 100, err));
+    bool *tuned = calloc((size_t)m->desc.layers, sizeof *tuned);
+    if (tuned == NULL) return ot_fail_memory(err, (uint64_t)m->desc.layers, "a block table");
+    memset(tuned, 1, (size_t)m->desc.layers);
+    ot_peft peft;
+    ot_status status = ot_peft_begin(&peft, ot_args_str(args, "peft"), m, tuned, t->options.seed, &t->trained, err);
+    if (status == OT_OK) {
+        t->hooks = ot_peft_hooks(&peft);
+        status = ot_training_run(t, err);
+        ot_save_options save = {.own_dtype = true, .dtype = OT_BF16, .values = ot_training_values, .context = t};
+        if (status == OT_OK) status = ot_model_save(m, t->output, &save, err);
+        if (status == OT_OK) status = ot_training_close(t, err);
+        ot_peft_end(&peft);
+    }
+    free(tuned);
+    return status;
+}
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    ot_training t = {0};
+    ot_model *m = NULL;
+    ot_status status = ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err);
+    if (status == OT_OK) status = ot_training_open(&t, args, "finetune", "config.json", err);
+    if (status == OT_OK && t.finished_before) {
+        ot_note(args, "%s is finished already", t.output);
+    } else if (status == OT_OK) {
+        status = train(args, &t, m, err);
+    }
+    ot_training_free(&t);
+    ot_model_close(m);
+    return status;
+}
+
+static const ot_option options[] = {
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .transient = true,
+     .help = "folder of the tuned model; holds the checkpoint while the run is not finished"},
+    {0},
+};
+static const ot_option_group group = {"Result", options};
+static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "a Hugging Face model folder or a GGUF file"}, {0}};
+static const ot_example examples[] = {{"Tune all blocks for 500 steps", "offsite finetune gpt2/ --train notes.txt --steps 500 -o tuned"}, {0}};
+
+const ot_verb ot_verb_finetune = {
+    .name = "finetune",
+    .audience = OT_FOR_ANYONE,
+    .summary = "tune every block of a whole model: the baseline that offsite-tuning is measured against",
+    .about = "Trains all blocks; embeddings, final norm and head stay as they are. The result is a Hugging Face model folder in the model's own dtype.",
+    .examples = examples,
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_peft, &ot_options_memory,
+                                               &ot_options_compute, &ot_options_json, NULL},
+    .overrides = (const ot_override[]){{.name = "head-lr-scale", .absent = true}, {.name = "init-adapter", .absent = true},
+                                       {.name = "peft", .help = "what is trained: full (every parameter of the blocks) or bitfit (biases and norm gains)"},
+                                       {0}},
+    .run = run,
+};

@@ -1,0 +1,61 @@
+/* `offsite plug`: the owner puts a return's tuned layers into the whole model. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/common_model.h"
+#include "cli/common_options.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "protocol/return.h"
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    static const ot_dtype dtypes[] = {OT_F32, OT_BF16, OT_F16};
+    int dtype = ot_args_choice(args, "dtype");
+    ot_plug_options options = {.ledger = ot_args_str(args, "ledger"),
+                               .own_dtype = dtype < 0,
+                               .dtype = dtype < 0 ? OT_BF16 : dtypes[dtype],
+                               .force = ot_args_flag(args, "force")};
+    const char *output = ot_args_str(args, "output");
+    ot_model *m = NULL;
+    OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err));
+    ot_plug_summary s;
+    ot_status status = ot_plug(m, ot_args_operand(args, "RETURN"), output, &options, &s, err);
+    ot_model_close(m);
+    OT_TRY(status);
+    if (ot_args_flag(args, "json")) {
+        ot_json_out out = ot_json_out_open(stdout);
+        ot_json_out_object(&out, NULL);
+        ot_json_out_str(&out, "output", output);
+        ot_json_out_i64(&out, "tensors", s.tensors);
+        ot_json_out_i64(&out, "values", s.values);
+        ot_json_out_f64(&out, "largest_change", s.largest_change);
+        return ot_json_out_close(&out, err);
+    }
+    printf("plugged %" PRId64 " tensors (%" PRId64 " values, largest change %.3g) into %s\n", s.tensors, s.values, s.largest_change, output);
+    return OT_OK;
+}
+
+static const ot_option options[] = {
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the adapted model"},
+    {.name = "ledger", .kind = OT_KIND_PATH, .value = "OFFER.owner.json",
+     .help = "the offer's ledger; without it, *.owner.json beside the return, the model, the output and in the current folder are tried"},
+    {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace a model of the same name"},
+    {0},
+};
+static const ot_option_group group = {"Plug", options};
+static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "the foundation model that the offer was split from"},
+                                      {.name = "RETURN", .kind = OT_KIND_PATH, .help = "what the data owner sent back"},
+                                      {0}};
+static const ot_example examples[] = {{"Plug a return in", "offsite plug gpt2-xl/ return -o adapted"}, {0}};
+
+const ot_verb ot_verb_plug = {
+    .name = "plug",
+    .audience = OT_FOR_OWNER,
+    .summary = "put a return's tuned layers into the whole model",
+    .about = "Checks the return against its manifest and the ledger before anything is written: another offer, another model, missing, extra, misshapen or "
+             "non-finite tensors are refused. Tuned values are rounded to the model's own dtype.",
+    .examples = examples,
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_storage, &ot_options_json, NULL},
+    .run = run,
+};

@@ -1,0 +1,6 @@
+/* The list of tuning methods: a new one is one file in this folder and one line here. */
+#include <stddef.h>
+
+#include "peft/methods.h"
+
+const ot_peft_method *const ot_peft_methods[] = {&ot_peft_full, &ot_peft_bitfit, NULL};
