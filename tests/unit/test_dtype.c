@@ -255,7 +255,7 @@ static void encode_and_decode(ot_dtype dtype, const float *row, float *back) {
 }
 
 /* Properties of the quantisers: errors near half a step at most, zeros stay zero, and hostile values do no undefined
- * conversion, which the sanitizer would report. */
+ * conversion (gcc and clang report one with -fsanitize=float-cast-overflow). */
 static void quantisers_are_close(void **state) {
     (void)state;
     static const ot_dtype dtypes[] = {OT_Q8_0, OT_Q4_0, OT_Q4_1};
