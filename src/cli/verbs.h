@@ -10,6 +10,7 @@
     X(plug)                                                                                                            \
     X(tune)                                                                                                            \
     X(finetune)                                                                                                        \
+    X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
     X(forward)                                                                                                         \
     X(tokenize)                                                                                                        \

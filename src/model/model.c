@@ -239,6 +239,15 @@ ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err) 
     }
     if (status == OT_OK) status = read_config(m, config, err);
     if (status == OT_OK) status = ot_model_layout(m, err);
+    char *name = m->path + (ot_path_base(m->path) - m->path);
+    if (status == OT_OK && !ot_path_is_dir(path)) {
+        /* "dir/config.json" -> "dir", "config.json" -> "." */
+        if (name == m->path) {
+            memcpy(m->path, ".", 2);
+        } else {
+            name[-1 + (name == m->path + 1)] = '\0';
+        }
+    }
     if (status != OT_OK) {
         ot_model_close(m);
         return status;

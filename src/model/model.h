@@ -42,8 +42,11 @@ typedef struct ot_model {
 
 /* path: a Hugging Face directory (config.json and safetensors) or a GGUF file. compute: F32 (also for bf16 arithmetic) or F64. */
 ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_error *err);
-/* Parameters with shapes but without data, from a configuration (a file or a model directory). */
+/* Parameters with shapes but without data, from a configuration (a file or a model directory). path becomes the directory: there lie the
+ * tokenizer files. */
 ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err);
+/* Fresh F32 weights for a model made from a configuration. */
+ot_status ot_model_initialise(ot_model *m, uint64_t seed, ot_error *err);
 void ot_model_close(ot_model *m);
 
 /* NULL when the model has no such parameter. */

@@ -59,7 +59,7 @@ static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *
                                         "added_tokens.json",      "vocab.json",         "merges.txt",            "tokenizer.model",
                                         "chat_template.jinja",    "preprocessor_config.json"};
     char from[4096], to[4096];
-    for (size_t i = 0; m->source == OT_SOURCE_HF && i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; m->source != OT_SOURCE_GGUF && i < sizeof names / sizeof *names; i++) {
         if (!ot_path_join(from, sizeof from, m->path, names[i]) || !ot_path_join(to, sizeof to, dir, names[i])) continue;
         if (ot_path_exists(from)) OT_TRY(ot_copy_file(from, to, err));
     }

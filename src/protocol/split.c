@@ -101,7 +101,8 @@ static void summarise(const split_job *job, ot_split_summary *s) {
         s->middle_bytes += p->stored.bytes;
         bool kept = false;
         for (int64_t k = 0; k < job->emulator.n_kept; k++) kept = kept || job->emulator.kept[k] == p->block;
-        if (kept && !ot_emulator_changes(&job->emulator, p) && ot_save_dtype(p, &save) == p->stored.dtype) s->exact_bytes += p->stored.bytes;
+        bool exact = ot_save_dtype(p, &save) == p->stored.dtype || ot_save_dtype(p, &save) == OT_F32;
+        if (kept && exact && !ot_emulator_changes(&job->emulator, p)) s->exact_bytes += p->stored.bytes;
     }
 }
 

@@ -103,9 +103,15 @@ typedef struct norm_job {
     double sums[NORM_PARTS];
 } norm_job;
 
+/* At least a chunk each, so that a small model is not worth waking threads for. */
+static int64_t norm_part_size(const ot_trainables *t) {
+    int64_t each = ot_round_up((t->stretch + NORM_PARTS - 1) / NORM_PARTS, PAD);
+    return each < CHUNK ? CHUNK : each;
+}
+
 static void norm_part(void *context, int64_t part) {
     norm_job *job = context;
-    int64_t each = ot_round_up((job->t->stretch + NORM_PARTS - 1) / NORM_PARTS, PAD);
+    int64_t each = norm_part_size(job->t);
     int64_t begin = part * each, end = begin + each < job->t->stretch ? begin + each : job->t->stretch;
     double lanes[8] = {0};
     for (int64_t i = begin; i + 8 <= end; i += 8) {
@@ -116,9 +122,10 @@ static void norm_part(void *context, int64_t part) {
 
 double ot_trainables_gradient_norm(const ot_trainables *t) {
     norm_job job = {.t = t};
-    ot_parallel_for(NORM_PARTS, norm_part, &job);
+    int64_t used = (t->stretch + norm_part_size(t) - 1) / norm_part_size(t);
+    ot_parallel_for(used, norm_part, &job);
     double sum = 0;
-    for (int i = 0; i < NORM_PARTS; i++) sum += job.sums[i];
+    for (int64_t i = 0; i < used; i++) sum += job.sums[i];
     return sqrt(sum);
 }
 
