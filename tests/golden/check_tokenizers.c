@@ -140,7 +140,7 @@ void gold_section_tokenizers(gold_run *run) {
             continue;
         }
         if (tokenizer[0] && gold_exists("%s", tokenizer)) one_tokenizer(run, name, tokenizer, vectors);
-        else fprintf(stderr, "%s: skipped, its vocabulary is not here\n", name);
+        else gold_skip(run, name, "its vocabulary is not here");
     }
     gold_names_free(names, count);
 }

@@ -16,6 +16,12 @@ bool gold_wanted(const gold_run *run, const char *group) {
     return strncmp(run->only, group, n < m ? n : m) == 0;
 }
 
+void gold_skip(gold_run *run, const char *group, const char *why) {
+    printf("SKIPPED  %s%s: %s\n", run->prefix, group, why);
+    if (run->n_skipped == (int64_t)(sizeof run->skipped / sizeof run->skipped[0])) gold_die("too many groups are skipped");
+    snprintf(run->skipped[run->n_skipped++], GOLD_TEXT, "%s%s/", run->prefix, group);
+}
+
 gold_check *gold_check_add(gold_run *run, const char *format, ...) {
     gold_check *check = calloc(1, sizeof *check);
     if (!check) gold_die("out of memory");

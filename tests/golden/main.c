@@ -130,6 +130,13 @@ static void print_worst(const gold_run *run) {
     free(passing);
 }
 
+static bool was_skipped(const gold_run *run, const char *name) {
+    for (int64_t i = 0; i < run->n_skipped; i++) {
+        if (strncmp(name, run->skipped[i], strlen(run->skipped[i])) == 0) return true;
+    }
+    return false;
+}
+
 /* Judges every check against the list; returns the exit code. */
 static int report(const gold_run *run, const options *o) {
     list l = list_read(o->list, run->prefix);
@@ -161,7 +168,7 @@ static int report(const gold_run *run, const options *o) {
     }
     for (int64_t i = 0; i < listed_before; i++) {
         const entry *e = &l.v[i];
-        if (e->seen || !e->mine || o->foreign || run->only) continue;
+        if (e->seen || !e->mine || o->foreign || run->only || was_skipped(run, e->name)) continue;
         broken++;
         printf("GONE     %s is listed and was not run\n", e->name);
     }
