@@ -13,6 +13,7 @@
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
     X(forward)                                                                                                         \
+    X(bench)                                                                                                           \
     X(tokenize)                                                                                                        \
     X(help)                                                                                                            \
     X(man)                                                                                                             \

@@ -256,6 +256,25 @@ ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err) 
     return OT_OK;
 }
 
+ot_status ot_model_from_json(json_t *config, const char *where, ot_model **out, ot_error *err) {
+    ot_model *m = NULL;
+    ot_status status = new_model(where, OT_F32, &m, err);
+    if (status != OT_OK) {
+        json_decref(config);
+        return status;
+    }
+    m->source = OT_SOURCE_CONFIG;
+    m->config = config;
+    status = ot_desc_from_config(config, where, &m->desc, err);
+    if (status == OT_OK) status = ot_model_layout(m, err);
+    if (status != OT_OK) {
+        ot_model_close(m);
+        return status;
+    }
+    *out = m;
+    return OT_OK;
+}
+
 void ot_model_close(ot_model *m) {
     if (m == NULL) return;
     for (int64_t i = 0; i < m->n_files; i++) {

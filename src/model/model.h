@@ -45,6 +45,8 @@ ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_e
 /* Parameters with shapes but without data, from a configuration (a file or a model directory). path becomes the directory: there lie the
  * tokenizer files. */
 ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err);
+/* The same from a parsed configuration, whose reference is taken over (also on failure). */
+ot_status ot_model_from_json(json_t *config, const char *where, ot_model **out, ot_error *err);
 /* Fresh F32 weights for a model made from a configuration. */
 ot_status ot_model_initialise(ot_model *m, uint64_t seed, ot_error *err);
 void ot_model_close(ot_model *m);

@@ -1,0 +1,195 @@
+/* `offsite bench`: the speed of training steps on this machine. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/parallel.h"
+#include "cli/common_model.h"
+#include "cli/common_options.h"
+#include "cli/output.h"
+#include "cli/verbs.h"
+#include "model/sizes.h"
+#include "peft/peft.h"
+#include "train/bench.h"
+
+static const char *const modes[] = {"ft", "ft-lora", "ot", "ot-lora", NULL};
+static const char *const phases[] = {"forward", "recompute", "backward"};
+
+typedef struct bench_job {
+    const ot_args *args;
+    ot_bench_options options;
+    ot_bench_peak peak;
+    bool offsite, lora;
+    int64_t layers, keep, trained;
+} bench_job;
+
+static void print_json(const bench_job *job, const ot_bench_result *r, ot_json_out *out) {
+    const char *operand = ot_args_operand(job->args, "MODEL");
+    ot_json_out_object(out, NULL);
+    ot_json_out_str(out, "engine", "offsite " OFFSITE_VERSION);
+    ot_json_out_str(out, "model", operand != NULL ? operand : ot_args_str(job->args, "size"));
+    ot_json_out_str(out, "mode", ot_args_str(job->args, "mode"));
+    ot_json_out_str(out, "dtype", ot_args_str(job->args, "dtype"));
+    ot_json_out_str(out, "backend", job->options.backend->name);
+    ot_json_out_bool(out, "forward_only", job->options.forward_only);
+    ot_json_out_bool(out, "recompute", job->options.recompute);
+    ot_json_out_i64(out, "blocks", job->layers);
+    ot_json_out_i64(out, "batch", job->options.batch);
+    ot_json_out_i64(out, "seq", job->options.sequence);
+    ot_json_out_i64(out, "threads", ot_threads());
+    ot_json_out_i64(out, "trained_values", job->trained);
+    ot_json_out_f64(out, "tokens_per_s", r->tokens_per_second);
+    ot_json_out_f64(out, "step_s", r->seconds);
+    ot_json_out_f64(out, "best_step_s", r->seconds_best);
+    ot_json_out_f64(out, "loss", r->loss);
+    ot_json_out_i64(out, "planned_bytes", r->planned_bytes);
+    ot_json_out_i64(out, "peak_rss_bytes", ot_memory_peak());
+    if (!job->options.profile) return;
+    ot_json_out_f64(out, "optimizer_s", r->optimizer_seconds);
+    ot_json_out_f64(out, "peak_flops", job->peak.flops_per_second);
+    ot_json_out_f64(out, "peak_bytes_per_s", job->peak.bytes_per_second);
+    ot_json_out_array(out, "profile");
+    for (int i = 0; i < r->n_lines; i++) {
+        const ot_bench_line *l = &r->lines[i];
+        ot_json_out_object(out, NULL);
+        ot_json_out_str(out, "op", ot_op_info(l->kind)->name);
+        ot_json_out_str(out, "phase", phases[l->phase]);
+        ot_json_out_i64(out, "calls", l->entries);
+        ot_json_out_f64(out, "seconds", l->seconds);
+        ot_json_out_f64(out, "flops", l->flops);
+        ot_json_out_f64(out, "bytes", l->bytes);
+        ot_json_out_end(out);
+    }
+    ot_json_out_end(out);
+}
+
+static int slowest_first(const void *a, const void *b) {
+    const ot_bench_line *x = a, *y = b;
+    return x->seconds < y->seconds ? 1 : x->seconds > y->seconds ? -1 : 0;
+}
+
+static ot_status print_profile(const bench_job *job, ot_bench_result *r, ot_error *err) {
+    static const ot_column columns[] = {{"operation", OT_LEFT}, {"phase", OT_LEFT},     {"calls", OT_RIGHT}, {"ms", OT_RIGHT},
+                                        {"share", OT_RIGHT},    {"GFLOP", OT_RIGHT},    {"MB", OT_RIGHT},    {"GFLOP/s", OT_RIGHT},
+                                        {"GB/s", OT_RIGHT},     {"of peak", OT_RIGHT}};
+    ot_table t = ot_table_begin(columns, sizeof columns / sizeof *columns);
+    double whole = r->plan_seconds + r->optimizer_seconds;
+    qsort(r->lines, (size_t)r->n_lines, sizeof *r->lines, slowest_first);
+    for (int i = 0; i < r->n_lines; i++) {
+        const ot_bench_line *l = &r->lines[i];
+        /* The floor is the longer of arithmetic and traffic at what the machine attains. */
+        double arithmetic = l->flops / job->peak.flops_per_second, traffic = l->bytes / job->peak.bytes_per_second;
+        ot_table_cell(&t, "%s", ot_op_info(l->kind)->name);
+        ot_table_cell(&t, "%s", phases[l->phase]);
+        ot_table_cell(&t, "%" PRId64, l->entries);
+        ot_table_cell(&t, "%.2f", l->seconds * 1e3);
+        ot_table_cell(&t, "%.1f %%", 100 * l->seconds / whole);
+        ot_table_cell(&t, "%.2f", l->flops / 1e9);
+        ot_table_cell(&t, "%.1f", l->bytes / 1e6);
+        ot_table_cell(&t, "%.1f", l->flops / 1e9 / l->seconds);
+        ot_table_cell(&t, "%.1f", l->bytes / 1e9 / l->seconds);
+        ot_table_cell(&t, "%.0f %%", 100 * (arithmetic > traffic ? arithmetic : traffic) / l->seconds);
+    }
+    OT_TRY(ot_table_print(&t, stdout, err));
+    printf("optimizer %.2f ms (%.1f %%)\n", r->optimizer_seconds * 1e3, 100 * r->optimizer_seconds / whole);
+    printf("this machine attains %.0f GFLOP/s and %.1f GB/s through the backend %s\n", job->peak.flops_per_second / 1e9,
+           job->peak.bytes_per_second / 1e9, job->options.backend->name);
+    return OT_OK;
+}
+
+static ot_status measure(bench_job *job, ot_model *m, ot_error *err) {
+    ot_trainables t = {0};
+    ot_bench_result r;
+    ot_peft peft = {0};
+    int64_t layers = m->desc.layers;
+    bool *tuned = calloc((size_t)layers, sizeof *tuned);
+    if (tuned == NULL) return ot_fail_memory(err, (uint64_t)layers, "a block table");
+    for (int64_t b = 0; b < layers; b++) tuned[b] = !job->offsite || b < 2 || b >= layers - 2;
+    job->layers = layers;
+    ot_status status = OT_OK;
+    if (!job->options.forward_only) status = ot_peft_begin(&peft, job->lora ? "lora:r=4,alpha=32,dropout=0" : "full", m, tuned, 0, &t, err);
+    job->options.hooks = job->options.forward_only ? NULL : ot_peft_hooks(&peft);
+    job->trained = t.count;
+    if (status == OT_OK && job->options.profile) status = ot_bench_measure_peak(job->options.backend, job->options.compute, &job->peak, err);
+    if (status == OT_OK) status = ot_bench_run(m, &t, &job->options, &r, err);
+    ot_trainables_free(&t);
+    ot_peft_end(&peft);
+    free(tuned);
+    OT_TRY(status);
+    if (ot_args_flag(job->args, "json")) {
+        ot_json_out out = ot_json_out_open(stdout);
+        print_json(job, &r, &out);
+        return ot_json_out_close(&out, err);
+    }
+    char bytes[32], planned[32];
+    printf("%.1f tokens/s: %.1f ms a step (median of %" PRId64 ", best %.1f), %" PRId64 " trained values, planned %s, peak %s\n", r.tokens_per_second,
+           r.seconds * 1e3, job->options.steps, r.seconds_best * 1e3, job->trained, ot_bytes_text(r.planned_bytes, planned, sizeof planned),
+           ot_bytes_text(ot_memory_peak(), bytes, sizeof bytes));
+    return job->options.profile ? print_profile(job, &r, err) : OT_OK;
+}
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    bench_job job = {.args = args,
+                     .options = {.batch = ot_args_i64(args, "batch"),
+                                 .sequence = ot_args_i64(args, "seq"),
+                                 .steps = ot_args_i64(args, "steps"),
+                                 .forward_only = ot_args_flag(args, "forward-only"),
+                                 .recompute = ot_args_flag(args, "recompute"),
+                                 .profile = ot_args_flag(args, "profile")}};
+    const char *mode = ot_args_str(args, "mode"), *path = ot_args_operand(args, "MODEL");
+    job.offsite = strncmp(mode, "ot", 2) == 0;
+    job.lora = strstr(mode, "lora") != NULL;
+    OT_TRY(ot_common_backend(args, &job.options.backend, &job.options.compute, err));
+    ot_model *m = NULL;
+    if (path != NULL) {
+        OT_TRY(ot_model_open(path, OT_F32, &m, err));
+    } else {
+        int64_t layers = 0;
+        if (job.offsite) {
+            /* 2 + keep + 2 blocks; as many of the middle as the PyTorch yardstick keeps. */
+            OT_TRY(ot_model_size_layers(ot_args_str(args, "size"), &layers, err));
+            int64_t usual = (layers - 4) * 2 / 5;
+            job.keep = ot_args_has(args, "keep") ? ot_args_i64(args, "keep") : usual < 2 ? 2 : usual;
+            layers = 4 + job.keep;
+        }
+        OT_TRY(ot_model_of_size(ot_args_str(args, "size"), layers, job.options.compute, &m, err));
+    }
+    ot_status status = measure(&job, m, err);
+    ot_model_close(m);
+    return status;
+}
+
+static const ot_option options[] = {
+    {.name = "size", .kind = OT_KIND_STRING, .value = "NAME", .fallback = "gpt2-small",
+     .help = "random weights of this shape, without a MODEL: gpt2-small, gpt2-medium, gpt2-xl, opt-125m, opt-1.3b, opt-6.7b, smollm2-135m"},
+    {.name = "mode", .kind = OT_KIND_ENUM, .choices = modes, .fallback = "ft",
+     .help = "what is trained: every block (ft), the outer 2 + 2 against a short middle (ot), or LoRA r=4 on the same blocks (-lora)"},
+    {.name = "keep", .kind = OT_KIND_I64, .min = 1, .max = 100000, .shown = "two fifths of the middle", .help = "middle blocks of the ot modes"},
+    {.name = "batch", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = 65536, .help = "sequences a step"},
+    {.name = "seq", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = 1 << 20, .help = "tokens a sequence"},
+    {.name = "steps", .kind = OT_KIND_I64, .fallback = "5", .min = 1, .max = 100000, .help = "measured steps, after two that are not"},
+    {.name = "forward-only", .kind = OT_KIND_FLAG, .help = "measure evaluation instead of training"},
+    {.name = "profile", .kind = OT_KIND_FLAG, .help = "operation by operation: time, arithmetic, traffic, share of what the machine attains"},
+    {0},
+};
+static const ot_option_group group = {"Benchmark", options};
+static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .optional = true, .help = "a model folder or GGUF file instead of --size"}, {0}};
+static const ot_example examples[] = {
+    {"Full fine-tuning of a GPT-2-small-size model in bf16", "offsite bench --dtype bf16"},
+    {"Where the time goes", "offsite bench --mode ot --profile"},
+    {0},
+};
+
+const ot_verb ot_verb_bench = {
+    .name = "bench",
+    .audience = OT_FOR_ANYONE,
+    .summary = "measure the speed of training steps on this machine",
+    .about = "Whole steps: forward, backward, clipping, AdamW. In bf16, frozen matrices are stored in bf16 and trained values in f32, as in real runs. "
+             "The median of the steps is reported: on a noisy machine compare ratios of runs made side by side.",
+    .examples = examples,
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_memory, &ot_options_compute, &ot_options_json, NULL},
+    .run = run,
+};
