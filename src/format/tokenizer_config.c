@@ -8,7 +8,9 @@
 #include "format/unicode.h"
 
 static const char GPT2_PATTERN[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char WHITESPACE_PATTERN[] = "\\w+|[^\\w\\s]+";
+/* The Whitespace pre-tokenizer's words are those of another library: joiners belong to them, numbers other than digits do not. */
+#define WORD_ITEMS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}"
+static const char WHITESPACE_PATTERN[] = "[" WORD_ITEMS "]+|[^" WORD_ITEMS "\\s]+";
 
 static ot_status add_step(ot_tok_chain *chain, ot_tok_step_kind kind, const char *where, ot_tok_step **out, ot_error *err) {
     if (chain->count == OT_TOK_MAX_STEPS) {
@@ -341,6 +343,8 @@ static ot_status add_token(ot_tokenizer *t, const json_t *item, const char *wher
         if (next > OT_TOK_MAX_ID) return ot_fail(err, OT_ERR_FORMAT, "%s: more than %d tokens", where, OT_TOK_MAX_ID);
         a.id = (int32_t)next;
     }
+    a.decoded = a.text;
+    a.decoded_size = a.size;
     if (a.id > *highest) *highest = a.id;
     OT_TRY(ot_grow((void **)&t->added, &t->added_capacity, t->added_count + 1, (int64_t)sizeof *t->added, "added tokens", err));
     t->added[t->added_count++] = a;
@@ -402,6 +406,8 @@ static ot_status add_normalized(ot_tokenizer *t, int64_t index, ot_error *err) {
     if (status == OT_OK) {
         text = ot_arena_strndup(&t->arena, w.text.data, (size_t)size, err);
         status = text == NULL ? OT_ERR_MEMORY : add_needle(&t->normalized, text, size, index, err);
+        t->added[index].decoded = text;
+        t->added[index].decoded_size = size;
     }
     ot_tok_work_free(&w);
     return status;
@@ -417,7 +423,7 @@ static ot_status index_added(ot_tokenizer *t, const char *where, ot_error *err) 
     OT_TRY(ot_calloc(t->id_count, (int64_t)sizeof *t->added_by_id, "added tokens", (void **)&t->added_by_id, err));
     for (int64_t i = 0; i < t->added_count; i++) t->added_by_id[t->added[i].id] = (int32_t)i + 1;
     if (words) {
-        static const char WORD[] = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
+        static const char WORD[] = "[" WORD_ITEMS "]";
         OT_TRY(ot_tok_regex_new(WORD, (int64_t)sizeof WORD - 1, where, &t->word, err));
     }
     /* sentencepiece finds control tokens in no text, and has user-defined pieces of its own. */
@@ -499,7 +505,16 @@ ot_status ot_tok_configure(ot_tokenizer *t, json_t *config, const char *where, o
     OT_TRY(read_processor(t, json_object_get(config, "post_processor"), part, 0, err));
     (void)snprintf(part, sizeof part, "%.440s: added_tokens", where);
     OT_TRY(read_added(t, json_object_get(config, "added_tokens"), part, err));
-    return index_added(t, part, err);
+    OT_TRY(index_added(t, part, err));
+    const ot_tok_ids *ends[2] = {&t->before, &t->after};
+    for (int side = 0; side < 2; side++) {
+        for (int64_t i = 0; i < ends[side]->count; i++) {
+            int64_t size = 0;
+            if (ot_tok_id_text(t, ends[side]->data[i], &size) != NULL) continue;
+            return ot_fail(err, OT_ERR_FORMAT, "%s: post_processor: the token id %d is not in the vocabulary", where, ends[side]->data[i]);
+        }
+    }
+    return OT_OK;
 }
 
 ot_status ot_tok_config_from(const char *text, json_t **out, ot_error *err) {

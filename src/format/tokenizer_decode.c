@@ -11,8 +11,8 @@ enum { REPLACEMENT_SIZE = 3 };
 const char *ot_tok_id_text(const ot_tokenizer *t, int64_t id, int64_t *size) {
     if (id >= 0 && id < t->id_count && t->added_by_id[id] > 0) {
         const ot_tok_added *a = &t->added[t->added_by_id[id] - 1];
-        *size = a->size;
-        return a->text;
+        *size = a->decoded_size;
+        return a->decoded;
     }
     return ot_tok_vocab_text(&t->vocab, id, size);
 }
@@ -239,8 +239,11 @@ static ot_status decode_step(const ot_tok_step *step, ot_tok_work *w) {
     }
 }
 
+/* Hugging Face looks the decoded text up among the special tokens, so one that normalization changed is not left out. */
 static bool is_special(const ot_tokenizer *t, int64_t id) {
-    return id >= 0 && id < t->id_count && t->added_by_id[id] > 0 && t->added[t->added_by_id[id] - 1].special;
+    if (id < 0 || id >= t->id_count || t->added_by_id[id] == 0) return false;
+    const ot_tok_added *a = &t->added[t->added_by_id[id] - 1];
+    return a->special && a->size == a->decoded_size && memcmp(a->text, a->decoded, (size_t)a->size) == 0;
 }
 
 static ot_status decode_work(const ot_tokenizer *t, ot_tok_work *w, const int32_t *ids, int64_t count, bool skip_special) {

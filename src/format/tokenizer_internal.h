@@ -134,8 +134,8 @@ typedef struct ot_tok_chain {
 /* ==== Added tokens ==== */
 
 typedef struct ot_tok_added {
-    const char *text; /* owned by the tokenizer's arena */
-    int64_t size;
+    const char *text, *decoded; /* owned by the tokenizer's arena; decoded: the normalized text, where that is looked for */
+    int64_t size, decoded_size;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 } ot_tok_added;

@@ -144,6 +144,11 @@ static ot_status read_entries(ot_tokenizer *t, json_t *vocab, uint32_t nul, ot_t
         const char *text = json_object_iter_key(it);
         int64_t size = (int64_t)json_object_iter_key_len(it);
         if (!json_is_integer(id)) return ot_fail(err, OT_ERR_FORMAT, "%s: the id of token \"%.60s\" is no integer", where, text);
+        /* Tables are indexed by id, so a few tokens must not claim a few gigabytes. */
+        if (json_integer_value(id) > 65536 + 16 * (json_int_t)json_object_size(vocab) && json_integer_value(id) <= OT_TOK_MAX_ID) {
+            return ot_fail(err, OT_ERR_FORMAT, "%s: the id %lld of token \"%.60s\" is far beyond the %zu tokens", where,
+                           (long long)json_integer_value(id), text, json_object_size(vocab));
+        }
         OT_TRY(restore_key(&text, &size, nul, buf, err));
         OT_TRY(ot_tok_vocab_add(&t->vocab, json_integer_value(id), text, size, where, err));
     }

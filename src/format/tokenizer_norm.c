@@ -4,6 +4,7 @@
 #include <utf8proc.h>
 
 #include "format/tokenizer_internal.h"
+#include "format/tokenizer_unicode.h"
 #include "format/unicode.h"
 
 static bool is_ascii(const char *text, int64_t size) {
@@ -13,8 +14,21 @@ static bool is_ascii(const char *text, int64_t size) {
     return true;
 }
 
-static ot_status normal_form(ot_tok_step_kind kind, const char *text, int64_t size, ot_tok_buf *out, ot_error *err) {
-    if (is_ascii(text, size)) return ot_tok_buf_put(out, text, size, err);
+static bool is_inert(uint32_t code) {
+    size_t low = 0, high = sizeof OT_TOK_INERT_RANGES / sizeof OT_TOK_INERT_RANGES[0];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (code > OT_TOK_INERT_RANGES[middle][1]) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < sizeof OT_TOK_INERT_RANGES / sizeof OT_TOK_INERT_RANGES[0] && code >= OT_TOK_INERT_RANGES[low][0];
+}
+
+static ot_status map_form(ot_tok_step_kind kind, const char *text, int64_t size, ot_tok_buf *out, ot_error *err) {
+    if (size == 0) return OT_OK;
     utf8proc_option_t options = kind == OT_TOK_NFC || kind == OT_TOK_NFKC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
     if (kind == OT_TOK_NFKC || kind == OT_TOK_NFKD) options |= UTF8PROC_COMPAT;
     utf8proc_uint8_t *mapped = NULL;
@@ -23,6 +37,23 @@ static ot_status normal_form(ot_tok_step_kind kind, const char *text, int64_t si
     ot_status status = ot_tok_buf_put(out, (const char *)mapped, (int64_t)n, err);
     free(mapped);
     return status;
+}
+
+/* Inert characters are passed through, and part what stands before them from what follows. */
+static ot_status normal_form(ot_tok_step_kind kind, const char *text, int64_t size, ot_tok_buf *out, ot_error *err) {
+    if (is_ascii(text, size)) return ot_tok_buf_put(out, text, size, err);
+    int64_t done = 0;
+    for (int64_t at = 0; at < size;) {
+        uint32_t code = 0;
+        int n = ot_utf8_next(text + at, size - at, &code);
+        if (code >= OT_TOK_INERT_RANGES[0][0] && is_inert(code)) {
+            OT_TRY(map_form(kind, text + done, at - done, out, err));
+            OT_TRY(ot_tok_buf_put(out, text + at, n, err));
+            done = at + n;
+        }
+        at += n;
+    }
+    return map_form(kind, text + done, size - done, out, err);
 }
 
 static ot_status lower(const char *text, int64_t size, ot_tok_buf *out, ot_error *err) {

@@ -3,9 +3,11 @@
  * refused by name. Matching runs on text already known to be UTF-8. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format/tokenizer_internal.h"
+#include "format/tokenizer_unicode.h"
 #include "format/unicode.h"
 
 struct ot_tok_regex {
@@ -18,20 +20,30 @@ struct ot_tok_scan {
 
 /* ==== Rewriting ==== */
 
+typedef struct property {
+    const char *name; /* Oniguruma's, in small letters without blanks, hyphens and underscores */
+    const char *items;
+    const char *newer[4]; /* prefixes of categories */
+} property;
+
+enum { MAX_INVERTED = 4, MAX_GROUPS = 256 };
+
 typedef struct rewriter {
     const char *in;
     int64_t size, at;
     ot_tok_buf out;
     int64_t atom;        /* where the last atom begins in out, for {n,m}+ */
-    int64_t groups[256]; /* where each open group begins in out */
+    int64_t groups[MAX_GROUPS]; /* where each open group begins in out */
     int depth;
+    const property *inverted[MAX_INVERTED]; /* \W, \P{L} ... met in the current class */
+    int inverted_count;
     const char *where;
     ot_error *err;
 } rewriter;
 
 static ot_status emit(rewriter *r, const char *text) { return ot_tok_buf_put(&r->out, text, (int64_t)strlen(text), r->err); }
 
-static ot_status refuse(rewriter *r, const char *what) {
+static ot_status refuse(const rewriter *r, const char *what) {
     return ot_fail_at(r->err, OT_ERR_UNSUPPORTED, r->at, "%s: a pattern has %s at its byte %lld; rewrite the pattern without it",
                       r->where, what, (long long)r->at);
 }
@@ -41,65 +53,157 @@ static bool looking_at(const rewriter *r, const char *text) {
     return r->size - r->at >= n && memcmp(r->in + r->at, text, (size_t)n) == 0;
 }
 
-static const char WORD_CLASS[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+/* ==== Properties ==== */
+
+/* Ranges of the categories that begin with `prefix` and are newer than PCRE2's tables may be. */
+static ot_status emit_new_ranges(rewriter *r, const char *prefix) {
+    size_t n = strlen(prefix);
+    for (size_t i = 0; i < sizeof OT_TOK_NEW_RANGES / sizeof OT_TOK_NEW_RANGES[0]; i++) {
+        const ot_tok_new_range *range = &OT_TOK_NEW_RANGES[i];
+        char text[40];
+        if (strncmp(range->category, prefix, n) != 0) continue;
+        (void)snprintf(text, sizeof text, "\\x{%x}-\\x{%x}", range->first, range->last);
+        OT_TRY(emit(r, text));
+    }
+    return OT_OK;
+}
+
+/* Oniguruma's table for U+0080 to U+00FF counts superscripts and fractions as parts of words. */
+static const property WORD = {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE", {"L", "M", "Nd", NULL}};
+static const property DIGIT = {"digit", "\\p{Nd}", {"Nd", NULL}};
+static const property SPACE = {"space", "\\p{White_Space}", {NULL}};
+static const property HEX = {"xdigit", "0-9A-Fa-f", {NULL}};
+static const property PROPERTIES[] = {
+    {"l", "\\p{L}", {"L", NULL}},
+    {"letter", "\\p{L}", {"L", NULL}},
+    {"lu", "\\p{Lu}", {"Lu", NULL}},
+    {"uppercaseletter", "\\p{Lu}", {"Lu", NULL}},
+    {"ll", "\\p{Ll}", {"Ll", NULL}},
+    {"lowercaseletter", "\\p{Ll}", {"Ll", NULL}},
+    {"lm", "\\p{Lm}", {"Lm", NULL}},
+    {"lo", "\\p{Lo}", {"Lo", NULL}},
+    {"m", "\\p{M}", {"M", NULL}},
+    {"mark", "\\p{M}", {"M", NULL}},
+    {"mn", "\\p{Mn}", {"Mn", NULL}},
+    {"mc", "\\p{Mc}", {"Mc", NULL}},
+    {"n", "\\p{N}", {"N", NULL}},
+    {"number", "\\p{N}", {"N", NULL}},
+    {"nd", "\\p{Nd}", {"Nd", NULL}},
+    {"no", "\\p{No}", {"No", NULL}},
+    {"p", "\\p{P}", {"P", NULL}},
+    {"punctuation", "\\p{P}", {"P", NULL}},
+    {"punct", "\\p{P}\\p{S}", {"P", "S", NULL}},
+    {"pd", "\\p{Pd}", {"Pd", NULL}},
+    {"po", "\\p{Po}", {"Po", NULL}},
+    {"s", "\\p{S}", {"S", NULL}},
+    {"symbol", "\\p{S}", {"S", NULL}},
+    {"sm", "\\p{Sm}", {"Sm", NULL}},
+    {"so", "\\p{So}", {"So", NULL}},
+    {"alpha", "\\p{Alphabetic}", {"L", NULL}},
+    {"alphabetic", "\\p{Alphabetic}", {"L", NULL}},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}", {"L", "Nd", NULL}},
+    {"upper", "\\p{Uppercase}", {"Lu", NULL}},
+    {"lower", "\\p{Lowercase}", {"Ll", NULL}},
+    {"whitespace", "\\p{White_Space}", {NULL}},
+    {"ascii", "\\x00-\\x7F", {NULL}},
+};
+/* The other general categories keep their names; everything else is a script, which PCRE2 would widen to its extensions. */
+static const char *const PLAIN[] = {"lt", "me", "nl", "pc", "ps", "pe", "pi", "pf", "sc", "sk", "z", "zs", "zl", "zp", "c", "cc", "cf", "cn",
+                                    "co", "any"};
+
+static ot_status emit_property(rewriter *r, const property *p, bool negative, bool in_class) {
+    if (in_class && negative) { /* no class can leave characters out again: rewrite_class adds this beside the class */
+        if (r->inverted_count == MAX_INVERTED) return refuse(r, "too many inverted classes inside a class");
+        r->inverted[r->inverted_count++] = p;
+        return OT_OK;
+    }
+    if (!in_class) OT_TRY(emit(r, negative ? "[^" : "["));
+    OT_TRY(emit(r, p->items));
+    for (int i = 0; p->newer[i] != NULL; i++) OT_TRY(emit_new_ranges(r, p->newer[i]));
+    return in_class ? OT_OK : emit(r, "]");
+}
+
+static const property *find_property(const char *name) {
+    const property *extra[] = {&WORD, &DIGIT, &SPACE, &HEX};
+    for (size_t i = 0; i < sizeof extra / sizeof extra[0]; i++) {
+        if (strcmp(extra[i]->name, name) == 0) return extra[i];
+    }
+    for (size_t i = 0; i < sizeof PROPERTIES / sizeof PROPERTIES[0]; i++) {
+        if (strcmp(PROPERTIES[i].name, name) == 0) return &PROPERTIES[i];
+    }
+    return NULL;
+}
+
+/* \p{Name}, \p{^Name} or \P{Name}, with r->at on the backslash. */
+static ot_status rewrite_property(rewriter *r, bool in_class) {
+    const char *close = r->size - r->at > 2 && r->in[r->at + 2] == '{' ? memchr(r->in + r->at, '}', (size_t)(r->size - r->at)) : NULL;
+    if (close == NULL) return refuse(r, "a \\p without braces");
+    bool negative = r->in[r->at + 1] == 'P';
+    char plain[48];
+    size_t n = 0;
+    for (const char *c = r->in + r->at + 3; c < close; c++) {
+        if (*c == '^' && c == r->in + r->at + 3) {
+            negative = !negative;
+        } else if (*c != ' ' && *c != '-' && *c != '_') {
+            if (n + 1 == sizeof plain) return refuse(r, "a property with a long name");
+            plain[n++] = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
+        }
+    }
+    plain[n] = '\0';
+    r->at = close + 1 - r->in;
+    const property *p = find_property(plain);
+    if (p != NULL) return emit_property(r, p, negative, in_class);
+    bool is_plain = false;
+    for (size_t i = 0; i < sizeof PLAIN / sizeof PLAIN[0]; i++) is_plain = is_plain || strcmp(PLAIN[i], plain) == 0;
+    OT_TRY(emit(r, negative ? "\\P{" : "\\p{"));
+    if (!is_plain) OT_TRY(emit(r, "sc:"));
+    OT_TRY(emit(r, plain));
+    return emit(r, "}");
+}
+
+/* \b as Oniguruma's words have it. */
+static ot_status rewrite_border(rewriter *r, bool border) {
+    static const char *const PARTS[2][4] = {{"(?:(?<=", ")(?=", ")|(?<!", ")(?!"}, {"(?:(?<=", ")(?!", ")|(?<!", ")(?="}};
+    for (int i = 0; i < 4; i++) {
+        OT_TRY(emit(r, PARTS[border][i]));
+        OT_TRY(emit_property(r, &WORD, false, false));
+    }
+    return emit(r, "))");
+}
 
 /* The escape at r->at (a backslash), in a class or outside. */
 static ot_status rewrite_escape(rewriter *r, bool in_class) {
     if (r->at + 1 >= r->size) return refuse(r, "a lone backslash");
     char c = r->in[r->at + 1];
-    const char *class_text = NULL;
+    const property *p = NULL;
     switch (c) {
-    case 's': class_text = "\\p{White_Space}"; break;
-    case 'S': class_text = "\\P{White_Space}"; break;
-    case 'd': class_text = "\\p{Nd}"; break;
-    case 'D': class_text = "\\P{Nd}"; break;
-    case 'w': class_text = in_class ? WORD_CLASS : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]"; break;
-    case 'h': class_text = in_class ? "0-9A-Fa-f" : "[0-9A-Fa-f]"; break;
-    case 'W':
-        if (in_class) return refuse(r, "\\W inside a class");
-        class_text = "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
-        break;
-    case 'H':
-        if (in_class) return refuse(r, "\\H inside a class");
-        class_text = "[^0-9A-Fa-f]";
-        break;
+    case 's':
+    case 'S': p = &SPACE; break;
+    case 'd':
+    case 'D': p = &DIGIT; break;
+    case 'w':
+    case 'W': p = &WORD; break;
+    case 'h':
+    case 'H': p = &HEX; break;
+    case 'p':
+    case 'P': return rewrite_property(r, in_class);
     case 'b':
     case 'B':
         if (in_class) break;
         r->at += 2;
-        OT_TRY(emit(r, c == 'b' ? "(?:(?<=[" : "(?:(?<=["));
-        OT_TRY(emit(r, WORD_CLASS));
-        OT_TRY(emit(r, c == 'b' ? "])(?![" : "])(?=["));
-        OT_TRY(emit(r, WORD_CLASS));
-        OT_TRY(emit(r, "])|(?<!["));
-        OT_TRY(emit(r, WORD_CLASS));
-        OT_TRY(emit(r, c == 'b' ? "])(?=[" : "])(?!["));
-        OT_TRY(emit(r, WORD_CLASS));
-        return emit(r, "]))");
-    case 'u': {
+        return rewrite_border(r, c == 'b');
+    case 'u':
         if (r->size - r->at < 6) return refuse(r, "a short \\u escape");
         OT_TRY(emit(r, "\\x{"));
         OT_TRY(ot_tok_buf_put(&r->out, r->in + r->at + 2, 4, r->err));
         r->at += 6;
         return emit(r, "}");
-    }
-    case 'p':
-    case 'P': {
-        /* PCRE2 has no \p{^X} with \P, so keep the braces as they are; a name it does not know is an error at compilation. */
-        const char *close = r->size - r->at > 2 && r->in[r->at + 2] == '{'
-                                ? memchr(r->in + r->at, '}', (size_t)(r->size - r->at))
-                                : NULL;
-        if (close == NULL) return refuse(r, "a \\p without braces");
-        int64_t n = close - (r->in + r->at) + 1;
-        OT_TRY(ot_tok_buf_put(&r->out, r->in + r->at, n, r->err));
-        r->at += n;
-        return OT_OK;
-    }
     default: break;
     }
-    if (class_text != NULL) {
+    if (p != NULL) {
+        OT_TRY(emit_property(r, p, c < 'a', in_class));
         r->at += 2;
-        return emit(r, class_text);
+        return OT_OK;
     }
     /* Any other escape means the same in both; a backslash may stand before a character of several bytes. */
     int64_t n = 1 + ot_utf8_length(c);
@@ -109,13 +213,23 @@ static ot_status rewrite_escape(rewriter *r, bool in_class) {
     return OT_OK;
 }
 
-static ot_status rewrite_class(rewriter *r) {
-    OT_TRY(emit(r, "["));
-    r->at++;
-    if (looking_at(r, "^")) {
-        OT_TRY(emit(r, "^"));
-        r->at++;
-    }
+/* [:name:] inside a class. */
+static ot_status rewrite_posix(rewriter *r) {
+    const char *end = memmem(r->in + r->at, (size_t)(r->size - r->at), ":]", 2);
+    char name[16];
+    int64_t n = end == NULL ? 0 : end - (r->in + r->at) - 2;
+    if (n < 1 || n >= (int64_t)sizeof name) return refuse(r, "an unknown [:class:]");
+    memcpy(name, r->in + r->at + 2, (size_t)n);
+    name[n] = '\0';
+    const property *p = find_property(name);
+    if (p == NULL) return refuse(r, "an unknown [:class:]");
+    r->at += n + 4;
+    return emit_property(r, p, false, true);
+}
+
+/* The items of a class up to its closing bracket. A class inside it is a union: its items join. */
+static ot_status rewrite_items(rewriter *r, int depth) {
+    if (depth == OT_TOK_MAX_DEPTH) return refuse(r, "too many nested classes");
     if (looking_at(r, "]")) {
         OT_TRY(emit(r, "\\]"));
         r->at++;
@@ -127,18 +241,11 @@ static ot_status rewrite_class(rewriter *r) {
         } else if (looking_at(r, "&&")) {
             return refuse(r, "an intersection of classes (&&)");
         } else if (looking_at(r, "[:")) {
-            static const char *const NAMES[][2] = {
-                {"[:alpha:]", "\\p{Alphabetic}"}, {"[:space:]", "\\p{White_Space}"}, {"[:digit:]", "\\p{Nd}"},
-                {"[:upper:]", "\\p{Uppercase}"},  {"[:lower:]", "\\p{Lowercase}"},   {"[:punct:]", "[:punct:]"},
-                {"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
-            };
-            size_t i = 0, names = sizeof NAMES / sizeof NAMES[0];
-            while (i < names && !looking_at(r, NAMES[i][0])) i++;
-            if (i == names) return refuse(r, "an unknown [:class:]");
-            OT_TRY(emit(r, NAMES[i][1]));
-            r->at += (int64_t)strlen(NAMES[i][0]);
+            OT_TRY(rewrite_posix(r));
         } else if (c == '[') {
-            return refuse(r, "a class inside a class");
+            r->at++;
+            if (looking_at(r, "^")) return refuse(r, "an inverted class inside a class");
+            OT_TRY(rewrite_items(r, depth + 1));
         } else {
             OT_TRY(ot_tok_buf_put(&r->out, r->in + r->at, 1, r->err));
             r->at++;
@@ -146,12 +253,42 @@ static ot_status rewrite_class(rewriter *r) {
     }
     if (r->at >= r->size) return refuse(r, "a class without its end");
     r->at++;
-    return emit(r, "]");
+    return OT_OK;
+}
+
+/* [A\W] becomes (?:[A]|[^word]) and [^A\W] becomes (?:(?![A])[word]). */
+static ot_status rewrite_class(rewriter *r) {
+    r->at++;
+    bool negative = looking_at(r, "^");
+    if (negative) r->at++;
+    r->inverted_count = 0;
+    ot_tok_buf outside = r->out;
+    r->out = (ot_tok_buf){0};
+    ot_status status = rewrite_items(r, 0);
+    ot_tok_buf items = r->out;
+    r->out = outside;
+    bool plain = r->inverted_count == 0;
+    if (status == OT_OK && !plain) status = emit(r, "(?:");
+    if (status == OT_OK && (plain || items.size > 0)) {
+        status = emit(r, plain ? (negative ? "[^" : "[") : (negative ? "(?![" : "["));
+        if (status == OT_OK) status = ot_tok_buf_put(&r->out, items.data, items.size, r->err);
+        if (status == OT_OK) status = emit(r, plain || !negative ? "]" : "])");
+        if (status == OT_OK && !plain && !negative) status = emit(r, "|");
+    }
+    ot_tok_buf_free(&items);
+    OT_TRY(status);
+    for (int i = 0; i < r->inverted_count; i++) {
+        bool last = i + 1 == r->inverted_count;
+        if (negative && !last) OT_TRY(emit(r, "(?="));
+        OT_TRY(emit_property(r, r->inverted[i], !negative, false));
+        if (!last) OT_TRY(emit(r, negative ? ")" : "|"));
+    }
+    return plain ? OT_OK : emit(r, ")");
 }
 
 /* "(?" with options: Ruby's m is everybody's s. Called with r->at on the parenthesis. */
 static ot_status rewrite_group(rewriter *r) {
-    if (r->depth == (int)(sizeof r->groups / sizeof r->groups[0])) return refuse(r, "too many nested groups");
+    if (r->depth == MAX_GROUPS) return refuse(r, "too many nested groups");
     int64_t from = r->at + 2, end = from;
     bool options = looking_at(r, "(?");
     if (options) {

@@ -3,6 +3,8 @@
 
 #include <utf8proc.h>
 
+#include "format/tokenizer_unicode.h"
+
 int ot_utf8_next(const char *text, int64_t size, uint32_t *code) {
     const uint8_t *s = (const uint8_t *)text;
     uint8_t c = s[0];
@@ -72,7 +74,12 @@ bool ot_unicode_space(uint32_t c) {
 bool ot_unicode_number(uint32_t c) {
     if (c < 0x80) return c >= '0' && c <= '9';
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+    if (k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO) return true;
+    for (size_t i = 0; k == UTF8PROC_CATEGORY_CN && i < sizeof OT_TOK_NEW_RANGES / sizeof OT_TOK_NEW_RANGES[0]; i++) {
+        const ot_tok_new_range *range = &OT_TOK_NEW_RANGES[i];
+        if (c >= range->first && c <= range->last) return range->category[0] == 'N';
+    }
+    return false;
 }
 
 bool ot_unicode_mark(uint32_t c) {
