@@ -51,6 +51,28 @@ static void test_agree(void **state) {
     assert_int_equal(bad, 0);
 }
 
+/* A backend whose LINEAR gets one element slightly wrong: the comparison must see it. */
+static ot_status spoiled_linear(const ot_call *call) {
+    OT_TRY(ot_backend_ref.forward[OT_OP_LINEAR](call));
+    if (call->out.dtype == OT_F32) ((float *)call->out.x)[0] *= 1.0002F;
+    else ((ot_bf16 *)call->out.x)[0] ^= 8; /* eight units in the last place */
+    return OT_OK;
+}
+
+static void test_comparison_sees(void **state) {
+    (void)state;
+    ot_backend spoiled = ot_backend_ref;
+    spoiled.name = "a spoiled copy, which is to fail";
+    spoiled.forward[OT_OP_LINEAR] = spoiled_linear;
+    opcheck_problem p;
+    opcheck_make(&p, OT_OP_LINEAR, 0, 1); /* one element, so it is as large as the tensor's mean */
+    assert_int_equal(opcheck_compare(&p, &ot_backend_ref64, OT_F64, &spoiled, OT_F32), 1);
+    assert_int_equal(opcheck_compare(&p, &ot_backend_ref64, OT_F64, &spoiled, OT_BF16), 1);
+    assert_int_equal(opcheck_compare(&p, &ot_backend_ref64, OT_F64, &ot_backend_ref, OT_F32), 0);
+    assert_int_equal(opcheck_compare(&p, &ot_backend_ref64, OT_F64, &ot_backend_ref, OT_BF16), 0);
+    opcheck_free(&p);
+}
+
 /* The mask has the right density, and differs between sites and between seeds. */
 static void test_dropout_mask(void **state) {
     (void)state;
@@ -144,8 +166,9 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_traits), cmocka_unit_test(test_save_bytes),   cmocka_unit_test(test_complete),
-        cmocka_unit_test(test_agree),  cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_traits),       cmocka_unit_test(test_save_bytes), cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_agree),        cmocka_unit_test(test_comparison_sees),
+        cmocka_unit_test(test_dropout_mask), cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
