@@ -177,6 +177,15 @@ static const ot_option stored[] = {
 };
 const ot_option_group ot_options_storage = {"Storage", stored};
 
+static const ot_option adapter[] = {
+    {.name = "adapter",
+     .kind = OT_KIND_PATH,
+     .value = "RETURN",
+     .help = "lay a return over the model: over its own offer, or over the whole model to see it plugged in"},
+    {0},
+};
+const ot_option_group ot_options_adapter = {"Adapter", adapter};
+
 static const ot_option json[] = {
     {.name = "json", .kind = OT_KIND_FLAG, .transient = true, .help = "print one JSON object on standard output"},
     {0},

@@ -18,6 +18,8 @@ extern const ot_option_group ot_options_compute;
 extern const ot_option_group ot_options_memory;
 /* --dtype f32|bf16|f16 of written weights; no default: the model's own */
 extern const ot_option_group ot_options_storage;
+/* --adapter */
+extern const ot_option_group ot_options_adapter;
 /* --json */
 extern const ot_option_group ot_options_json;
 

@@ -38,11 +38,12 @@ static ot_status print(const ot_args *args, const ot_perplexity *p, ot_error *er
     return OT_OK;
 }
 
-static ot_status evaluate(const ot_args *args, ot_model *m, ot_error *err) {
+static ot_status evaluate(const ot_args *args, const ot_common_model *c, ot_error *err) {
+    const ot_model *m = c->model;
     ot_dataset data = {0};
     ot_perplexity p = {0};
     ot_progress progress;
-    ot_perplexity_options options = {.observe = observe, .context = &progress};
+    ot_perplexity_options options = {.hooks = c->hooks, .observe = observe, .context = &progress};
     OT_TRY(ot_common_backend(args, &options.backend, &options.compute, err));
     OT_TRY(ot_dataset_open(ot_args_str(args, "blocks"), m->path, ot_args_i64(args, "block"), m->desc.vocab_size,
                            ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0, &data, err));
@@ -56,10 +57,10 @@ static ot_status evaluate(const ot_args *args, ot_model *m, ot_error *err) {
 }
 
 static ot_status run(const ot_args *args, ot_error *err) {
-    ot_model *m = NULL;
-    OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err));
-    ot_status status = evaluate(args, m, err);
-    ot_model_close(m);
+    ot_common_model c = {0};
+    OT_TRY(ot_common_open(args, &c, err));
+    ot_status status = evaluate(args, &c, err);
+    ot_common_close(&c);
     return status;
 }
 
@@ -85,6 +86,6 @@ const ot_verb ot_verb_eval = {
              "predictions, perplexity the exponential of the mean over blocks: the measure of the paper.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_compute, &ot_options_json, NULL},
+    .groups = (const ot_option_group *const[]){&group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},
     .run = run,
 };

@@ -11,11 +11,12 @@
 static ot_status run(const ot_args *args, ot_error *err) {
     ot_forward_options options = {.hidden = ot_args_flag(args, "hidden"), .grad = ot_args_flag(args, "grad")};
     OT_TRY(ot_common_backend(args, &options.backend, &options.compute, err));
-    ot_model *m = NULL;
-    OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err));
+    ot_common_model c = {0};
+    OT_TRY(ot_common_open(args, &c, err));
+    options.hooks = c.hooks;
     ot_forward_summary s = {0};
-    ot_status status = ot_forward_file(m, ot_args_str(args, "input"), ot_args_str(args, "output"), &options, &s, err);
-    ot_model_close(m);
+    ot_status status = ot_forward_file(c.model, ot_args_str(args, "input"), ot_args_str(args, "output"), &options, &s, err);
+    ot_common_close(&c);
     OT_TRY(status);
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
@@ -56,6 +57,6 @@ const ot_verb ot_verb_forward = {
              "Gradients are written as grad.NAME with the names and layouts of the model's own file, one summed entry for tied weights.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_compute, &ot_options_json, NULL},
+    .groups = (const ot_option_group *const[]){&group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},
     .run = run,
 };

@@ -12,6 +12,7 @@
     X(finetune)                                                                                                        \
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
+    X(generate)                                                                                                        \
     X(forward)                                                                                                         \
     X(bench)                                                                                                           \
     X(tokenize)                                                                                                        \
