@@ -69,9 +69,9 @@ void gold_judge(gold_check *check, const char *label, double error, double bar, 
     check->judged = true;
 }
 
-bool gold_passes(const gold_check *check) { return !check->failed && check->judged && check->ratio <= 1; }
+bool gold_passes(const gold_check *check) { return !check->failed && check->judged && check->ratio <= 1 && check->key <= 1; }
 
-bool gold_passes_tight(const gold_check *check) { return gold_passes(check) && check->tight <= 1; }
+bool gold_passes_tight(const gold_check *check) { return gold_passes(check) && check->tight <= 1 && check->key_tight <= 1; }
 
 float *gold_floats(const ot_tensor *t) {
     int64_t n = ot_tensor_elements(t);
@@ -156,9 +156,9 @@ void gold_compare_floats(gold_check *check, const char *label, const float *expe
     gold_judge(check, label, worst, how->bar.atol + how->bar.rtol * fmax(top, how->bar.floor),
                how->tight.atol + how->tight.rtol * fmax(top, how->tight.floor));
     if (!has_key) return;
-    char key_label[GOLD_TEXT];
-    snprintf(key_label, sizeof key_label, "%.200s (key bias)", label);
-    gold_judge(check, key_label, worst_key, how->key_bar, how->key_tight);
+    check->key = fmax(check->key, ratio_of(worst_key, how->key_bar));
+    check->key_tight = fmax(check->key_tight, ratio_of(worst_key, how->key_tight));
+    if (check->key > 1) gold_fail(check, "%s: its key bias is off by %.2e, the bar is %.2e", label, worst_key, how->key_bar);
 }
 
 void gold_compare(gold_check *check, const char *label, const ot_tensor *expected, const ot_tensor *actual, const gold_options *how) {

@@ -19,6 +19,7 @@ typedef struct gold_check {
     double ratio;        /* worst error / bar over everything judged under this name: at most 1 passes */
     double tight;        /* the same against the bar a float32 engine should reach */
     double error, bar;   /* where ratio was largest */
+    double key, key_tight; /* ratios of key biases, which are rounding noise blown up: kept apart from what can be right or wrong */
     char detail[3 * GOLD_TEXT]; /* the tensor of the largest ratio, or the first reason to fail */
 } gold_check;
 

@@ -108,7 +108,9 @@ static void print_check(const char *word, const gold_check *c) {
     if (c->failed || !c->judged) {
         printf("%-8s %-48s %s\n", word, c->name, c->detail[0] ? c->detail : "nothing was compared");
     } else {
-        printf("%-8s %-48s error %.2e bar %.2e ratio %.3g tight %.3g  %s\n", word, c->name, c->error, c->bar, c->ratio, c->tight, c->detail);
+        printf("%-8s %-48s error %.2e bar %.2e ratio %.3g tight %.3g  %s", word, c->name, c->error, c->bar, c->ratio, c->tight, c->detail);
+        if (c->key_tight > 0) printf("; key biases %.3g tight %.3g", c->key, c->key_tight);
+        putchar('\n');
     }
 }
 
@@ -129,6 +131,8 @@ static void print_worst(const gold_run *run) {
     for (; shown < n && shown < WORST_SHOWN && passing[shown]->ratio > 0; shown++) print_check("", passing[shown]);
     free(passing);
 }
+
+static bool tight_with_room(const gold_check *c) { return gold_passes_tight(c) && c->tight <= TIGHT_MARGIN; }
 
 static bool was_skipped(const gold_run *run, const char *name) {
     for (int64_t i = 0; i < run->n_skipped; i++) {
@@ -154,7 +158,7 @@ static int report(const gold_run *run, const options *o) {
             print_check(pass ? "LOOSE" : "FAIL", c);
         } else if (!e && pass) {
             fresh++;
-            bool promise = c->tight <= TIGHT_MARGIN;
+            bool promise = tight_with_room(c);
             if (!o->update && !o->foreign) printf("NEW      add to %s: %s%s\n", o->list, c->name, promise ? " tight" : "");
             if (o->update) list_add(&l, c->name)->tight = promise;
             if (run->verbose) print_check("new", c);
@@ -163,7 +167,7 @@ static int report(const gold_run *run, const options *o) {
             if (run->verbose) print_check("pending", c);
         } else {
             if (run->verbose) print_check("ok", c);
-            if (o->update && !e->tight && c->tight <= TIGHT_MARGIN) e->tight = true;
+            if (o->update && !e->tight && tight_with_room(c)) e->tight = true;
         }
     }
     for (int64_t i = 0; i < listed_before; i++) {
