@@ -198,28 +198,4 @@ static void attention_finish(const ot_attention_job *job, int64_t s, int64_t kv)
     }
 }
 
-/* ==== 4 by 4 blocks of 32-bit units turned over: out [cols][out_stride] = in [rows][in_stride], rows and cols multiples of 4 ==== */
-
-typedef int32_t quad __attribute__((vector_size(16)));
-
-VEC_INLINE void turn_units(const void *in, int64_t in_stride, void *out, int64_t out_stride, int64_t rows, int64_t cols) {
-    const char *from = in;
-    char *to = out;
-    for (int64_t r = 0; r < rows; r += 4) {
-        for (int64_t c = 0; c < cols; c += 4) {
-            quad a[4], b[4], t[4];
-            for (int i = 0; i < 4; i++) memcpy(&a[i], from + ((r + i) * in_stride + c) * 4, sizeof a[i]);
-            b[0] = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5);
-            b[1] = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
-            b[2] = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
-            b[3] = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
-            t[0] = __builtin_shufflevector(b[0], b[2], 0, 1, 4, 5);
-            t[1] = __builtin_shufflevector(b[0], b[2], 2, 3, 6, 7);
-            t[2] = __builtin_shufflevector(b[1], b[3], 0, 1, 4, 5);
-            t[3] = __builtin_shufflevector(b[1], b[3], 2, 3, 6, 7);
-            for (int i = 0; i < 4; i++) memcpy(to + ((c + i) * out_stride + r) * 4, &t[i], sizeof t[i]);
-        }
-    }
-}
-
 #endif

@@ -1,4 +1,4 @@
-/* Fused attention over tiles of 64 keys by 64 queries, included once for float products (ATTENTION_BF16 0) and once for bf16 products
+/* Fused attention over tiles of 64 keys by 64 queries, included once for float products (UNIT_BF16 0) and once for bf16 products
  * with float sums (1). No include guard on purpose; NAME(x) is this copy's name of x.
  *
  * Scores are kept turned, [keys][queries]: then a query is a lane, so maxima, sums and rescaling need no horizontal steps, and the rows
@@ -8,27 +8,7 @@
  * A packed key holds, in arrays of all keys of the segment and kv head: f32: K row, V row; bf16 forward: K row, V paired; bf16
  * backward: K row, V row, K paired. Rows have dp = d padded to 16, the rest zero. */
 
-#if ATTENTION_BF16
-enum { NAME(UNITS) = 2 }; /* elements in a unit */
-typedef ot_bf16 NAME(element);
-#else
-enum { NAME(UNITS) = 1 };
-typedef float NAME(element);
-#endif
-
 /* ==== Products ==== */
-
-VEC_INLINE vf NAME(step)(vf sum, const char *a, const char *b) {
-#if ATTENTION_BF16
-    int32_t pair;
-    memcpy(&pair, a, sizeof pair);
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(b));
-#else
-    float x;
-    memcpy(&x, a, sizeof x);
-    return vf_fma(vf_set(x), vf_load((const float *)(const void *)b), sum);
-#endif
-}
 
 enum { NAME(MR) = LANES == 16 ? 8 : 4 };
 
@@ -44,10 +24,13 @@ VEC_INLINE void NAME(block)(const char *a, int64_t a_row, int64_t a_step, const 
             if (keep) sum[i][j] *= vf_set(keep[i]);
         }
     for (int k = 0; k < depth; k++) {
+        vf row[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) row[j] = vf_load((const float *)(const void *)b + j * LANES);
 #pragma GCC unroll 8
         for (int i = 0; i < NAME(MR); i++)
 #pragma GCC unroll 2
-            for (int j = 0; j < nv; j++) sum[i][j] = NAME(step)(sum[i][j], a + i * a_row, b + j * LANES * 4);
+            for (int j = 0; j < nv; j++) sum[i][j] = NAME(step)(sum[i][j], a + i * a_row, row[j]);
         a += a_step;
         b += b_step;
     }
@@ -74,7 +57,7 @@ static void NAME(product)(const void *a, int64_t a_row, int64_t a_step, const vo
 
 /* d elements, then zeros up to dp */
 static void NAME(load_row)(ot_span from, NAME(element) * row, int64_t d, int64_t dp) {
-#if ATTENTION_BF16
+#if UNIT_BF16
     if (from.dtype == OT_BF16) memcpy(row, from.x, (size_t)d * sizeof *row);
     else loop_copy(from, (ot_span){row, OT_BF16}, d, false);
 #else
@@ -83,7 +66,7 @@ static void NAME(load_row)(ot_span from, NAME(element) * row, int64_t d, int64_t
     memset(row + d, 0, (size_t)(dp - d) * sizeof *row);
 }
 
-#if ATTENTION_BF16
+#if UNIT_BF16
 /* out [dp] units: element c of both rows */
 VEC_INLINE void NAME(pair_rows)(const ot_bf16 *even, const ot_bf16 *odd, uint32_t *out, int64_t dp) {
     for (int64_t c = 0; c < dp; c += LANES) {
@@ -104,10 +87,10 @@ typedef struct NAME(packed_keys) {
 
 static NAME(packed_keys) NAME(keys_at)(const ot_attention_job *job, int64_t s, int64_t kv, bool backward) {
     int64_t dp = ot_attention_padded_d(job->attr->attention.head_dim), padded = job->places[s + 1] - job->places[s];
-    int64_t arrays = ATTENTION_BF16 && backward ? 3 : 2;
+    int64_t arrays = UNIT_BF16 && backward ? 3 : 2;
     NAME(element) *first = (NAME(element) *)(void *)job->keys + (job->places[s] * job->n_kv + kv * padded) * dp * arrays;
     NAME(element) *second = first + padded * dp, *third = second + padded * dp;
-#if ATTENTION_BF16
+#if UNIT_BF16
     if (backward) return (NAME(packed_keys)){first, second, third, NULL, padded};
     return (NAME(packed_keys)){first, NULL, NULL, second, padded};
 #else
@@ -130,7 +113,7 @@ static void NAME(pack)(const ot_attention_job *job, int64_t s, int64_t kv, bool 
             memset(k, 0, (size_t)dp * sizeof *k);
             memset(v, 0, (size_t)dp * sizeof *v);
         }
-#if ATTENTION_BF16
+#if UNIT_BF16
         if (j % 2 == 0) continue;
         if (backward) NAME(pair_rows)(k - dp, k, (uint32_t *)to.k_pairs + j / 2 * dp, dp);
         else NAME(pair_rows)(pair[0], pair[1], (uint32_t *)to.v_pairs + j / 2 * dp, dp);
@@ -154,7 +137,7 @@ static void NAME(pack_queries)(const ot_view *view, void *array, ot_head_layout 
 
 /* Lanes of a tile of n queries: whole pairs of vectors in bf16, so that two float vectors make one of bf16. */
 VEC_INLINE int NAME(lanes_of)(int64_t n) {
-    const int64_t pad = ATTENTION_BF16 ? 32 : 16;
+    const int64_t pad = UNIT_BF16 ? 32 : 16;
     return (int)((n + pad - 1) / pad * pad);
 }
 
@@ -181,7 +164,7 @@ static void NAME(online_softmax)(float *scores, int keys, int lanes, float scale
             vf q = vf_exp(vf_fma(vf_load(scores + (j + 1) * TILE + l), vf_set(scale), -reference));
             s0 += p;
             s1 += q;
-#if ATTENTION_BF16
+#if UNIT_BF16
             vu both = __builtin_convertvector(vf_to_half(p), vu) | __builtin_convertvector(vf_to_half(q), vu) << 16;
             memcpy((uint32_t *)weights + j / 2 * TILE + l, &both, sizeof both);
 #else
@@ -206,7 +189,7 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
     NAME(packed_keys) keys = NAME(keys_at)(job, s, h / group, false);
     __attribute__((aligned(64))) NAME(packed_queries) q;
     __attribute__((aligned(64))) float scores[TILE * TILE], y[TILE * MAX_D], top[TILE], sum[TILE], keep[TILE];
-#if ATTENTION_BF16
+#if UNIT_BF16
     __attribute__((aligned(64))) uint32_t pairs[TILE / 2 * TILE];
     const void *weights = pairs;
 #else
@@ -251,7 +234,7 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
  * `ds` as rows of pairs of queries [keys][TILE / 2], `ds_pairs` as pairs of keys [keys / 2][TILE]. */
 static void NAME(score_gradients)(float *scores, float *dp, int keys, int lanes, float scale, float factor, const float *lse,
                                   const float *delta, uint32_t *p, uint32_t *ds, uint32_t *ds_pairs) {
-#if ATTENTION_BF16
+#if UNIT_BF16
     for (int l = 0; l < lanes; l += 2 * LANES) {
         vf lse0 = vf_load(lse + l), lse1 = vf_load(lse + l + LANES), delta0 = vf_load(delta + l), delta1 = vf_load(delta + l + LANES);
         for (int j = 0; j < keys; j += 2) {
@@ -310,7 +293,7 @@ static void NAME(load_statistics)(const ot_attention_job *job, int64_t head, int
     }
 }
 
-#if ATTENTION_BF16
+#if UNIT_BF16
 static void NAME(pair_queries)(const NAME(packed_queries) * q, int lanes, int64_t dp, uint32_t *pairs) {
     for (int i = 0; i < lanes; i += 2) NAME(pair_rows)(q->rows + i * dp, q->rows + (i + 1) * dp, pairs + i / 2 * dp, dp);
 }
@@ -326,7 +309,7 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
     memset(dk, 0, (size_t)(2 * keys.padded * dp) * sizeof *dk);
     __attribute__((aligned(64))) NAME(packed_queries) q, dy;
     __attribute__((aligned(64))) float scores[TILE * TILE], dscores[TILE * TILE], dq[TILE * MAX_D], lse[TILE], delta[TILE];
-#if ATTENTION_BF16
+#if UNIT_BF16
     __attribute__((aligned(64))) uint32_t p[TILE * TILE / 2], ds[TILE * TILE / 2], ds_pairs[TILE / 2 * TILE];
     __attribute__((aligned(64))) uint32_t q_pairs[TILE / 2 * MAX_D], dy_pairs[TILE / 2 * MAX_D];
 #else
@@ -339,7 +322,7 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
         int64_t depth = lanes / NAME(UNITS), p_row = TILE / NAME(UNITS);
         NAME(pack_queries)(&job->q, job->q.x, a->attention.q, head, row0, queries, lanes, d, &q);
         NAME(pack_queries)(&job->out, job->out.dx, (ot_head_layout){0, (int32_t)d}, head, row0, queries, lanes, d, &dy);
-#if ATTENTION_BF16
+#if UNIT_BF16
         NAME(pair_queries)(&q, lanes, dp, q_pairs);
         NAME(pair_queries)(&dy, lanes, dp, dy_pairs);
 #endif

@@ -11,6 +11,8 @@ bool ot_dnnl_has_bf16(void) { return reaches(dnnl_cpu_isa_avx512_core_bf16); }
 
 bool ot_dnnl_has_avx512(void) { return reaches(dnnl_cpu_isa_avx512_core); }
 
+bool ot_dnnl_has_amx(void) { return reaches(dnnl_cpu_isa_avx512_core_amx); }
+
 typedef struct objects {
     dnnl_engine_t engine;
     dnnl_stream_t stream;

@@ -1,5 +1,5 @@
-/* Which library multiplies: oneDNN where AVX-512 is there (bf16, and f32 at up to twice the speed of an OpenBLAS that does not know the
- * CPU), OpenBLAS elsewhere. Bias and scale are done here where the library cannot. */
+/* Who multiplies: with AVX-512 the loops of gemm_impl.h where the caller has memory for packed operands, else oneDNN (bf16, and f32 at up
+ * to twice the speed of an OpenBLAS that does not know the CPU); elsewhere OpenBLAS. */
 #include "engine/cpu/gemm.h"
 
 #include <cblas.h>
@@ -20,6 +20,8 @@ static bool use_dnnl(const ot_gemm *g) {
     return false;
 #endif
 }
+
+/* ==== Libraries: bias and scale are done here where they cannot ==== */
 
 enum { ROWS_PER_CHUNK = 16 };
 
@@ -43,8 +45,74 @@ static ot_status openblas(const ot_gemm *g, ot_error *err) {
     return OT_OK;
 }
 
+/* ==== Own loops ==== */
+
+enum { BLOCK_A = 11, BLOCK_B = 8, PANELS_PER_CHUNK = 4 }; /* panels of a chunk: of its block of C, of packing */
+
+static const ot_gemm_kernels *own_kernels(ot_dtype type) {
+    const ot_cpu_kernels *table = ot_cpu_pick();
+    const ot_gemm_kernels *own = type == OT_BF16 ? &table->gemm_bf16 : &table->gemm_f32;
+    bool tiles = type == OT_BF16 && ot_dnnl_has_amx(); /* no loop over vectors comes near them */
+    return own->multiply && !tiles ? own : NULL;
+}
+
+static int64_t units_of(int64_t k, ot_dtype type) { return type == OT_BF16 ? (k + 1) / 2 : k; }
+static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
+
+/* Bytes of the panels of `lines` lines, ending on a cache line. */
+static int64_t panel_bytes(int64_t lines, int64_t width, int64_t k, ot_dtype type) {
+    return ceiling(ceiling(lines, width) * width * units_of(k, type) * 4, 64) * 64;
+}
+
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type) {
+    if (!own_kernels(type)) return 0;
+    return panel_bytes(m, OT_GEMM_ROWS, k, type) + panel_bytes(n, OT_GEMM_COLUMNS, k, type);
+}
+
+typedef struct own_run {
+    const ot_gemm_kernels *own;
+    ot_gemm_job job;
+    int64_t a_panels, b_panels, a_chunks, a_blocks, b_blocks;
+} own_run;
+
+static void pack_chunk(void *context, int64_t chunk) {
+    const own_run *r = context;
+    bool is_a = chunk < r->a_chunks;
+    int64_t first = (is_a ? chunk : chunk - r->a_chunks) * PANELS_PER_CHUNK, left = (is_a ? r->a_panels : r->b_panels) - first;
+    if (left > PANELS_PER_CHUNK) left = PANELS_PER_CHUNK;
+    if (is_a) r->own->pack_a(&r->job, first, left);
+    else r->own->pack_b(&r->job, first, left);
+}
+
+/* Blocks are cut evenly: the last is no smaller than the others. */
+static void multiply_block(void *context, int64_t chunk) {
+    const own_run *r = context;
+    int64_t a = chunk % r->a_blocks, b = chunk / r->a_blocks;
+    r->own->multiply(&r->job, a * r->a_panels / r->a_blocks, (a + 1) * r->a_panels / r->a_blocks, b * r->b_panels / r->b_blocks,
+                     (b + 1) * r->b_panels / r->b_blocks);
+}
+
+static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
+    own_run r = {.own = own, .job = {.g = g, .a = g->work}};
+    r.job.b = (uint32_t *)(void *)((char *)g->work + panel_bytes(g->m, OT_GEMM_ROWS, g->k, g->type));
+    r.a_panels = ceiling(g->m, OT_GEMM_ROWS);
+    r.b_panels = ceiling(g->n, OT_GEMM_COLUMNS);
+    r.a_chunks = ceiling(r.a_panels, PANELS_PER_CHUNK);
+    r.a_blocks = ceiling(r.a_panels, BLOCK_A);
+    r.b_blocks = ceiling(r.b_panels, BLOCK_B);
+    ot_parallel_for(r.a_chunks + ceiling(r.b_panels, PANELS_PER_CHUNK), pack_chunk, &r);
+    ot_parallel_for(r.a_blocks * r.b_blocks, multiply_block, &r);
+}
+
+/* ==== The product ==== */
+
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
+    const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
+    if (own) {
+        own_gemm(own, g);
+        return OT_OK;
+    }
     bool dnnl = use_dnnl(g);
     ot_gemm rest = *g;
     /* oneDNN would scale the bias too */

@@ -1,5 +1,4 @@
-/* The one matrix product of the CPU backend. Row-major, threaded by the library that does it; the result is the same for any number of
- * threads. */
+/* The one matrix product of the CPU backend. Row-major, threaded inside; the result is the same for any number of threads. */
 #ifndef OT_ENGINE_CPU_GEMM_H
 #define OT_ENGINE_CPU_GEMM_H
 
@@ -20,7 +19,11 @@ typedef struct ot_gemm {
     void *c;
     int64_t lda, ldb, ldc; /* row strides as they lie */
     const float *bias;     /* or NULL */
+    void *work;            /* ot_gemm_work bytes for packed operands, or NULL: a library multiplies */
 } ot_gemm;
+
+/* Bytes of packed operands that ot_gemm_run can use; 0 where a library multiplies. */
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type);
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 
@@ -30,6 +33,7 @@ bool ot_gemm_bf16(void);
 /* oneDNN, in dnnl_gemm.c alone. */
 bool ot_dnnl_has_bf16(void);
 bool ot_dnnl_has_avx512(void);
+bool ot_dnnl_has_amx(void);
 ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err);
 
 #endif

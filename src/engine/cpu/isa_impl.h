@@ -6,19 +6,26 @@
 #include "engine/cpu/vec_math.h"
 #include "engine/cpu/loops_impl.h"
 #include "engine/cpu/attention_common.h"
+#include "engine/cpu/turn.h"
 
-#define ATTENTION_BF16 0
+#define UNIT_BF16 0
 #define NAME(x) f32_##x
+#include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
+#if OT_ISA >= OT_ISA_AVX512
+#include "engine/cpu/gemm_impl.h"
+#endif
 #undef NAME
-#undef ATTENTION_BF16
+#undef UNIT_BF16
 
 #if OT_ISA == OT_ISA_AVX512BF
-#define ATTENTION_BF16 1
+#define UNIT_BF16 1
 #define NAME(x) bf16_##x
+#include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
+#include "engine/cpu/gemm_impl.h"
 #undef NAME
-#undef ATTENTION_BF16
+#undef UNIT_BF16
 #endif
 
 OT_ISA_END
@@ -41,6 +48,12 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .column_sum = loop_column_sum,
     .dots = loop_dots,
     .softmax_loss = loop_softmax_loss,
+#if OT_ISA >= OT_ISA_AVX512
+    .gemm_f32 = {f32_pack_a, f32_pack_b, f32_multiply},
+#endif
+#if OT_ISA == OT_ISA_AVX512BF
+    .gemm_bf16 = {bf16_pack_a, bf16_pack_b, bf16_multiply},
+#endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
 #if OT_ISA == OT_ISA_AVX512BF
     .attention_bf16 = {bf16_pack, bf16_forward, bf16_backward},

@@ -64,6 +64,19 @@ typedef struct ot_attention_kernels {
 
 static inline int64_t ot_attention_padded_d(int64_t d) { return (d + 15) / 16 * 16; }
 
+/* A product with its packed operands (see gemm_impl.h and gemm.c). */
+enum { OT_GEMM_ROWS = 12, OT_GEMM_COLUMNS = 32 };
+typedef struct ot_gemm_job {
+    const struct ot_gemm *g;
+    uint32_t *a, *b; /* panels */
+} ot_gemm_job;
+
+typedef struct ot_gemm_kernels {
+    void (*pack_a)(const ot_gemm_job *job, int64_t first, int64_t panels);
+    void (*pack_b)(const ot_gemm_job *job, int64_t first, int64_t panels);
+    void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1);
+} ot_gemm_kernels;
+
 typedef struct ot_cpu_kernels {
     const char *name;
     bool bf16_dot; /* has a bf16 dot product instruction */
@@ -91,6 +104,7 @@ typedef struct ot_cpu_kernels {
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
+    ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies */
     ot_attention_kernels attention_f32, attention_bf16; /* without bf16_dot there is no attention_bf16 */
     /* Few queries, straight from the rows of k and v: all queries of one segment and kv head. */
     void (*attention_few)(const ot_attention_job *job, const ot_segment *segment, int64_t kv);

@@ -17,6 +17,7 @@ typedef struct linear_work {
     void *w;       /* decoded weight, or NULL: read in place */
     void *x, *dy;  /* in the product's type, or NULL: read in place */
     float *y, *dx; /* f32 results of values that are BF16 where the product is f32, or NULL */
+    void *packed;  /* operands of the weight gradient, or NULL: a library is as fast at the other products */
 } linear_work;
 
 static void *take_if(ot_cpu_work *work, bool wanted, int64_t n, int64_t size) { return wanted ? ot_cpu_take(work, n * size) : NULL; }
@@ -31,6 +32,9 @@ static linear_work linear_layout(const ot_call *call, bool backward, ot_cpu_work
     l.dy = take_if(work, backward && out->dtype != l.type, l.R * l.N, size);
     l.y = take_if(work, forward && l.type == OT_F32 && out->dtype != OT_F32, l.R * l.N, size);
     l.dx = take_if(work, backward && in->dx && l.type == OT_F32 && in->dtype != OT_F32, l.R * l.M, size);
+    int64_t rows = call->attr->linear.transposed ? l.M : l.N, cols = call->attr->linear.transposed ? l.N : l.M;
+    int64_t packed = backward && call->w[0].dw ? ot_gemm_work(rows, cols, l.R, l.type) : 0;
+    l.packed = take_if(work, packed > 0, packed, 1);
     return l;
 }
 
@@ -157,7 +161,7 @@ ot_status ot_cpu_linear_forward(const ot_call *call) {
 static ot_status weight_gradient(const ot_call *call, const linear_work *l, const void *x, const void *dy) {
     bool transposed = call->attr->linear.transposed;
     int64_t rows = transposed ? l->M : l->N, cols = transposed ? l->N : l->M;
-    ot_gemm g = {.ta = true, .accumulate = true, .m = rows, .n = cols, .k = l->R, .alpha = call->attr->linear.scale, .type = l->type};
+    ot_gemm g = {.ta = true, .accumulate = true, .m = rows, .n = cols, .k = l->R, .alpha = call->attr->linear.scale, .type = l->type, .work = l->packed};
     g.a = transposed ? x : dy;
     g.b = transposed ? dy : x;
     g.c = call->w[0].dw;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
+#include "engine/cpu/gemm.h"
 #include "engine/cpu/kernels.h"
 #include "engine/op.h"
 #include "tensor/dtype.h"
