@@ -9,6 +9,7 @@
 #include "format/unicode.h"
 
 enum { PATH_SIZE = 4096 };
+static const char CLIP_FILE[] = "bpe_simple_vocab_16e6.txt.gz";
 /* Byte-level text is up to twice as long, and a piece of it must be counted by an int. */
 static const int64_t MAX_TEXT = (int64_t)1 << 30;
 
@@ -73,12 +74,14 @@ static ot_status load_directory(ot_tokenizer *t, const char *path, ot_error *err
         return ot_tok_load_pair(t, first, second, err);
     }
     if (ot_path_join(first, sizeof first, path, "tokenizer.model") && ot_path_exists(first)) return ot_tok_load_spm(t, first, err);
+    if (ot_path_join(first, sizeof first, path, CLIP_FILE) && ot_path_exists(first)) return ot_tok_load_clip(t, first, err);
     return ot_fail(err, OT_ERR_IO, "%s: no tokenizer here; put tokenizer.json, vocab.json with merges.txt, or tokenizer.model into it", path);
 }
 
 static ot_status load(ot_tokenizer *t, const char *path, ot_error *err) {
     if (ot_path_is_dir(path)) return load_directory(t, path, err);
     if (ot_gguf_is(path)) return load_gguf_file(t, path, err);
+    if (strcmp(ot_path_base(path), CLIP_FILE) == 0) return ot_tok_load_clip(t, path, err);
     if (ot_path_ends(path, ".model")) return ot_tok_load_spm(t, path, err);
     if (strcmp(ot_path_base(path), "vocab.json") == 0) {
         char merges[PATH_SIZE];

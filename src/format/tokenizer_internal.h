@@ -269,6 +269,11 @@ ot_status ot_tok_new(const char *path, ot_tokenizer **out, ot_error *err);
 ot_status ot_tok_load_json(ot_tokenizer *t, const char *path, ot_error *err);
 ot_status ot_tok_load_json_text(ot_tokenizer *t, const char *text, int64_t size, const char *where, ot_error *err);
 ot_status ot_tok_load_pair(ot_tokenizer *t, const char *vocab_path, const char *merges_path, ot_error *err);
+/* What the special tokens of a vocabulary with merges make of it: CLIP's, OPT's or GPT-2's chain. */
+ot_status ot_tok_finish_pair(ot_tokenizer *t, const char *where, ot_error *err);
+ot_status ot_tok_load_clip(ot_tokenizer *t, const char *path, ot_error *err);
+/* Appends; the whole of one gzip member, its checksum checked. */
+ot_status ot_tok_gunzip(const uint8_t *data, int64_t size, const char *where, ot_tok_buf *out, ot_error *err);
 ot_status ot_tok_load_gguf(ot_tokenizer *t, const struct ot_gguf *g, ot_error *err);
 ot_status ot_tok_load_spm(ot_tokenizer *t, const char *path, ot_error *err);
 ot_status ot_tok_load_spm_bytes(ot_tokenizer *t, const uint8_t *data, int64_t size, const char *where, ot_error *err);

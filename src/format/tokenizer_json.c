@@ -355,41 +355,44 @@ static ot_status add_named(const ot_tokenizer *t, json_t *config, const char *na
 }
 
 /* Which family a bare vocabulary is of shows in its special tokens. */
-static ot_status configure_pair(ot_tokenizer *t, json_t *config, bool clip, const char *where, ot_error *err) {
-    int32_t end = ot_tok_vocab_find(&t->vocab, "</s>", 4);
+ot_status ot_tok_finish_pair(ot_tokenizer *t, const char *where, ot_error *err) {
+    int32_t start = ot_tok_vocab_find(&t->vocab, "<|startoftext|>", 15), end = ot_tok_vocab_find(&t->vocab, "<|endoftext|>", 13);
     int32_t before = -1, after = -1;
-    t->config = config;
-    if (clip) {
-        OT_TRY(add_named(t, config, "<|startoftext|>", err));
-        OT_TRY(add_named(t, config, "<|endoftext|>", err));
-        t->bos = before = ot_tok_vocab_find(&t->vocab, "<|startoftext|>", 15);
-        t->eos = after = ot_tok_vocab_find(&t->vocab, "<|endoftext|>", 13);
-    } else if (end == 2) {
-        OT_TRY(add_named(t, config, "<pad>", err));
-        OT_TRY(add_named(t, config, "</s>", err));
-        t->bos = t->eos = before = end;
-    } else {
-        OT_TRY(add_named(t, config, "<|endoftext|>", err));
-        t->bos = t->eos = ot_tok_vocab_find(&t->vocab, "<|endoftext|>", 13);
-    }
-    OT_TRY(ot_tok_config_template(t, config, before, after, err));
-    return ot_tok_configure(t, config, where, err);
-}
-
-ot_status ot_tok_load_pair(ot_tokenizer *t, const char *vocab_path, const char *merges_path, ot_error *err) {
-    json_t *vocab = NULL, *config = NULL;
-    OT_TRY(ot_json_read(vocab_path, OT_TOK_MAX_FILE, &vocab, err));
-    ot_status status = read_vocab(t, vocab, 0, vocab_path, err);
-    json_decref(vocab);
-    OT_TRY(status);
-    bool clip = ot_tok_vocab_find(&t->vocab, "<|startoftext|>", 15) >= 0;
-    if (clip) {
+    bool opt = ot_tok_vocab_find(&t->vocab, "</s>", 4) == 2;
+    OT_TRY(ot_tok_config_from(start >= 0 ? CLIP_CONFIG : BYTE_LEVEL_CONFIG, &t->config, err));
+    if (start >= 0) {
         t->word_suffix = ot_arena_strdup(&t->arena, "</w>", err);
         if (t->word_suffix == NULL) return OT_ERR_MEMORY;
         t->word_suffix_size = 4;
-        t->unk = ot_tok_vocab_find(&t->vocab, "<|endoftext|>", 13);
+        t->unk = end;
+        OT_TRY(add_named(t, t->config, "<|startoftext|>", err));
+        OT_TRY(add_named(t, t->config, "<|endoftext|>", err));
+        t->bos = before = start;
+        t->eos = after = end;
+    } else if (opt) {
+        OT_TRY(add_named(t, t->config, "<pad>", err));
+        OT_TRY(add_named(t, t->config, "</s>", err));
+        t->bos = t->eos = before = 2;
+    } else {
+        OT_TRY(add_named(t, t->config, "<|endoftext|>", err));
+        t->bos = t->eos = end;
     }
+    OT_TRY(ot_tok_config_template(t, t->config, before, after, err));
+    return ot_tok_configure(t, t->config, where, err);
+}
+
+ot_status ot_tok_load_pair(ot_tokenizer *t, const char *vocab_path, const char *merges_path, ot_error *err) {
+    char *text = NULL;
+    int64_t size = 0;
+    json_t *vocab = NULL;
+    uint32_t nul = 0;
+    OT_TRY(ot_read_file(vocab_path, OT_TOK_MAX_FILE, &text, &size, err));
+    ot_status status = parse(text, size, vocab_path, &vocab, &nul, err);
+    ot_free(text);
+    OT_TRY(status);
+    status = read_vocab(t, vocab, nul, vocab_path, err);
+    json_decref(vocab);
+    OT_TRY(status);
     OT_TRY(read_merges_file(t, merges_path, err));
-    OT_TRY(ot_tok_config_from(clip ? CLIP_CONFIG : BYTE_LEVEL_CONFIG, &config, err));
-    return configure_pair(t, config, clip, vocab_path, err);
+    return ot_tok_finish_pair(t, vocab_path, err);
 }

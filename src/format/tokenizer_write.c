@@ -1,5 +1,7 @@
 /* Writing tokenizer.json: the kept configuration with vocabulary and merges put back. A sentencepiece vocabulary has no
- * merges, so they are made from its scores: every way to put a piece together from two others, best piece first. */
+ * merges, so they are made from its scores: every way to put a piece together from two others, best piece first. Its control
+ * and user-defined tokens become added tokens, so a text that holds one is cut there, which sentencepiece does not do; all
+ * other texts get the same ids. */
 #include <stdlib.h>
 #include <string.h>
 
