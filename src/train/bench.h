@@ -29,7 +29,7 @@ typedef struct ot_bench_result {
     double tokens_per_second;
     double loss;
     double plan_seconds;      /* of a step: forward and backward (profile only) */
-    double optimizer_seconds; /* clipping norm, AdamW, clearing (profile only) */
+    double optimizer_seconds; /* clipping norm, AdamW */
     int64_t planned_bytes;
     ot_bench_line lines[OT_BENCH_LINES];
     int n_lines;

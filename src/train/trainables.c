@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
+#include "train/sweep.h"
 
 enum { PAD = 16, CHUNK = 1 << 16 };
 
@@ -82,13 +83,6 @@ void ot_trainables_refresh(ot_trainables *t) {
     if (t->halves != NULL) ot_parallel_for(chunks(t), refresh_chunk, t);
 }
 
-static void clear_chunk(void *context, int64_t chunk) {
-    ot_trainables *t = context;
-    memset(t->grad + chunk * CHUNK, 0, (size_t)(chunk_end(t, chunk) - chunk * CHUNK) * sizeof *t->grad);
-}
-
-void ot_trainables_clear_gradients(ot_trainables *t) { ot_parallel_for(chunks(t), clear_chunk, t); }
-
 void ot_trainables_keep_best(ot_trainables *t) { memcpy(t->best, t->master, (size_t)t->stretch * sizeof *t->best); }
 
 void ot_trainables_restore_best(ot_trainables *t) {
@@ -113,11 +107,7 @@ static void norm_part(void *context, int64_t part) {
     norm_job *job = context;
     int64_t each = norm_part_size(job->t);
     int64_t begin = part * each, end = begin + each < job->t->stretch ? begin + each : job->t->stretch;
-    double lanes[8] = {0};
-    for (int64_t i = begin; i + 8 <= end; i += 8) {
-        for (int k = 0; k < 8; k++) lanes[k] += (double)job->t->grad[i + k] * (double)job->t->grad[i + k];
-    }
-    job->sums[part] = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+    job->sums[part] = begin < end ? ot_sweeps_best()->squares(job->t->grad + begin, end - begin) : 0.0;
 }
 
 double ot_trainables_gradient_norm(const ot_trainables *t) {
@@ -133,37 +123,35 @@ double ot_trainables_gradient_norm(const ot_trainables *t) {
 
 typedef struct adamw_job {
     ot_trainables *t;
-    const ot_adamw *o;
     const ot_trainable *item;
+    ot_adamw_constants constants;
 } adamw_job;
 
 static void adamw_chunk(void *context, int64_t chunk) {
     const adamw_job *job = context;
     ot_trainables *t = job->t;
-    const ot_adamw *o = job->o;
-    double lr = o->lr * job->item->lr_scale;
-    double c1 = 1.0 - pow(o->beta1, (double)o->step), c2 = 1.0 - pow(o->beta2, (double)o->step);
-    float keep = job->item->decay ? (float)(1.0 - lr * o->decay) : 1.0F, scale = (float)o->grad_scale;
-    float b1 = (float)o->beta1, b2 = (float)o->beta2, a1 = (float)(1.0 - o->beta1), a2 = (float)(1.0 - o->beta2);
-    float rate = (float)(lr / c1), root = (float)sqrt(c2), eps = (float)o->eps;
     int64_t begin = job->item->offset + chunk * CHUNK, end = begin + CHUNK, last = job->item->offset + job->item->count;
     if (end > last) end = last;
-    float *restrict w = t->master, *restrict m = t->m, *restrict v = t->v;
-    const float *restrict g = t->grad;
-    for (int64_t i = begin; i < end; i++) {
-        float x = g[i] * scale;
-        m[i] = b1 * m[i] + a1 * x;
-        v[i] = b2 * v[i] + a2 * x * x;
-        w[i] = w[i] * keep - rate * m[i] / (sqrtf(v[i]) / root + eps);
-    }
-    if (t->halves != NULL) {
-        for (int64_t i = begin; i < end; i++) t->halves[i] = ot_f32_to_bf16(w[i]);
-    }
+    ot_sweeps_best()->adamw(t->master + begin, t->grad + begin, t->m + begin, t->v + begin, t->halves == NULL ? NULL : t->halves + begin,
+                            end - begin, &job->constants);
 }
 
 void ot_trainables_adamw(ot_trainables *t, const ot_adamw *o) {
+    double c1 = 1.0 - pow(o->beta1, (double)o->step), c2 = 1.0 - pow(o->beta2, (double)o->step);
     for (int64_t i = 0; i < t->n_items; i++) {
-        adamw_job job = {.t = t, .o = o, .item = &t->items[i]};
-        ot_parallel_for((job.item->count + CHUNK - 1) / CHUNK, adamw_chunk, &job);
+        const ot_trainable *item = &t->items[i];
+        double lr = o->lr * item->lr_scale;
+        adamw_job job = {.t = t,
+                         .item = item,
+                         .constants = {.scale = (float)o->grad_scale,
+                                       .beta1 = (float)o->beta1,
+                                       .beta2 = (float)o->beta2,
+                                       .rest1 = (float)(1.0 - o->beta1),
+                                       .rest2 = (float)(1.0 - o->beta2),
+                                       .keep = item->decay ? (float)(1.0 - lr * o->decay) : 1.0F,
+                                       .rate = (float)(lr / c1),
+                                       .root = (float)sqrt(c2),
+                                       .eps = (float)o->eps}};
+        ot_parallel_for((item->count + CHUNK - 1) / CHUNK, adamw_chunk, &job);
     }
 }

@@ -37,7 +37,6 @@ int64_t ot_trainables_bytes(const ot_trainables *t, bool keep_best);
 ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err);
 /* After masters changed: rewrite the halves. */
 void ot_trainables_refresh(ot_trainables *t);
-void ot_trainables_clear_gradients(ot_trainables *t);
 void ot_trainables_keep_best(ot_trainables *t);    /* best = master */
 void ot_trainables_restore_best(ot_trainables *t); /* master = best */
 double ot_trainables_gradient_norm(const ot_trainables *t);
@@ -48,7 +47,8 @@ typedef struct ot_adamw {
     int64_t step; /* from 1, for the bias correction */
     double grad_scale; /* clipping */
 } ot_adamw;
-/* One step, exactly PyTorch's AdamW: decoupled decay, bias-corrected moments. Also writes the halves. */
+/* One step, exactly PyTorch's AdamW: decoupled decay, bias-corrected moments. Also writes the halves, and clears the gradients for the next
+ * step, as the values pass through the cache anyway. */
 void ot_trainables_adamw(ot_trainables *t, const ot_adamw *o);
 
 #endif

@@ -134,7 +134,6 @@ static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err)
     const ot_train_options *o = &tr->options;
     double start = ot_seconds();
     int64_t tokens = 0;
-    ot_trainables_clear_gradients(tr->t);
     OT_TRY(run_micro_batches(tr, &event->loss, &tokens, err));
     double norm = ot_trainables_gradient_norm(tr->t);
     if (!isfinite(event->loss) || !isfinite(norm)) {
