@@ -1,6 +1,9 @@
 #include "peft/peft.h"
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 ot_status ot_peft_parse(const char *text, const ot_peft_method **method, ot_spec *spec, ot_error *err) {
     const ot_spec_method *methods[64] = {0};
@@ -11,27 +14,158 @@ ot_status ot_peft_parse(const char *text, const ot_peft_method **method, ot_spec
     return OT_OK;
 }
 
+static ot_status parse_for(const char *text, const ot_desc *desc, const ot_peft_method **method, ot_spec *spec, ot_error *err) {
+    OT_TRY(ot_peft_parse(text, method, spec, err));
+    return (*method)->check == NULL ? OT_OK : (*method)->check(desc, &spec->steps[0], err);
+}
+
 ot_status ot_peft_count(const char *text, const ot_desc *desc, int64_t blocks, int64_t *count, ot_error *err) {
     const ot_peft_method *method = NULL;
     ot_spec spec;
-    OT_TRY(ot_peft_parse(text, &method, &spec, err));
+    OT_TRY(parse_for(text, desc, &method, &spec, err));
     *count = blocks * method->count(desc, &spec.steps[0]);
     return OT_OK;
 }
 
-ot_status ot_peft_begin(ot_peft *p, const char *text, ot_model *model, const bool *tuned, uint64_t seed, ot_trainables *t, ot_error *err) {
-    *p = (ot_peft){.model = model, .tuned = tuned, .seed = seed};
-    OT_TRY(ot_peft_parse(text, &p->method, &p->spec, err));
-    snprintf(p->text, sizeof p->text, "%s", text);
-    ot_status status = p->method->declare(p, t, err);
-    if (status == OT_OK && t->n_items == 0) status = ot_fail(err, OT_ERR_USAGE, "--peft: nothing would be trained");
+ot_status ot_peft_add(ot_peft *p, int32_t block, ot_role role, int32_t part, int32_t n_dims, int64_t rows, int64_t cols, ot_peft_tensor **out,
+                      ot_error *err) {
+    OT_TRY(ot_grow((void **)&p->tensors, &p->capacity, p->n_tensors + 1, sizeof *p->tensors, "the list of new tensors", err));
+    ot_peft_tensor *t = ot_arena_alloc(&p->arena, (int64_t)sizeof *t, err);
+    if (t == NULL) return OT_ERR_MEMORY;
+    t->values = ot_arena_alloc(&p->arena, rows * cols * 4, err);
+    if (t->values == NULL) return OT_ERR_MEMORY;
+    t->slot = (ot_slot){.data = t->values, .dtype = OT_F32, .rows = rows, .cols = cols};
+    t->n_dims = n_dims;
+    t->shape[0] = n_dims == 1 ? cols : rows;
+    t->shape[1] = n_dims == 1 ? 0 : cols;
+    t->block = block;
+    t->role = role;
+    t->part = part;
+    char name[OT_PARAM_NAME];
+    OT_TRY(p->method->name(p, t, block, name, err));
+    t->name = ot_arena_strdup(&p->arena, name, err);
+    if (t->name == NULL) return OT_ERR_MEMORY;
+    p->tensors[p->n_tensors++] = t;
+    *out = t;
+    return OT_OK;
+}
+
+ot_status ot_peft_attach(ot_peft *p, const char *text, ot_model *model, const bool *tuned, ot_error *err) {
+    *p = (ot_peft){.model = model, .tuned = tuned};
+    OT_TRY(parse_for(text, &model->desc, &p->method, &p->spec, err));
+    if (strlen(text) >= sizeof p->text) return ot_fail(err, OT_ERR_USAGE, "--peft: the text is longer than %zu bytes", sizeof p->text - 1);
+    memcpy(p->text, text, strlen(text) + 1);
+    ot_status status = p->method->attach == NULL ? OT_OK : p->method->attach(p, err);
     if (status != OT_OK) ot_peft_end(p);
     return status;
+}
+
+/* Each tensor has its own stream, so that its values depend on the seed and its name alone. */
+static uint64_t stream_of(const char *name, uint64_t seed) {
+    for (; *name != '\0'; name++) seed = ot_rng_hash(seed, (unsigned char)*name);
+    return seed;
+}
+
+static ot_status declare(ot_peft *p, uint64_t seed, ot_trainables *t, ot_error *err) {
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        ot_peft_tensor *tensor = p->tensors[i];
+        ot_rng rng;
+        ot_rng_seed(&rng, stream_of(tensor->name, seed));
+        p->method->initialise(p, tensor, &rng, tensor->values);
+        int32_t n_dims = tensor->n_dims > 1 ? 2 : 1;
+        OT_TRY(ot_trainables_add(t, tensor->name, &tensor->slot, n_dims, n_dims > 1, 1.0, err));
+    }
+    for (int64_t i = 0; p->method->trains != NULL && i < p->model->n_params; i++) {
+        ot_param *param = &p->model->params[i];
+        if (param->block < 0 || !p->tuned[param->block] || !p->method->trains(&p->spec.steps[0], param)) continue;
+        OT_TRY(ot_trainables_add_param(t, param, err));
+    }
+    return t->n_items > 0 ? OT_OK : ot_fail(err, OT_ERR_USAGE, "--peft: nothing would be trained");
+}
+
+ot_status ot_peft_begin(ot_peft *p, const char *text, ot_model *model, const bool *tuned, uint64_t seed, ot_trainables *t, ot_error *err) {
+    OT_TRY(ot_peft_attach(p, text, model, tuned, err));
+    ot_status status = declare(p, seed, t, err);
+    if (status != OT_OK) ot_peft_end(p);
+    return status;
+}
+
+/* ==== Values from files. ==== */
+
+static ot_status check_shape(const ot_peft_tensor *t, const ot_tensor *from, const char *path, ot_error *err) {
+    bool same = from->n_dims == t->n_dims;
+    for (int32_t d = 0; same && d < t->n_dims; d++) same = from->shape[d] == t->shape[d];
+    if (same) return OT_OK;
+    char have[96], want[96];
+    return ot_fail(err, OT_ERR_REFUSED, "%s: tensor %s has shape %s, but %s is needed here", path, from->name,
+                   ot_shape_text(from->shape, from->n_dims, have, sizeof have), ot_shape_text(t->shape, t->n_dims, want, sizeof want));
+}
+
+static ot_status load_one(ot_peft_tensor *t, const ot_tensor *from, const char *path, ot_error *err) {
+    OT_TRY(check_shape(t, from, path, err));
+    if (from->dtype != OT_F32 && from->dtype != OT_BF16 && from->dtype != OT_F16) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s: tensor %s is %s: an adapter holds F32, BF16 or F16", path, from->name, ot_dtype_info(from->dtype)->name);
+    }
+    int64_t n = t->slot.rows * t->slot.cols;
+    ot_decode_f32(from->dtype, from->data, t->values, n);
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(t->values[i])) {
+            return ot_fail(err, OT_ERR_REFUSED, "%s: tensor %s holds %g at element %lld", path, from->name, (double)t->values[i], (long long)i);
+        }
+    }
+    return OT_OK;
+}
+
+/* Name the first tensor of the file that is none of the method's. */
+static ot_status refuse_extra(const ot_peft *p, const ot_safetensors *st, const bool *used, ot_error *err) {
+    for (int64_t i = 0; i < ot_safetensors_count(st); i++) {
+        if (used[i]) continue;
+        return ot_fail(err, OT_ERR_REFUSED, "%s: tensor %s does not belong to %s over this model", ot_safetensors_path(st),
+                       ot_safetensors_at(st, i)->name, p->method->spec.name);
+    }
+    return OT_OK;
+}
+
+ot_status ot_peft_load(ot_peft *p, const ot_safetensors *st, const char *prefix, const int64_t *file_blocks, ot_error *err) {
+    const char *path = ot_safetensors_path(st);
+    const ot_tensor *first = ot_safetensors_count(st) > 0 ? ot_safetensors_at(st, 0) : NULL;
+    bool *used = calloc((size_t)ot_safetensors_count(st) + 1, sizeof *used);
+    if (used == NULL) return ot_fail_memory(err, (uint64_t)ot_safetensors_count(st), "a tensor table");
+    ot_status status = OT_OK;
+    for (int64_t i = 0; status == OT_OK && i < p->n_tensors; i++) {
+        ot_peft_tensor *t = p->tensors[i];
+        char plain[OT_PARAM_NAME], name[OT_PARAM_NAME * 2];
+        status = p->method->name(p, t, file_blocks == NULL ? t->block : file_blocks[t->block], plain, err);
+        if (status != OT_OK) break;
+        snprintf(name, sizeof name, "%s%s", prefix, plain);
+        const ot_tensor *from = ot_safetensors_find(st, name);
+        if (from == NULL) {
+            status = ot_fail(err, OT_ERR_REFUSED, "%s lacks tensor %s%s%s", path, name, first == NULL ? "" : "; it has ",
+                             first == NULL ? "" : first->name);
+        } else {
+            status = load_one(t, from, path, err);
+            for (int64_t k = 0; k < ot_safetensors_count(st); k++) used[k] = used[k] || ot_safetensors_at(st, k) == from;
+        }
+    }
+    if (status == OT_OK) status = refuse_extra(p, st, used, err);
+    free(used);
+    return status;
+}
+
+void ot_peft_settle(ot_peft *p, const ot_trainables *t) {
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        for (int64_t k = 0; k < t->n_items; k++) {
+            if (t->items[k].slot != &p->tensors[i]->slot) continue;
+            p->tensors[i]->slot.data = t->master + t->items[k].offset;
+            p->tensors[i]->slot.dtype = OT_F32;
+        }
+    }
 }
 
 const ot_hooks *ot_peft_hooks(const ot_peft *p) { return p->hooks.linear != NULL || p->hooks.prefix != NULL ? &p->hooks : NULL; }
 
 void ot_peft_end(ot_peft *p) {
+    free(p->tensors);
     ot_arena_free(&p->arena);
     *p = (ot_peft){0};
 }

@@ -1,0 +1,38 @@
+/* Operations and first values that the methods hooked into linears share. */
+#include <math.h>
+
+#include "peft/methods.h"
+
+int32_t ot_peft_dropout(ot_builder *b, double p, int32_t item, ot_role role, int32_t x) {
+    if (p <= 0 || !ot_builder_options(b)->train) return x;
+    int32_t y = ot_build_like(b, x, ot_build_dtype(b, x), ot_build_cols(b, x));
+    uint32_t site = OT_PEFT_DROPOUT_SITES + (uint32_t)item * OT_ROLE_COUNT + (uint32_t)role;
+    ot_build_op(b, &(ot_op_spec){.kind = OT_OP_DROPOUT,
+                                 .attr = {.dropout = {.p = (float)p, .site = site}},
+                                 .in = {x, OT_NO_VALUE, OT_NO_VALUE},
+                                 .out = y});
+    return y;
+}
+
+int32_t ot_peft_linear(ot_builder *b, int32_t x, const ot_peft_tensor *w, const ot_peft_tensor *bias) {
+    int32_t y = ot_build_like(b, x, ot_build_dtype(b, x), w->slot.rows);
+    ot_build_op(b, &(ot_op_spec){.kind = OT_OP_LINEAR,
+                                 .attr = {.linear = {.scale = 1.0F}},
+                                 .in = {x, OT_NO_VALUE, OT_NO_VALUE},
+                                 .out = y,
+                                 .w = {&w->slot, bias == NULL ? NULL : &bias->slot}});
+    return y;
+}
+
+void ot_peft_linear_add(ot_builder *b, int32_t x, const ot_peft_tensor *w, double scale, int32_t into) {
+    ot_build_op(b, &(ot_op_spec){.kind = OT_OP_LINEAR,
+                                 .attr = {.linear = {.add_out = true, .scale = (float)scale}},
+                                 .in = {x, OT_NO_VALUE, OT_NO_VALUE},
+                                 .out = into,
+                                 .w = {&w->slot, NULL}});
+}
+
+void ot_peft_uniform(const ot_peft_tensor *t, ot_rng *rng, float *values) {
+    double bound = 1.0 / sqrt((double)t->slot.cols);
+    for (int64_t i = 0; i < t->slot.rows * t->slot.cols; i++) values[i] = (float)((2.0 * ot_rng_uniform(rng) - 1.0) * bound);
+}

@@ -1,0 +1,33 @@
+/* What reading and merging LoRA files needs to know of the method. */
+#ifndef OT_PEFT_LORA_H
+#define OT_PEFT_LORA_H
+
+#include "peft/peft.h"
+
+typedef struct ot_lora_place {
+    ot_peft_tensor *a, *b; /* [r, in], [out, r]; NULL: this linear has none */
+    double scale;          /* y += scale * B A x */
+} ot_lora_place;
+
+/* Does `target`, as in PEFT's target_modules, name this linear: the end of its path, from a dot on ("c_proj", "mlp.c_proj")? */
+bool ot_lora_targets(const ot_desc *desc, ot_role role, const char *target);
+/* The linears of one block as a list of names for PEFT: the last part of each path, without repetition. Returns how many. */
+int ot_lora_target_names(const ot_peft *p, const char *names[OT_ROLE_COUNT]);
+/* PEFT's alpha / r, or alpha / sqrt(r) (rank-stabilised). */
+double ot_lora_scale(double alpha, int64_t r, bool rslora);
+/* A p without any place, to be filled with ot_lora_add, each place with its own rank and scale. */
+ot_status ot_lora_begin(ot_peft *p, ot_model *model, ot_error *err);
+ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err);
+/* The place of a linear, NULL when it has none or the method is another. */
+const ot_lora_place *ot_lora_at(const ot_peft *p, int32_t block, ot_role role);
+/* weight += scale * B A, in the layout of the model's file. */
+void ot_lora_merge(const ot_peft *p, const ot_param *param, float *weight);
+
+typedef struct ot_lora_settings {
+    int64_t r;
+    double alpha, dropout;
+    bool rslora;
+} ot_lora_settings;
+ot_lora_settings ot_lora_read_settings(const ot_spec_step *step);
+
+#endif
