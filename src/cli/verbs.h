@@ -13,6 +13,7 @@
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
     X(generate)                                                                                                        \
+    X(inspect)                                                                                                         \
     X(forward)                                                                                                         \
     X(bench)                                                                                                           \
     X(tokenize)                                                                                                        \
