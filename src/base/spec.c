@@ -38,11 +38,11 @@ static size_t distance(const char *a, const char *b) {
 
 static ot_status unknown_method(const char *name, const char *what, const ot_spec_method *const *methods, ot_error *err) {
     char known[256] = "";
-    const char *nearest = methods[0]->name;
+    const char *nearest = "";
     for (int32_t i = 0; methods[i] != NULL; i++) {
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", methods[i]->name);
-        if (distance(name, methods[i]->name) < distance(name, nearest)) nearest = methods[i]->name;
+        if (i == 0 || distance(name, methods[i]->name) < distance(name, nearest)) nearest = methods[i]->name;
     }
     return ot_fail(err, OT_ERR_USAGE, "%s: there is no method \"%s\"; the nearest is \"%s\" (known: %s)", what, name, nearest, known);
 }
@@ -61,9 +61,11 @@ static ot_status set_value(const char *text, const ot_spec_key *k, const ot_spec
         v->word = text;
         return OT_OK;
     }
-    char *end;
-    double x = text[strspn(text, "0123456789.eE+-")] == '\0' ? strtod(text, &end) : NAN;
-    bool good = *text != '\0' && isfinite(x) && *end == '\0' && x >= k->min && x <= k->max;
+    /* Only what looks like a number: strtod alone would also take "inf", "nan" and hexadecimal. */
+    bool plain = *text != '\0' && text[strspn(text, "0123456789.eE+-")] == '\0';
+    char *end = NULL;
+    double x = plain ? strtod(text, &end) : 0;
+    bool good = plain && *end == '\0' && isfinite(x) && x >= k->min && x <= k->max;
     if (good && k->kind == OT_SPEC_INTEGER) good = x == floor(x);
     if (!good) {
         return ot_fail(err, OT_ERR_USAGE, "%s: %s: %s must be a %snumber from %g to %g, not \"%s\"", what, m->name, k->name,
