@@ -50,7 +50,8 @@ static ot_status fill_from_tensors(ot_dataset *d, const char *path, const ot_ten
             d->ids[i] = real ? (int32_t)id : 0;
             int64_t label = t + 1 == d->length ? IGNORED_LABEL : labels != NULL ? at(labels, i + 1) : at(ids, i + 1);
             if (labels == NULL && mask != NULL && t + 1 < d->length && at(mask, i + 1) == 0) label = IGNORED_LABEL;
-            if (label != IGNORED_LABEL && (label < 0 || label >= vocab)) {
+            /* Without labels the next round checks it, as the id that it is. */
+            if (labels != NULL && label != IGNORED_LABEL && (label < 0 || label >= vocab)) {
                 return ot_fail(err, OT_ERR_FORMAT, "%s: labels[%lld, %lld] is %lld: neither a token id nor -100", path, (long long)r,
                                (long long)t + 1, (long long)label);
             }
