@@ -56,6 +56,8 @@ static const ot_gemm_kernels *own_kernels(ot_dtype type) {
     return own->multiply && !tiles ? own : NULL;
 }
 
+bool ot_gemm_own(ot_dtype type) { return own_kernels(type) != NULL; }
+
 static int64_t units_of(int64_t k, ot_dtype type) { return type == OT_BF16 ? (k + 1) / 2 : k; }
 static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
 

@@ -27,6 +27,9 @@ int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type);
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 
+/* Do own loops beat the libraries at products of this type here? */
+bool ot_gemm_own(ot_dtype type);
+
 /* Has this machine fast bf16 products? Without them ot_gemm takes F32 only. */
 bool ot_gemm_bf16(void);
 

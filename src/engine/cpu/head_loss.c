@@ -1,8 +1,8 @@
-/* CPU backend: HEAD_LOSS, by chunks of rows: the logits of a chunk over the whole vocabulary lie in scratch and turn into their gradient
+/* CPU backend: HEAD_LOSS in general, by chunks of rows: the logits of a chunk over the whole vocabulary lie in scratch and turn into their gradient
  * in place. A head in another type than the product's is decoded by tiles of its rows, so that it never lies whole in scratch.
  * x [L, D], W [V, D], bias [V], targets [L]. */
-#include "engine/cpu/cpu.h"
 #include "engine/cpu/gemm.h"
+#include "engine/cpu/head.h"
 
 enum { CHUNK = 128, TILE_ELEMENTS = 4 << 20 };
 
@@ -16,10 +16,15 @@ typedef struct head_work {
     double *losses;        /* [L] */
 } head_work;
 
+ot_dtype ot_head_type(const ot_call *call) { return call->in[0].dtype == OT_BF16 && ot_gemm_bf16() ? OT_BF16 : OT_F32; }
+
+/* Keeps no logits; needs them for nothing but dx. */
+static bool is_frozen(const ot_call *call) { return !call->w[0].dw && !call->w[1].dw && ot_gemm_own(ot_head_type(call)); }
+
 static head_work head_layout(const ot_call *call, ot_cpu_work *work) {
     const ot_view *in = &call->in[0];
     head_work h = {.L = in->rows, .D = in->cols, .V = call->w[0].rows};
-    h.type = in->dtype == OT_BF16 && ot_gemm_bf16() ? OT_BF16 : OT_F32;
+    h.type = ot_head_type(call);
     int64_t rows = h.L < CHUNK ? h.L : CHUNK, size = ot_compute_bytes(h.type);
     bool decode = call->w[0].dtype != h.type;
     h.tile = decode ? TILE_ELEMENTS / (h.D + 1) + 1 : h.V;
@@ -33,6 +38,7 @@ static head_work head_layout(const ot_call *call, ot_cpu_work *work) {
 }
 
 int64_t ot_cpu_head_loss_scratch(const ot_call *call) {
+    if (is_frozen(call)) return ot_cpu_head_frozen_scratch(call);
     ot_cpu_work work = {0};
     head_layout(call, &work);
     return work.bytes;
@@ -86,24 +92,35 @@ static ot_status chunk_gradients(const ot_cpu_kernels *table, const ot_call *cal
     return OT_OK;
 }
 
-static ot_status check_targets(const ot_call *call, const head_work *h) {
+static ot_status check_targets(const ot_call *call) {
     const ot_batch *batch = call->batch;
-    if (batch->n_targets != h->L)
+    int64_t L = call->in[0].rows, V = call->w[0].rows;
+    if (batch->n_targets != L)
         return ot_fail(call->err, OT_ERR_USAGE, "head_loss: %lld hidden states for %lld targets: gather the target rows first",
-                       (long long)h->L, (long long)batch->n_targets);
-    for (int64_t i = 0; i < h->L; i++)
-        if (batch->targets[i] < 0 || batch->targets[i] >= h->V)
+                       (long long)L, (long long)batch->n_targets);
+    for (int64_t i = 0; i < L; i++)
+        if (batch->targets[i] < 0 || batch->targets[i] >= V)
             return ot_fail(call->err, OT_ERR_USAGE, "head_loss: target %d at index %lld is not in the vocabulary of %lld: check the labels",
-                           batch->targets[i], (long long)i, (long long)h->V);
+                           batch->targets[i], (long long)i, (long long)V);
     return OT_OK;
+}
+
+void ot_head_report(const ot_call *call, const double *losses) {
+    double sum = 0;
+    for (int64_t i = 0; i < call->in[0].rows; i++) {
+        if (call->batch->target_loss) call->batch->target_loss[i] = (float)losses[i];
+        sum += losses[i];
+    }
+    call->batch->loss_sum = sum;
 }
 
 static ot_status head_loss(const ot_call *call, bool gradients) {
     const ot_view *in = &call->in[0];
+    OT_TRY(check_targets(call));
+    if (is_frozen(call)) return ot_cpu_head_frozen(call, gradients);
     const ot_cpu_kernels *table = ot_cpu_pick();
     ot_cpu_work work = {.base = call->scratch};
     head_work h = head_layout(call, &work);
-    OT_TRY(check_targets(call, &h));
     OT_TRY(ot_cpu_check_work(call, &work));
     gradients = gradients && (in->dx || call->w[0].dw || call->w[1].dw);
     for (int64_t first = 0; first < h.L; first += CHUNK) {
@@ -123,12 +140,7 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
         ot_parallel_for(rows, loss_row, &job);
         if (gradients) OT_TRY(chunk_gradients(table, call, &h, x.x, first, rows));
     }
-    double sum = 0;
-    for (int64_t i = 0; i < h.L; i++) {
-        if (call->batch->target_loss) call->batch->target_loss[i] = (float)h.losses[i];
-        sum += h.losses[i];
-    }
-    call->batch->loss_sum = sum;
+    ot_head_report(call, h.losses);
     return OT_OK;
 }
 

@@ -14,6 +14,7 @@
 #include "engine/cpu/attention_impl.h"
 #if OT_ISA >= OT_ISA_AVX512
 #include "engine/cpu/gemm_impl.h"
+#include "engine/cpu/head_impl.h"
 #endif
 #undef NAME
 #undef UNIT_BF16
@@ -24,6 +25,7 @@
 #include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
 #include "engine/cpu/gemm_impl.h"
+#include "engine/cpu/head_impl.h"
 #undef NAME
 #undef UNIT_BF16
 #endif
@@ -50,9 +52,11 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .softmax_loss = loop_softmax_loss,
 #if OT_ISA >= OT_ISA_AVX512
     .gemm_f32 = {f32_pack_a, f32_pack_b, f32_multiply},
+    .head_f32 = f32_head,
 #endif
 #if OT_ISA == OT_ISA_AVX512BF
     .gemm_bf16 = {bf16_pack_a, bf16_pack_b, bf16_multiply},
+    .head_bf16 = bf16_head,
 #endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
 #if OT_ISA == OT_ISA_AVX512BF

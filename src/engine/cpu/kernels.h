@@ -77,6 +77,32 @@ typedef struct ot_gemm_kernels {
     void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1);
 } ot_gemm_kernels;
 
+/* HEAD_LOSS with a frozen head (see head_impl.h and head_loss.c). */
+enum {
+    OT_HEAD_TOKENS = 128, /* tokens of a part */
+    OT_HEAD_BLOCK = 128,  /* vocabulary rows between two updates of the maxima */
+    OT_HEAD_PIECE = 1024, /* columns turned at once */
+};
+
+typedef struct ot_head_job {
+    ot_span x; /* [L, D] */
+    int64_t D;
+    const ot_weight *w;
+    const float *bias;
+    const int32_t *targets;
+    bool gradients;
+    bool in_place; /* the rows of w can be multiplied where they lie */
+    void (*decode_row)(const ot_weight *w, int64_t row, ot_span to);
+} ot_head_job;
+
+/* Some tokens and a range of the vocabulary. */
+typedef struct ot_head_part {
+    int64_t first, tokens, v0, v1;
+    char *x, *w, *w_pairs;         /* packed operands */
+    float *y;                      /* [OT_HEAD_TOKENS][padded D]: sum of e^(score - top) * w[v] */
+    float *top, *sum, *at_target;  /* [OT_HEAD_TOKENS]: maximum, sum of e^(score - top), score of the target or 0 */
+} ot_head_part;
+
 typedef struct ot_cpu_kernels {
     const char *name;
     bool bf16_dot; /* has a bf16 dot product instruction */
@@ -104,7 +130,9 @@ typedef struct ot_cpu_kernels {
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
-    ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies */
+    ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies, as head */
+    void (*head_f32)(const ot_head_job *job, const ot_head_part *part);
+    void (*head_bf16)(const ot_head_job *job, const ot_head_part *part);
     ot_attention_kernels attention_f32, attention_bf16; /* without bf16_dot there is no attention_bf16 */
     /* Few queries, straight from the rows of k and v: all queries of one segment and kv head. */
     void (*attention_few)(const ot_attention_job *job, const ot_segment *segment, int64_t kv);

@@ -50,15 +50,12 @@ VEC_INLINE vf act_gelu(vf x, vf *slope) {
     return x * cdf;
 }
 
+/* (1 + tanh u) / 2 is the logistic function of 2 u. */
 VEC_INLINE vf act_gelu_tanh(vf x, vf *slope) {
-    vf z = x * x, root = vf_set(0.797884561f); /* sqrt(2 / pi) */
-    vf t = vf_tanh(root * vf_fma(z * x, vf_set(0.044715f), x));
-    vf half = vf_fma(vf_set(0.5f), t, vf_set(0.5f));
-    if (slope) {
-        vf inner = root * vf_fma(z, vf_set(0.134145f), vf_set(1.0f));
-        *slope = vf_fma(vf_set(0.5f) * x * vf_fnma(t, t, vf_set(1.0f)), inner, half);
-    }
-    return x * half;
+    vf z = x * x, root = vf_set(1.59576912f); /* 2 sqrt(2 / pi) */
+    vf s = vf_sigmoid(root * vf_fma(z * x, vf_set(0.044715f), x));
+    if (slope) *slope = vf_fma(x * s * (vf_set(1.0f) - s), root * vf_fma(z, vf_set(0.134145f), vf_set(1.0f)), s);
+    return x * s;
 }
 
 VEC_INLINE vf act_quick_gelu(vf x, vf *slope) {

@@ -1,4 +1,4 @@
-/* exp, log, tanh, the normal distribution and the logistic function on vectors: polynomials fitted for this file (weighted least maximum of the relative
+/* exp, log, the normal distribution and the logistic function on vectors: polynomials fitted for this file (weighted least maximum of the relative
  * error), about 1 to 2 units in the last place. Included after vec.h. */
 #ifndef OT_ENGINE_CPU_VEC_MATH_H
 #define OT_ENGINE_CPU_VEC_MATH_H
@@ -45,17 +45,6 @@ VEC_INLINE vf vf_log(vf x) {
 }
 
 VEC_INLINE vf vf_sigmoid(vf x) { return vf_set(1.0f) / (vf_set(1.0f) + vf_exp(-x)); }
-
-VEC_INLINE vf vf_tanh(vf x) {
-    vf a = vf_min(vf_set(10.0f), vf_abs(x)), z = a * a;
-    vf p = vf_fma(vf_set(-5.704986542e-3f), z, vf_set(2.063908678e-2f));
-    p = vf_fma(p, z, vf_set(-5.373971492e-2f));
-    p = vf_fma(p, z, vf_set(1.333144220e-1f));
-    p = vf_fma(p, z, vf_set(-3.333328194e-1f));
-    vf small = vf_fma(p * z, a, a);
-    vf large = vf_set(1.0f) - vf_set(2.0f) / (vf_exp(a + a) + vf_set(1.0f));
-    return vf_sign(vf_less(a, vf_set(0.625f), small, large), x);
-}
 
 /* The normal distribution's cdf(x) = erfc(-x / sqrt 2) / 2, and *gauss = e^(-x^2 / 2). With a = |x| / sqrt 2: below 1 from
  * erf a = a + a E(a^2), above from erfc a = e^(-a^2) t Q(t), t = 1 / (1 + a / 2). */
