@@ -67,15 +67,18 @@ static ot_status load_gguf_file(ot_tokenizer *t, const char *path, ot_error *err
 
 static ot_status load_directory(ot_tokenizer *t, const char *path, ot_error *err) {
     char first[PATH_SIZE], second[PATH_SIZE];
-    if (!ot_path_join(first, sizeof first, path, "tokenizer.json")) return ot_fail(err, OT_ERR_USAGE, "%.200s...: the path is too long", path);
+    if (!ot_path_join(first, sizeof first, path, "tokenizer.json"))
+        return ot_fail(err, OT_ERR_USAGE, "%.200s...: the path is too long", path);
     if (ot_path_exists(first)) return ot_tok_load_json(t, first, err);
     if (ot_path_join(first, sizeof first, path, "vocab.json") && ot_path_join(second, sizeof second, path, "merges.txt") &&
         ot_path_exists(first) && ot_path_exists(second)) {
         return ot_tok_load_pair(t, first, second, err);
     }
-    if (ot_path_join(first, sizeof first, path, "tokenizer.model") && ot_path_exists(first)) return ot_tok_load_spm(t, first, err);
+    if (ot_path_join(first, sizeof first, path, "tokenizer.model") && ot_path_exists(first))
+        return ot_tok_load_spm(t, first, err);
     if (ot_path_join(first, sizeof first, path, CLIP_FILE) && ot_path_exists(first)) return ot_tok_load_clip(t, first, err);
-    return ot_fail(err, OT_ERR_IO, "%s: no tokenizer here; put tokenizer.json, vocab.json with merges.txt, or tokenizer.model into it", path);
+    return ot_fail(err, OT_ERR_IO,
+                   "%s: no tokenizer here; put tokenizer.json, vocab.json with merges.txt, or tokenizer.model into it", path);
 }
 
 static ot_status load(ot_tokenizer *t, const char *path, ot_error *err) {
@@ -135,7 +138,8 @@ int32_t ot_tok_find(const ot_tokenizer *t, const char *text) {
 
 /* ==== Text to ids and back ==== */
 
-static ot_status encode(const ot_tokenizer *t, ot_tok_work *w, const char *text, int64_t size, bool add_special, ot_tok_ids *ids) {
+static ot_status encode(const ot_tokenizer *t, ot_tok_work *w, const char *text, int64_t size, bool add_special,
+                        ot_tok_ids *ids) {
     if (size > 0 && ot_utf8_valid(text, size)) {
         OT_TRY(ot_tok_buf_put(&w->text, text, size, w->err));
     } else {
@@ -152,10 +156,11 @@ static ot_status encode(const ot_tokenizer *t, ot_tok_work *w, const char *text,
     return OT_OK;
 }
 
-ot_status ot_tokenizer_encode(const ot_tokenizer *t, const char *text, size_t size, bool add_special, int32_t **ids, int64_t *count,
-                              ot_error *err) {
+ot_status ot_tokenizer_encode(const ot_tokenizer *t, const char *text, size_t size, bool add_special, int32_t **ids,
+                              int64_t *count, ot_error *err) {
     if (size > (size_t)MAX_TEXT) {
-        return ot_fail(err, OT_ERR_USAGE, "a text of %zu bytes is too long for one call; cut it below %lld", size, (long long)MAX_TEXT);
+        return ot_fail(err, OT_ERR_USAGE, "a text of %zu bytes is too long for one call; cut it below %lld", size,
+                       (long long)MAX_TEXT);
     }
     ot_tok_ids list = {0};
     ot_tok_work w;
@@ -163,7 +168,8 @@ ot_status ot_tokenizer_encode(const ot_tokenizer *t, const char *text, size_t si
     if (status == OT_OK) status = encode(t, &w, text, (int64_t)size, add_special, &list);
     ot_tok_work_free(&w);
     /* The caller frees with ot_free, so even no ids are an allocation. */
-    if (status == OT_OK && list.data == NULL) status = ot_malloc(1, (int64_t)sizeof *list.data, "token ids", (void **)&list.data, err);
+    if (status == OT_OK && list.data == NULL)
+        status = ot_malloc(1, (int64_t)sizeof *list.data, "token ids", (void **)&list.data, err);
     if (status != OT_OK) {
         ot_free(list.data);
         return status;
@@ -173,8 +179,8 @@ ot_status ot_tokenizer_encode(const ot_tokenizer *t, const char *text, size_t si
     return OT_OK;
 }
 
-ot_status ot_tokenizer_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, char **text, size_t *size,
-                              ot_error *err) {
+ot_status ot_tokenizer_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, char **text,
+                              size_t *size, ot_error *err) {
     ot_tok_buf out = {0};
     ot_status status = ot_tok_decode(t, ids, count, skip_special, &out, err);
     int64_t length = out.size;

@@ -58,7 +58,8 @@ static ot_status is_word(const ot_tokenizer *t, ot_tok_scan *scan, const char *t
 }
 
 /* Is [start, end) bounded by something other than word characters? */
-static ot_status is_alone(const ot_tokenizer *t, ot_tok_work *w, const char *text, int64_t size, int64_t start, int64_t end, bool *alone) {
+static ot_status is_alone(const ot_tokenizer *t, ot_tok_work *w, const char *text, int64_t size, int64_t start, int64_t end,
+                          bool *alone) {
     bool word = false;
     if (start > 0) {
         int64_t from = start - 1;
@@ -110,7 +111,8 @@ static ot_status split_one(const ot_tokenizer *t, const ot_tok_matcher *m, ot_to
         }
         if (a->lstrip) start = blanks_before(text, start, done < start ? done : start);
         if (a->rstrip) end = blanks_after(text, end, size);
-        if (done < start) OT_TRY(ot_tok_spans_put(&w->next_spans, p->start + done, p->start + start, -1, p->first && done == 0, w->err));
+        if (done < start)
+            OT_TRY(ot_tok_spans_put(&w->next_spans, p->start + done, p->start + start, -1, p->first && done == 0, w->err));
         OT_TRY(ot_tok_spans_put(&w->next_spans, p->start + start, p->start + end, a->id, p->first && start == 0, w->err));
         done = end;
     }

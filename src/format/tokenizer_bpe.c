@@ -7,8 +7,8 @@
 #include "format/unicode.h"
 
 enum {
-    SCAN_LIMIT = 24,   /* symbols up to which scanning beats the heap */
-    CACHE_WORD = 128   /* bytes of the longest word worth caching */
+    SCAN_LIMIT = 24, /* symbols up to which scanning beats the heap */
+    CACHE_WORD = 128 /* bytes of the longest word worth caching */
 };
 
 typedef struct symbol {
@@ -178,8 +178,8 @@ static ot_status add_symbol(engine *e, int32_t id, int64_t start, int64_t size, 
 
 /* ==== BPE ==== */
 
-static int32_t first_id(const ot_tokenizer *t, const char *text, int64_t size, bool is_first, bool is_last, ot_tok_buf *scratch, ot_error *err,
-                        ot_status *status) {
+static int32_t first_id(const ot_tokenizer *t, const char *text, int64_t size, bool is_first, bool is_last, ot_tok_buf *scratch,
+                        ot_error *err, ot_status *status) {
     bool prefix = !is_first && t->word_prefix != NULL, suffix = is_last && t->word_suffix != NULL;
     if (!prefix && !suffix) {
         uint32_t code = 0;
@@ -221,7 +221,8 @@ static ot_status bpe_symbols(engine *e, const char *word, int64_t size, ot_tok_b
             bool done = false;
             OT_TRY(add_bytes(e, composed ? scratch->data : word + at, at, composed ? scratch->size : n, &done));
             if (!done && t->unk_missing) {
-                return ot_fail(e->err, OT_ERR_FORMAT, "%s: its unk_token is not in the vocabulary, and the text needs it", t->path);
+                return ot_fail(e->err, OT_ERR_FORMAT, "%s: its unk_token is not in the vocabulary, and the text needs it",
+                               t->path);
             }
             if (!done && t->unk >= 0) {
                 if (unknown && !t->fuse_unk) OT_TRY(add_symbol(e, t->unk, at, 0, false));
@@ -245,7 +246,8 @@ static ot_status bpe_word(engine *e, const char *word, int64_t size) {
     ot_tok_buf_free(&scratch);
     OT_TRY(status);
     OT_TRY(merge_all(e, word));
-    for (int64_t i = e->count > 0 ? 0 : -1; i >= 0; i = e->symbols[i].next) OT_TRY(ot_tok_ids_put(e->out, e->symbols[i].id, e->err));
+    for (int64_t i = e->count > 0 ? 0 : -1; i >= 0; i = e->symbols[i].next)
+        OT_TRY(ot_tok_ids_put(e->out, e->symbols[i].id, e->err));
     return OT_OK;
 }
 
@@ -270,7 +272,8 @@ static ot_status put_piece(engine *e, const char *text, int64_t size, int depth,
         *unknown = false;
         return OT_OK;
     }
-    if (t->unk < 0) return ot_fail(e->err, OT_ERR_FORMAT, "%s: no unknown token and no bytes for a character of the text", t->path);
+    if (t->unk < 0)
+        return ot_fail(e->err, OT_ERR_FORMAT, "%s: no unknown token and no bytes for a character of the text", t->path);
     if (*unknown) return OT_OK; /* a run of unknown characters is one token */
     *unknown = true;
     return ot_tok_ids_put(e->out, t->unk, e->err);
@@ -348,7 +351,8 @@ static ot_status cut_words(engine *e, const char *text, int64_t size) {
             hit = at < size ? memmem(text + at, (size_t)(size - at), OT_TOK_BLANK, OT_TOK_BLANK_SIZE) : NULL;
             if (hit == NULL) break;
             at = hit - text;
-            bool after_blank = at - done >= OT_TOK_BLANK_SIZE && memcmp(text + at - OT_TOK_BLANK_SIZE, OT_TOK_BLANK, OT_TOK_BLANK_SIZE) == 0;
+            bool after_blank =
+                at - done >= OT_TOK_BLANK_SIZE && memcmp(text + at - OT_TOK_BLANK_SIZE, OT_TOK_BLANK, OT_TOK_BLANK_SIZE) == 0;
             if (at > done && !after_blank) break;
             at += OT_TOK_BLANK_SIZE;
         }

@@ -93,7 +93,10 @@ static bool read_codes(bits *b, code *literals, code *distances) {
         int symbol = read_symbol(b, &of_lengths);
         if (symbol < 0 || (symbol == 16 && i == 0)) return false;
         uint8_t value = symbol < 16 ? (uint8_t)symbol : symbol == 16 ? lengths[i - 1] : 0;
-        int repeat = symbol < 16 ? 1 : symbol == 16 ? 3 + (int)take(b, 2) : symbol == 17 ? 3 + (int)take(b, 3) : 11 + (int)take(b, 7);
+        int repeat = symbol < 16    ? 1
+                     : symbol == 16 ? 3 + (int)take(b, 2)
+                     : symbol == 17 ? 3 + (int)take(b, 3)
+                                    : 11 + (int)take(b, 7);
         if (i + repeat > n_literals + n_distances) return false;
         while (repeat-- > 0) lengths[i++] = value;
     }
@@ -104,9 +107,11 @@ static bool read_codes(bits *b, code *literals, code *distances) {
 static ot_status inflate_codes(bits *b, const code *literals, const code *distances, ot_tok_buf *out, bool *ok, ot_error *err) {
     static const uint16_t LENGTH[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                         31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-    static const uint8_t LENGTH_BITS[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-    static const uint16_t DISTANCE[DISTANCES] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                                 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+    static const uint8_t LENGTH_BITS[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                            2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+    static const uint16_t DISTANCE[DISTANCES] = {1,    2,    3,    4,    5,    7,    9,    13,    17,    25,
+                                                 33,   49,   65,   97,   129,  193,  257,  385,   513,   769,
+                                                 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
     *ok = false;
     for (;;) {
         int symbol = read_symbol(b, literals);
@@ -213,7 +218,8 @@ static ot_status add_token(ot_tokenizer *t, const char *a, int64_t a_size, const
     ot_tok_buf text = {0};
     ot_status status = ot_tok_buf_put(&text, a, a_size, err);
     if (status == OT_OK) status = ot_tok_buf_put(&text, b, b_size, err);
-    if (status == OT_OK) status = ot_tok_vocab_add(&t->vocab, t->vocab.count, text.data != NULL ? text.data : "", text.size, t->path, err);
+    if (status == OT_OK)
+        status = ot_tok_vocab_add(&t->vocab, t->vocab.count, text.data != NULL ? text.data : "", text.size, t->path, err);
     ot_tok_buf_free(&text);
     return status;
 }
@@ -242,7 +248,8 @@ typedef ot_status line_fn(ot_tokenizer *t, const char *line, int64_t size, int64
 
 static ot_status add_result(ot_tokenizer *t, const char *line, int64_t size, int64_t rank, ot_error *err) {
     const char *blank = memchr(line, ' ', (size_t)size);
-    if (blank == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld is not two tokens with one blank between", t->path, (long long)rank);
+    if (blank == NULL)
+        return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld is not two tokens with one blank between", t->path, (long long)rank);
     return add_token(t, line, blank - line, blank + 1, size - (blank - line) - 1, err);
 }
 

@@ -16,15 +16,16 @@ static ot_status add_step(ot_tok_chain *chain, ot_tok_step_kind kind, const char
     if (chain->count == OT_TOK_MAX_STEPS) {
         return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: more than %d steps in one Sequence", where, OT_TOK_MAX_STEPS);
     }
-    OT_TRY(ot_grow((void **)&chain->steps, &chain->capacity, chain->count + 1, (int64_t)sizeof *chain->steps, "a tokenizer", err));
+    OT_TRY(
+        ot_grow((void **)&chain->steps, &chain->capacity, chain->count + 1, (int64_t)sizeof *chain->steps, "a tokenizer", err));
     *out = &chain->steps[chain->count++];
     **out = (ot_tok_step){.kind = kind};
     return OT_OK;
 }
 
 /* A string of the JSON as a copy with its length (it may hold NULs). */
-static ot_status copy_string(ot_tokenizer *t, const json_t *object, const char *key, const char *where, char **text, int64_t *size,
-                             ot_error *err) {
+static ot_status copy_string(ot_tokenizer *t, const json_t *object, const char *key, const char *where, char **text,
+                             int64_t *size, ot_error *err) {
     const json_t *value = json_object_get(object, key);
     if (!json_is_string(value)) return ot_fail(err, OT_ERR_FORMAT, "%s: \"%s\" must be a string", where, key);
     *size = (int64_t)json_string_length(value);
@@ -101,8 +102,8 @@ static ot_status read_metaspace(ot_tokenizer *t, const json_t *object, const cha
 /* The type of a component; a Sequence is walked by `each`. *type NULL: nothing more to do. */
 typedef ot_status read_fn(ot_tokenizer *t, const json_t *value, const char *where, int depth, ot_error *err);
 
-static ot_status open_component(ot_tokenizer *t, const json_t *value, const char *list, const char *where, int depth, read_fn *each,
-                                const char **type, ot_error *err) {
+static ot_status open_component(ot_tokenizer *t, const json_t *value, const char *list, const char *where, int depth,
+                                read_fn *each, const char **type, ot_error *err) {
     *type = NULL;
     if (value == NULL || json_is_null(value)) return OT_OK;
     if (!json_is_object(value)) return ot_fail(err, OT_ERR_FORMAT, "%s: must be an object or null", where);
@@ -113,7 +114,8 @@ static ot_status open_component(ot_tokenizer *t, const json_t *value, const char
     *type = NULL;
     const json_t *items = json_object_get(value, list);
     if (!json_is_array(items)) return ot_fail(err, OT_ERR_FORMAT, "%s: a Sequence without the array \"%s\"", where, list);
-    if (depth >= OT_TOK_MAX_DEPTH) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: Sequences nest deeper than %d", where, OT_TOK_MAX_DEPTH);
+    if (depth >= OT_TOK_MAX_DEPTH)
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: Sequences nest deeper than %d", where, OT_TOK_MAX_DEPTH);
     for (size_t i = 0; i < json_array_size(items); i++) OT_TRY(each(t, json_array_get(items, i), where, depth + 1, err));
     return OT_OK;
 }
@@ -126,9 +128,8 @@ ot_status ot_tok_read_normalizer(ot_tokenizer *t, const json_t *value, const cha
     static const struct {
         const char *name;
         ot_tok_step_kind kind;
-    } PLAIN[] = {{"NFC", OT_TOK_NFC},         {"NFD", OT_TOK_NFD},
-                 {"NFKC", OT_TOK_NFKC},       {"NFKD", OT_TOK_NFKD},
-                 {"Lowercase", OT_TOK_LOWER}, {"StripAccents", OT_TOK_STRIP_MARKS},
+    } PLAIN[] = {{"NFC", OT_TOK_NFC},           {"NFD", OT_TOK_NFD},         {"NFKC", OT_TOK_NFKC},
+                 {"NFKD", OT_TOK_NFKD},         {"Lowercase", OT_TOK_LOWER}, {"StripAccents", OT_TOK_STRIP_MARKS},
                  {"ByteLevel", OT_TOK_TO_BYTES}};
     const char *type = NULL;
     OT_TRY(open_component(t, value, "normalizers", where, depth, ot_tok_read_normalizer, &type, err));
@@ -339,7 +340,8 @@ static ot_status add_token(ot_tokenizer *t, const json_t *item, const char *wher
     /* Hugging Face gives a token the id its text has in the vocabulary, else the next free one; the file's id is not used. */
     a.id = ot_tok_vocab_find(&t->vocab, a.text, a.size);
     if (a.id < 0) {
-        int64_t next = *highest >= 0 && (*highest >= t->vocab.tokens || t->vocab.tokens == 0) ? (int64_t)*highest + 1 : t->vocab.tokens;
+        int64_t next =
+            *highest >= 0 && (*highest >= t->vocab.tokens || t->vocab.tokens == 0) ? (int64_t)*highest + 1 : t->vocab.tokens;
         if (next > OT_TOK_MAX_ID) return ot_fail(err, OT_ERR_FORMAT, "%s: more than %d tokens", where, OT_TOK_MAX_ID);
         a.id = (int32_t)next;
     }
@@ -511,7 +513,8 @@ ot_status ot_tok_configure(ot_tokenizer *t, json_t *config, const char *where, o
         for (int64_t i = 0; i < ends[side]->count; i++) {
             int64_t size = 0;
             if (ot_tok_id_text(t, ends[side]->data[i], &size) != NULL) continue;
-            return ot_fail(err, OT_ERR_FORMAT, "%s: post_processor: the token id %d is not in the vocabulary", where, ends[side]->data[i]);
+            return ot_fail(err, OT_ERR_FORMAT, "%s: post_processor: the token id %d is not in the vocabulary", where,
+                           ends[side]->data[i]);
         }
     }
     return OT_OK;
@@ -544,8 +547,10 @@ ot_status ot_tok_config_template(ot_tokenizer *t, json_t *config, int32_t before
     if (before < 0 && after < 0) return OT_OK;
     const int32_t ids[2] = {before, after};
     json_t *single = json_array(), *pair = json_array(), *specials = json_object();
-    json_t *wrapped = json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair, "special_tokens", specials);
-    if (wrapped == NULL || json_object_set_new(config, "post_processor", wrapped) != 0) return ot_fail_memory(err, 0, "a template");
+    json_t *wrapped = json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", single, "pair", pair,
+                                "special_tokens", specials);
+    if (wrapped == NULL || json_object_set_new(config, "post_processor", wrapped) != 0)
+        return ot_fail_memory(err, 0, "a template");
     bool bad = false;
     for (int i = 0; i < 2; i++) {
         int64_t size = 0;
@@ -556,7 +561,8 @@ ot_status ot_tok_config_template(ot_tokenizer *t, json_t *config, int32_t before
         if (text != NULL) {
             bad |= json_array_append_new(single, template_token(text, size)) != 0;
             bad |= json_array_append_new(pair, template_token(text, size)) != 0;
-            json_t *entry = json_pack("{s:s%, s:[i], s:[s%]}", "id", text, (size_t)size, "ids", ids[i], "tokens", text, (size_t)size);
+            json_t *entry =
+                json_pack("{s:s%, s:[i], s:[s%]}", "id", text, (size_t)size, "ids", ids[i], "tokens", text, (size_t)size);
             bad |= json_object_setn_new(specials, text, (size_t)size, entry) != 0;
         }
         if (i == 0) {

@@ -7,6 +7,7 @@
 
 static const char REPLACEMENT[] = "\xEF\xBF\xBD";
 enum { REPLACEMENT_SIZE = 3 };
+static const char UNKNOWN[] = " \xE2\x81\x87 ";
 
 const char *ot_tok_id_text(const ot_tokenizer *t, int64_t id, int64_t *size) {
     if (id >= 0 && id < t->id_count && t->added_by_id[id] > 0) {
@@ -22,7 +23,10 @@ int ot_tok_byte_token(const char *text, int64_t size) {
     int value = 0;
     for (int i = 3; i < 5; i++) {
         char c = text[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                           : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -120,8 +124,8 @@ static ot_status decode_byte_fallback(ot_tok_work *w) {
     return status;
 }
 
-static ot_status replace_text(ot_tok_buf *out, const ot_tok_step *step, const char *content, int64_t content_size, ot_tok_scan *scan,
-                              const char *text, int64_t size, ot_error *err) {
+static ot_status replace_text(ot_tok_buf *out, const ot_tok_step *step, const char *content, int64_t content_size,
+                              ot_tok_scan *scan, const char *text, int64_t size, ot_error *err) {
     ot_tok_cursor cursor = {0, -1};
     int64_t done = 0, start = 0, end = 0;
     for (;;) {
@@ -137,8 +141,10 @@ static ot_status replace_text(ot_tok_buf *out, const ot_tok_step *step, const ch
 
 static ot_status decode_strip(const ot_tok_step *step, ot_tok_buf *out, const char *text, int64_t size, ot_error *err) {
     int64_t start = 0, end = size, n = step->content_size;
-    for (int64_t i = 0; i < step->start && end - start >= n && memcmp(text + start, step->content, (size_t)n) == 0; i++) start += n;
-    for (int64_t i = 0; i < step->stop && end - start >= n && memcmp(text + end - n, step->content, (size_t)n) == 0; i++) end -= n;
+    for (int64_t i = 0; i < step->start && end - start >= n && memcmp(text + start, step->content, (size_t)n) == 0; i++)
+        start += n;
+    for (int64_t i = 0; i < step->stop && end - start >= n && memcmp(text + end - n, step->content, (size_t)n) == 0; i++)
+        end -= n;
     return ot_tok_buf_put(out, text + start, end - start, err);
 }
 
@@ -189,7 +195,8 @@ static ot_status decode_pieces(const ot_tok_step *step, ot_tok_work *w) {
 }
 
 /* sentencepiece's own rules: the dummy blank at the beginning goes (all leading ones where it removes extra blanks), bytes
- * are joined and each broken one is U+FFFD. step->prefix_space: a blank was put in front; step->split: extra ones removed. */
+ * are joined and each broken one is U+FFFD; the unknown token (step->content) is a double question mark. step->prefix_space: a
+ * blank was put in front; step->split: extra ones removed. */
 static ot_status decode_sentencepiece(const ot_tok_step *step, ot_tok_work *w) {
     bool at_start = true;
     ot_tok_buf *out = &w->next_text;
@@ -208,12 +215,18 @@ static ot_status decode_sentencepiece(const ot_tok_step *step, ot_tok_work *w) {
                 run[n] = (char)byte;
             }
             int used = ot_utf8_next(run, n, &code);
-            OT_TRY(used > 0 ? ot_tok_buf_put(out, run, used, w->err) : ot_tok_buf_put(out, REPLACEMENT, REPLACEMENT_SIZE, w->err));
+            OT_TRY(used > 0 ? ot_tok_buf_put(out, run, used, w->err)
+                            : ot_tok_buf_put(out, REPLACEMENT, REPLACEMENT_SIZE, w->err));
             i += used > 0 ? used : 1;
             at_start = false;
             continue;
         }
         i++;
+        if (size == step->content_size && memcmp(text, step->content, (size_t)size) == 0) {
+            OT_TRY(ot_tok_buf_put(out, UNKNOWN, (int64_t)sizeof UNKNOWN - 1, w->err));
+            at_start = false;
+            continue;
+        }
         bool eats = at_start && (step->prefix_space || step->split) && size >= OT_TOK_BLANK_SIZE &&
                     memcmp(text, OT_TOK_BLANK, OT_TOK_BLANK_SIZE) == 0;
         if (eats) {
@@ -232,9 +245,7 @@ static ot_status decode_step(const ot_tok_step *step, ot_tok_work *w) {
     case OT_TOK_BYTE_FALLBACK: return decode_byte_fallback(w);
     case OT_TOK_CLIP: return decode_clip(step, w);
     case OT_TOK_SENTENCEPIECE: return decode_sentencepiece(step, w);
-    case OT_TOK_FUSE:
-        OT_TRY(ot_tok_buf_put(&w->next_text, w->text.data, w->text.size, w->err));
-        return finish_piece(w, 0);
+    case OT_TOK_FUSE: OT_TRY(ot_tok_buf_put(&w->next_text, w->text.data, w->text.size, w->err)); return finish_piece(w, 0);
     default: return decode_pieces(step, w);
     }
 }
@@ -264,7 +275,8 @@ static ot_status decode_work(const ot_tokenizer *t, ot_tok_work *w, const int32_
     return OT_OK;
 }
 
-ot_status ot_tok_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, ot_tok_buf *out, ot_error *err) {
+ot_status ot_tok_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, ot_tok_buf *out,
+                        ot_error *err) {
     ot_tok_work w;
     ot_status status = ot_tok_work_init(&w, err);
     if (status == OT_OK) status = decode_work(t, &w, ids, count, skip_special);
@@ -333,7 +345,8 @@ size_t ot_tokenizer_piece(const ot_tokenizer *t, int32_t id, char *out, size_t r
         all_bytes = n > 0 && ot_tok_from_byte_level(code) >= 0;
         at += n > 0 ? n : 1;
     }
-    bool ends_word = all_bytes && blank_size > 0 && size >= blank_size && memcmp(text + size - blank_size, blank, (size_t)blank_size) == 0;
+    bool ends_word =
+        all_bytes && blank_size > 0 && size >= blank_size && memcmp(text + size - blank_size, blank, (size_t)blank_size) == 0;
     if (!all_bytes) {
         sink_replaced(&s, text, size, blank, blank_size);
         return s.total;

@@ -20,7 +20,8 @@ static const char QWEN2_PATTERN[] = HEAD "|\\p{N}" TAIL;
 #define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 #define SLASH_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 static const char TEKKEN_PATTERN[] = FRONT UPPER "*" LOWER "+|" FRONT UPPER "+" LOWER "*|\\p{N}" SLASH_TAIL;
-static const char GPT4O_PATTERN[] = FRONT UPPER "*" LOWER "+" SUFFIX "|" FRONT UPPER "+" LOWER "*" SUFFIX "|\\p{N}{1,3}" SLASH_TAIL;
+static const char GPT4O_PATTERN[] =
+    FRONT UPPER "*" LOWER "+" SUFFIX "|" FRONT UPPER "+" LOWER "*" SUFFIX "|\\p{N}{1,3}" SLASH_TAIL;
 
 typedef struct family {
     const char *name, *pattern;
@@ -76,7 +77,8 @@ static ot_status read_tokens(ot_tokenizer *t, const ot_gguf *g, const char *wher
 static ot_status read_types(ot_tokenizer *t, const ot_gguf *g, const char *where, ot_error *err) {
     int64_t count = ot_gguf_array_count(g, "tokenizer.ggml.token_type");
     if (count >= 0 && count != t->vocab.count) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: %lld token types for %lld tokens", where, (long long)count, (long long)t->vocab.count);
+        return ot_fail(err, OT_ERR_FORMAT, "%s: %lld token types for %lld tokens", where, (long long)count,
+                       (long long)t->vocab.count);
     }
     OT_TRY(ot_calloc(t->vocab.count, 1, "token types", (void **)&t->types, err));
     for (int64_t i = 0; i < t->vocab.count; i++) {
@@ -95,11 +97,13 @@ static ot_status read_types(ot_tokenizer *t, const ot_gguf *g, const char *where
     return OT_OK;
 }
 
-static ot_status read_id(const ot_tokenizer *t, const ot_gguf *g, const char *key, const char *where, int32_t *out, ot_error *err) {
+static ot_status read_id(const ot_tokenizer *t, const ot_gguf *g, const char *key, const char *where, int32_t *out,
+                         ot_error *err) {
     int64_t id = 0;
     if (!ot_gguf_i64(g, key, &id) || id == -1 || id == UINT32_MAX) return OT_OK;
     if (id < 0 || id >= t->vocab.count) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: %s is %lld, outside the %lld tokens", where, key, (long long)id, (long long)t->vocab.count);
+        return ot_fail(err, OT_ERR_FORMAT, "%s: %s is %lld, outside the %lld tokens", where, key, (long long)id,
+                       (long long)t->vocab.count);
     }
     *out = (int32_t)id;
     return OT_OK;
@@ -114,7 +118,8 @@ static bool read_flag(const ot_gguf *g, const char *key, bool otherwise) {
 
 static const char CONFIG[] =
     "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': null, 'pre_tokenizer': null,"
-    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': true},"
+    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': "
+    "true},"
     " 'model': {'type': 'BPE', 'dropout': null, 'unk_token': null, 'continuing_subword_prefix': null, 'end_of_word_suffix': null,"
     " 'fuse_unk': false, 'byte_fallback': false, 'ignore_merges': false}}";
 
@@ -125,12 +130,13 @@ static ot_status set_new(json_t *object, const char *key, json_t *value, ot_erro
 
 static ot_status set_pre_tokenizer(const ot_gguf *g, json_t *config, const family *f, ot_error *err) {
     int prefix = read_flag(g, "tokenizer.ggml.add_space_prefix", false) ? 1 : 0;
-    json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets", 1, "use_regex",
-                              f->pattern == NULL ? 1 : 0);
+    json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets", 1,
+                              "use_regex", f->pattern == NULL ? 1 : 0);
     json_t *first = NULL;
     if (f->digits) first = json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1);
     if (f->pattern != NULL) {
-        first = json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", f->pattern, "behavior", "Isolated", "invert", 0);
+        first = json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", f->pattern, "behavior", "Isolated",
+                          "invert", 0);
     }
     json_t *whole = first == NULL ? bytes : json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers", first, bytes);
     OT_TRY(set_new(config, "pre_tokenizer", whole, err));
@@ -166,8 +172,9 @@ static ot_status load_gpt2(ot_tokenizer *t, const ot_gguf *g, const char *where,
     const char *pre = ot_gguf_str(g, "tokenizer.ggml.pre", NULL);
     const family *f = find_family(pre == NULL ? "default" : pre);
     if (f == NULL) {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: the pre-tokenizer \"%.60s\" (tokenizer.ggml.pre) is not known; use the model's tokenizer.json",
-                       where, pre);
+        return ot_fail(err, OT_ERR_UNSUPPORTED,
+                       "%s: the pre-tokenizer \"%.60s\" (tokenizer.ggml.pre) is not known; use the model's tokenizer.json", where,
+                       pre);
     }
     OT_TRY(read_types(t, g, where, err));
     OT_TRY(read_merges(t, g, where, err));
@@ -190,7 +197,8 @@ static ot_status load_llama(ot_tokenizer *t, const ot_gguf *g, const char *where
                        (long long)t->vocab.count);
     }
     if (ot_gguf_array_count(g, "tokenizer.ggml.precompiled_charsmap") > 0) {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: tokenizer.ggml.precompiled_charsmap is not supported; use the model's tokenizer.json", where);
+        return ot_fail(err, OT_ERR_UNSUPPORTED,
+                       "%s: tokenizer.ggml.precompiled_charsmap is not supported; use the model's tokenizer.json", where);
     }
     OT_TRY(ot_calloc(t->vocab.count, (int64_t)sizeof *t->scores, "scores", (void **)&t->scores, err));
     for (int64_t i = 0; i < t->vocab.count; i++) {
@@ -212,11 +220,12 @@ static ot_status load_llama(ot_tokenizer *t, const ot_gguf *g, const char *where
 ot_status ot_tok_load_gguf(ot_tokenizer *t, const ot_gguf *g, ot_error *err) {
     const char *where = ot_gguf_path(g);
     const char *model = ot_gguf_str(g, "tokenizer.ggml.model", NULL);
-    if (model == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s: no tokenizer in this GGUF (tokenizer.ggml.model is absent)", where);
+    if (model == NULL)
+        return ot_fail(err, OT_ERR_FORMAT, "%s: no tokenizer in this GGUF (tokenizer.ggml.model is absent)", where);
     bool gpt2 = strcmp(model, "gpt2") == 0;
     if (!gpt2 && strcmp(model, "llama") != 0) {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: the tokenizer \"%.60s\" (tokenizer.ggml.model) is not supported; gpt2 and llama are", where,
-                       model);
+        return ot_fail(err, OT_ERR_UNSUPPORTED,
+                       "%s: the tokenizer \"%.60s\" (tokenizer.ggml.model) is not supported; gpt2 and llama are", where, model);
     }
     OT_TRY(read_tokens(t, g, where, err));
     OT_TRY(read_id(t, g, "tokenizer.ggml.bos_token_id", where, &t->bos, err));

@@ -102,15 +102,38 @@ ot_status ot_tok_pattern_next(const ot_tok_pattern *p, ot_tok_scan *scan, const 
 
 typedef enum ot_tok_step_kind {
     /* normalizers */
-    OT_TOK_NFC, OT_TOK_NFD, OT_TOK_NFKC, OT_TOK_NFKD, OT_TOK_LOWER, OT_TOK_STRIP, OT_TOK_STRIP_MARKS, OT_TOK_PREPEND,
-    OT_TOK_REPLACE, OT_TOK_TO_BYTES,
+    OT_TOK_NFC,
+    OT_TOK_NFD,
+    OT_TOK_NFKC,
+    OT_TOK_NFKD,
+    OT_TOK_LOWER,
+    OT_TOK_STRIP,
+    OT_TOK_STRIP_MARKS,
+    OT_TOK_PREPEND,
+    OT_TOK_REPLACE,
+    OT_TOK_TO_BYTES,
     /* pre-tokenizers */
-    OT_TOK_BYTE_LEVEL, OT_TOK_METASPACE, OT_TOK_DIGITS, OT_TOK_SPLIT, OT_TOK_SPLIT_SPACE, OT_TOK_SPLIT_PUNCT,
+    OT_TOK_BYTE_LEVEL,
+    OT_TOK_METASPACE,
+    OT_TOK_DIGITS,
+    OT_TOK_SPLIT,
+    OT_TOK_SPLIT_SPACE,
+    OT_TOK_SPLIT_PUNCT,
     /* decoders; REPLACE, METASPACE, STRIP and BYTE_LEVEL serve here too */
-    OT_TOK_BYTE_FALLBACK, OT_TOK_FUSE, OT_TOK_WORD_END, OT_TOK_CLIP, OT_TOK_SENTENCEPIECE
+    OT_TOK_BYTE_FALLBACK,
+    OT_TOK_FUSE,
+    OT_TOK_WORD_END,
+    OT_TOK_CLIP,
+    OT_TOK_SENTENCEPIECE
 } ot_tok_step_kind;
 
-typedef enum ot_tok_behavior { OT_TOK_REMOVED, OT_TOK_ISOLATED, OT_TOK_WITH_PREVIOUS, OT_TOK_WITH_NEXT, OT_TOK_CONTIGUOUS } ot_tok_behavior;
+typedef enum ot_tok_behavior {
+    OT_TOK_REMOVED,
+    OT_TOK_ISOLATED,
+    OT_TOK_WITH_PREVIOUS,
+    OT_TOK_WITH_NEXT,
+    OT_TOK_CONTIGUOUS
+} ot_tok_behavior;
 typedef enum ot_tok_scheme { OT_TOK_ALWAYS, OT_TOK_FIRST, OT_TOK_NEVER } ot_tok_scheme;
 
 typedef struct ot_tok_step {
@@ -120,11 +143,11 @@ typedef struct ot_tok_step {
     int64_t content_size;
     ot_tok_behavior behavior;
     ot_tok_scheme scheme;
-    bool invert;            /* SPLIT */
-    bool prefix_space;      /* BYTE_LEVEL */
-    bool split;             /* BYTE_LEVEL's own pattern, METASPACE */
-    bool left, right;       /* STRIP as a normalizer */
-    int64_t start, stop;    /* STRIP as a decoder */
+    bool invert;         /* SPLIT */
+    bool prefix_space;   /* BYTE_LEVEL */
+    bool split;          /* BYTE_LEVEL's own pattern, METASPACE */
+    bool left, right;    /* STRIP as a normalizer */
+    int64_t start, stop; /* STRIP as a decoder */
 } ot_tok_step;
 typedef struct ot_tok_chain {
     ot_tok_step *steps;
@@ -161,16 +184,16 @@ struct ot_tokenizer {
     ot_tok_model model;
     ot_tok_vocab vocab;
     ot_tok_merges merges;
-    double *scores;       /* SPM, UNIGRAM: by id */
-    int32_t *score_rank;  /* SPM: by id, 0 = the best; equal scores share a rank */
-    uint8_t *types;       /* SPM: by id */
-    bool any_unused;      /* SPM: some types are UNUSED */
+    double *scores;        /* SPM, UNIGRAM: by id */
+    int32_t *score_rank;   /* SPM: by id, 0 = the best; equal scores share a rank */
+    uint8_t *types;        /* SPM: by id */
+    bool any_unused;       /* SPM: some types are UNUSED */
     ot_tok_matcher frozen; /* SPM: user-defined pieces, never merged; needle.added is the id */
-    int32_t unk;          /* -1: none */
-    bool unk_missing;     /* the file names an unknown token that is not in the vocabulary */
+    int32_t unk;           /* -1: none */
+    bool unk_missing;      /* the file names an unknown token that is not in the vocabulary */
     bool fuse_unk, byte_fallback, ignore_merges;
-    bool cut_blank;       /* no piece has a blank after another character: words may be cut before a blank */
-    double unk_score;     /* UNIGRAM */
+    bool cut_blank;                  /* no piece has a blank after another character: words may be cut before a blank */
+    double unk_score;                /* UNIGRAM */
     char *word_prefix, *word_suffix; /* continuing_subword_prefix, end_of_word_suffix; NULL: none */
     int64_t word_prefix_size, word_suffix_size;
     int32_t byte_ids[256];   /* of "<0xNN>", -1: none */
@@ -235,7 +258,8 @@ ot_status ot_tok_unigram_word(const ot_tokenizer *t, ot_tok_lattice **lattice, c
                               ot_error *err);
 void ot_tok_lattice_free(ot_tok_lattice *lattice);
 
-ot_status ot_tok_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, ot_tok_buf *out, ot_error *err);
+ot_status ot_tok_decode(const ot_tokenizer *t, const int32_t *ids, int64_t count, bool skip_special, ot_tok_buf *out,
+                        ot_error *err);
 /* Append text with U+FFFD for what is not UTF-8. */
 ot_status ot_tok_put_lossy(ot_tok_buf *out, const char *text, int64_t size, ot_error *err);
 /* "<0xNN>" as its byte; -1: something else. */
@@ -260,8 +284,8 @@ ot_status ot_tok_config_add(json_t *config, const char *content, int64_t size, i
 /* A TemplateProcessing with these ids around the text; -1 = none. */
 ot_status ot_tok_config_template(ot_tokenizer *t, json_t *config, int32_t before, int32_t after, ot_error *err);
 /* merges "left right" or two texts: ids are looked up, a missing one is an error that names rank and text. */
-ot_status ot_tok_add_merge(ot_tokenizer *t, const char *left, int64_t left_size, const char *right, int64_t right_size, int64_t rank,
-                           const char *where, ot_error *err);
+ot_status ot_tok_add_merge(ot_tokenizer *t, const char *left, int64_t left_size, const char *right, int64_t right_size,
+                           int64_t rank, const char *where, ot_error *err);
 ot_status ot_tok_add_merge_line(ot_tokenizer *t, const char *line, int64_t size, int64_t rank, const char *where, ot_error *err);
 
 /* A tokenizer without anything in it. path is for messages. */

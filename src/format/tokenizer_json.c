@@ -10,12 +10,12 @@
 
 /* ==== Merges ==== */
 
-ot_status ot_tok_add_merge(ot_tokenizer *t, const char *left, int64_t left_size, const char *right, int64_t right_size, int64_t rank,
-                           const char *where, ot_error *err) {
+ot_status ot_tok_add_merge(ot_tokenizer *t, const char *left, int64_t left_size, const char *right, int64_t right_size,
+                           int64_t rank, const char *where, ot_error *err) {
     int32_t a = ot_tok_vocab_find(&t->vocab, left, left_size), b = ot_tok_vocab_find(&t->vocab, right, right_size);
     if (a < 0 || b < 0) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld uses \"%.60s\", which is not in the vocabulary", where, (long long)rank,
-                       a < 0 ? left : right);
+        return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld uses \"%.60s\", which is not in the vocabulary", where,
+                       (long long)rank, a < 0 ? left : right);
     }
     /* The right half of a word carries the prefix that marks continuations; the result does not. */
     int64_t cut = t->word_prefix_size;
@@ -30,8 +30,8 @@ ot_status ot_tok_add_merge(ot_tokenizer *t, const char *left, int64_t left_size,
     ot_tok_buf_free(&whole);
     OT_TRY(status);
     if (id < 0) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld makes \"%.60s%.60s\", which is not in the vocabulary", where, (long long)rank, left,
-                       right + cut);
+        return ot_fail(err, OT_ERR_FORMAT, "%s: merge %lld makes \"%.60s%.60s\", which is not in the vocabulary", where,
+                       (long long)rank, left, right + cut);
     }
     return ot_tok_merges_add(&t->merges, a, b, id, err);
 }
@@ -97,7 +97,8 @@ static ot_status hide_nul_keys(char *text, int64_t size, const char *where, uint
     if (size == 0 || memmem(text, (size_t)size, "\\u0000", 6) == NULL) return OT_OK;
     uint32_t free_code = 0xE000;
     while (free_code < 0xF900 && mentions(text, size, free_code)) free_code++;
-    if (free_code == 0xF900) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: a key holds U+0000, and no private character is free", where);
+    if (free_code == 0xF900)
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: a key holds U+0000, and no private character is free", where);
     char escape[8];
     (void)snprintf(escape, sizeof escape, "\\u%04x", free_code);
     for (int64_t at = 0; at < size; at++) {
@@ -145,7 +146,8 @@ static ot_status read_entries(ot_tokenizer *t, json_t *vocab, uint32_t nul, ot_t
         int64_t size = (int64_t)json_object_iter_key_len(it);
         if (!json_is_integer(id)) return ot_fail(err, OT_ERR_FORMAT, "%s: the id of token \"%.60s\" is no integer", where, text);
         /* Tables are indexed by id, so a few tokens must not claim a few gigabytes. */
-        if (json_integer_value(id) > 65536 + 16 * (json_int_t)json_object_size(vocab) && json_integer_value(id) <= OT_TOK_MAX_ID) {
+        if (json_integer_value(id) > 65536 + 16 * (json_int_t)json_object_size(vocab) &&
+            json_integer_value(id) <= OT_TOK_MAX_ID) {
             return ot_fail(err, OT_ERR_FORMAT, "%s: the id %lld of token \"%.60s\" is far beyond the %zu tokens", where,
                            (long long)json_integer_value(id), text, json_object_size(vocab));
         }
@@ -162,8 +164,8 @@ static ot_status read_vocab(ot_tokenizer *t, json_t *vocab, uint32_t nul, const 
     return status;
 }
 
-static ot_status read_word_mark(ot_tokenizer *t, const json_t *model, const char *key, const char *where, char **text, int64_t *size,
-                                ot_error *err) {
+static ot_status read_word_mark(ot_tokenizer *t, const json_t *model, const char *key, const char *where, char **text,
+                                int64_t *size, ot_error *err) {
     const char *value = NULL;
     bool found = false;
     OT_TRY(ot_json_str(model, key, where, &value, &found, err));
@@ -237,7 +239,8 @@ static ot_status read_document(ot_tokenizer *t, json_t *document, uint32_t nul, 
     } else if (strcmp(type, "Unigram") == 0) {
         OT_TRY(read_unigram(t, model, where, err));
     } else {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: model: the type \"%.80s\" is not supported; BPE and Unigram are", where, type);
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: model: the type \"%.80s\" is not supported; BPE and Unigram are", where,
+                       type);
     }
     /* The big tables live on as ours only. */
     (void)json_object_del(model, "vocab");
@@ -313,19 +316,23 @@ ot_status ot_tok_load_json(ot_tokenizer *t, const char *path, ot_error *err) {
 static const char BYTE_LEVEL_CONFIG[] =
     "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': null,"
     " 'pre_tokenizer': {'type': 'ByteLevel', 'add_prefix_space': false, 'trim_offsets': true, 'use_regex': true},"
-    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': true},"
+    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': "
+    "true},"
     " 'model': {'type': 'BPE', 'dropout': null, 'unk_token': null, 'continuing_subword_prefix': '', 'end_of_word_suffix': '',"
     " 'fuse_unk': false, 'byte_fallback': false, 'ignore_merges': false}}";
 
 /* Single quotes are JSON's here, so the pattern writes its own as \u0027. */
 static const char CLIP_CONFIG[] =
-    "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': {'type': 'Sequence', 'normalizers': ["
+    "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': {'type': 'Sequence', "
+    "'normalizers': ["
     "{'type': 'NFC'}, {'type': 'Replace', 'pattern': {'Regex': '\\\\s+'}, 'content': ' '}, {'type': 'Lowercase'}]},"
     " 'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [{'type': 'Split', 'pattern': {'Regex': '<\\\\|startoftext\\\\|>|"
-    "<\\\\|endoftext\\\\|>|\\u0027s|\\u0027t|\\u0027re|\\u0027ve|\\u0027m|\\u0027ll|\\u0027d|[\\\\p{L}]+|[\\\\p{N}]|[^\\\\s\\\\p{L}\\\\p{N}]+'},"
+    "<\\\\|endoftext\\\\|>|\\u0027s|\\u0027t|\\u0027re|\\u0027ve|\\u0027m|\\u0027ll|\\u0027d|[\\\\p{L}]+|[\\\\p{N}]|[^\\\\s\\\\p{"
+    "L}\\\\p{N}]+'},"
     " 'behavior': 'Removed', 'invert': true},"
     " {'type': 'ByteLevel', 'add_prefix_space': false, 'trim_offsets': true, 'use_regex': true}]},"
-    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': true},"
+    " 'post_processor': null, 'decoder': {'type': 'ByteLevel', 'add_prefix_space': true, 'trim_offsets': true, 'use_regex': "
+    "true},"
     " 'model': {'type': 'BPE', 'dropout': null, 'unk_token': '<|endoftext|>', 'continuing_subword_prefix': '',"
     " 'end_of_word_suffix': '</w>', 'fuse_unk': false, 'byte_fallback': false, 'ignore_merges': false}}";
 

@@ -33,7 +33,8 @@ static ot_status map_form(ot_tok_step_kind kind, const char *text, int64_t size,
     if (kind == OT_TOK_NFKC || kind == OT_TOK_NFKD) options |= UTF8PROC_COMPAT;
     utf8proc_uint8_t *mapped = NULL;
     utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &mapped, options | UTF8PROC_STABLE);
-    if (n < 0) return ot_fail(err, OT_ERR_LIBRARY, "a text of %lld bytes cannot be normalized: %s", (long long)size, utf8proc_errmsg(n));
+    if (n < 0)
+        return ot_fail(err, OT_ERR_LIBRARY, "a text of %lld bytes cannot be normalized: %s", (long long)size, utf8proc_errmsg(n));
     ot_status status = ot_tok_buf_put(out, (const char *)mapped, (int64_t)n, err);
     free(mapped);
     return status;
@@ -65,7 +66,8 @@ static ot_status lower(const char *text, int64_t size, ot_tok_buf *out, ot_error
             OT_TRY(ot_tok_buf_put(out, "i\xCC\x87", 3, err));
             continue;
         }
-        uint32_t mapped = code < 0x80 ? (code >= 'A' && code <= 'Z' ? code + 32 : code) : (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+        uint32_t mapped =
+            code < 0x80 ? (code >= 'A' && code <= 'Z' ? code + 32 : code) : (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
         OT_TRY(ot_tok_buf_put(out, small, ot_utf8_put(mapped, small), err));
     }
     return OT_OK;
@@ -81,7 +83,8 @@ static ot_status strip_marks(const char *text, int64_t size, ot_tok_buf *out, ot
     return OT_OK;
 }
 
-static ot_status strip(const ot_tok_step *step, const char *text, int64_t size, ot_tok_buf *out, bool *lost_start, ot_error *err) {
+static ot_status strip(const ot_tok_step *step, const char *text, int64_t size, ot_tok_buf *out, bool *lost_start,
+                       ot_error *err) {
     int64_t start = 0, end = 0;
     bool seen = false;
     for (int64_t at = 0; at < size;) {
@@ -100,8 +103,8 @@ static ot_status strip(const ot_tok_step *step, const char *text, int64_t size, 
     return start < end ? ot_tok_buf_put(out, text + start, end - start, err) : OT_OK;
 }
 
-static ot_status replace(const ot_tok_step *step, ot_tok_scan *scan, const char *text, int64_t size, ot_tok_buf *out, bool *lost_start,
-                         ot_error *err) {
+static ot_status replace(const ot_tok_step *step, ot_tok_scan *scan, const char *text, int64_t size, ot_tok_buf *out,
+                         bool *lost_start, ot_error *err) {
     ot_tok_cursor cursor = {0, -1};
     int64_t done = 0, start = 0, end = 0;
     bool found = false;

@@ -117,7 +117,8 @@ static void join_matches(ot_tok_spans *m, ot_tok_behavior behavior) {
 static ot_status cut(ot_tok_work *w, const ot_tok_span *p, ot_tok_behavior behavior, bool invert) {
     ot_tok_spans *m = &w->matches;
     for (int64_t i = 0; invert && i < m->count; i++) m->data[i].id = !m->data[i].id;
-    if (behavior == OT_TOK_WITH_PREVIOUS || behavior == OT_TOK_WITH_NEXT || behavior == OT_TOK_CONTIGUOUS) join_matches(m, behavior);
+    if (behavior == OT_TOK_WITH_PREVIOUS || behavior == OT_TOK_WITH_NEXT || behavior == OT_TOK_CONTIGUOUS)
+        join_matches(m, behavior);
     for (int64_t i = 0; i < m->count; i++) {
         const ot_tok_span *s = &m->data[i];
         if (s->start == s->end || (behavior == OT_TOK_REMOVED && s->id == 1)) continue;

@@ -32,7 +32,7 @@ typedef struct rewriter {
     const char *in;
     int64_t size, at;
     ot_tok_buf out;
-    int64_t atom;        /* where the last atom begins in out, for {n,m}+ */
+    int64_t atom;               /* where the last atom begins in out, for {n,m}+ */
     int64_t groups[MAX_GROUPS]; /* where each open group begins in out */
     int depth;
     const property *inverted[MAX_INVERTED]; /* \W, \P{L} ... met in the current class */
@@ -68,8 +68,10 @@ static ot_status emit_new_ranges(rewriter *r, const char *prefix) {
     return OT_OK;
 }
 
-/* Oniguruma's table for U+0080 to U+00FF counts superscripts and fractions as parts of words. */
-static const property WORD = {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xB2\\xB3\\xB9\\xBC-\\xBE", {"L", "M", "Nd", NULL}};
+/* Outside classes Oniguruma looks words up in a table that counts Latin-1's superscripts and fractions, too. */
+#define WORD_ITEMS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+static const property WORD = {"word", WORD_ITEMS "\\xB2\\xB3\\xB9\\xBC-\\xBE", {"L", "M", "Nd", NULL}};
+static const property WORD_IN_CLASS = {"word", WORD_ITEMS, {"L", "M", "Nd", NULL}};
 static const property DIGIT = {"digit", "\\p{Nd}", {"Nd", NULL}};
 static const property SPACE = {"space", "\\p{White_Space}", {NULL}};
 static const property HEX = {"xdigit", "0-9A-Fa-f", {NULL}};
@@ -108,8 +110,8 @@ static const property PROPERTIES[] = {
     {"ascii", "\\x00-\\x7F", {NULL}},
 };
 /* The other general categories keep their names; everything else is a script, which PCRE2 would widen to its extensions. */
-static const char *const PLAIN[] = {"lt", "me", "nl", "pc", "ps", "pe", "pi", "pf", "sc", "sk", "z", "zs", "zl", "zp", "c", "cc", "cf", "cn",
-                                    "co", "any"};
+static const char *const PLAIN[] = {"lt", "me", "nl", "pc", "ps", "pe", "pi", "pf", "sc", "sk",
+                                    "z",  "zs", "zl", "zp", "c",  "cc", "cf", "cn", "co", "any"};
 
 static ot_status emit_property(rewriter *r, const property *p, bool negative, bool in_class) {
     if (in_class && negative) { /* no class can leave characters out again: rewrite_class adds this beside the class */
@@ -124,7 +126,7 @@ static ot_status emit_property(rewriter *r, const property *p, bool negative, bo
 }
 
 static const property *find_property(const char *name) {
-    const property *extra[] = {&WORD, &DIGIT, &SPACE, &HEX};
+    const property *extra[] = {&WORD_IN_CLASS, &DIGIT, &SPACE, &HEX};
     for (size_t i = 0; i < sizeof extra / sizeof extra[0]; i++) {
         if (strcmp(extra[i]->name, name) == 0) return extra[i];
     }
@@ -136,7 +138,8 @@ static const property *find_property(const char *name) {
 
 /* \p{Name}, \p{^Name} or \P{Name}, with r->at on the backslash. */
 static ot_status rewrite_property(rewriter *r, bool in_class) {
-    const char *close = r->size - r->at > 2 && r->in[r->at + 2] == '{' ? memchr(r->in + r->at, '}', (size_t)(r->size - r->at)) : NULL;
+    const char *close =
+        r->size - r->at > 2 && r->in[r->at + 2] == '{' ? memchr(r->in + r->at, '}', (size_t)(r->size - r->at)) : NULL;
     if (close == NULL) return refuse(r, "a \\p without braces");
     bool negative = r->in[r->at + 1] == 'P';
     char plain[48];
@@ -182,7 +185,7 @@ static ot_status rewrite_escape(rewriter *r, bool in_class) {
     case 'd':
     case 'D': p = &DIGIT; break;
     case 'w':
-    case 'W': p = &WORD; break;
+    case 'W': p = in_class ? &WORD_IN_CLASS : &WORD; break;
     case 'h':
     case 'H': p = &HEX; break;
     case 'p':

@@ -23,7 +23,7 @@ typedef struct message {
 typedef struct field {
     uint64_t number, value; /* value: of varints and fixed widths */
     int wire;
-    message inner;          /* wire 2 */
+    message inner; /* wire 2 */
 } field;
 
 static ot_status broken(const message *m, const char *what) {
@@ -100,7 +100,8 @@ static ot_status read_piece(ot_tokenizer *t, message m, model_spec *spec) {
             type = (int64_t)f.value;
         }
     }
-    if (size == 0 || !ot_utf8_valid(text, size) || isnan(score)) return broken(&m, "a piece that is empty, not UTF-8 or without a score");
+    if (size == 0 || !ot_utf8_valid(text, size) || isnan(score))
+        return broken(&m, "a piece that is empty, not UTF-8 or without a score");
     OT_TRY(ot_tok_vocab_add(&t->vocab, id, text, size, m.where, m.err));
     OT_TRY(ot_grow((void **)&t->scores, &spec->scores_capacity, id + 1, (int64_t)sizeof *t->scores, "scores", m.err));
     OT_TRY(ot_grow((void **)&t->types, &spec->types_capacity, id + 1, 1, "token types", m.err));
@@ -133,8 +134,8 @@ static ot_status read_normalizer(message m, model_spec *spec) {
         field f;
         OT_TRY(read_field(&m, &f));
         if (f.number == 2 && f.wire == 2 && f.inner.size > 0) {
-            return ot_fail(m.err, OT_ERR_UNSUPPORTED, "%s: a sentencepiece model with a character map is not supported; use its tokenizer.json",
-                           m.where);
+            return ot_fail(m.err, OT_ERR_UNSUPPORTED,
+                           "%s: a sentencepiece model with a character map is not supported; use its tokenizer.json", m.where);
         }
         if (f.wire != 0) continue;
         if (f.number == 3) spec->options.dummy_prefix = f.value != 0;
@@ -159,9 +160,11 @@ ot_status ot_tok_load_spm_bytes(ot_tokenizer *t, const uint8_t *data, int64_t si
     }
     if (t->vocab.count == 0) return broken(&m, "no pieces before the end");
     if (spec.type != 2) {
-        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: only sentencepiece's BPE models are supported; use the model's tokenizer.json", where);
+        return ot_fail(err, OT_ERR_UNSUPPORTED,
+                       "%s: only sentencepiece's BPE models are supported; use the model's tokenizer.json", where);
     }
-    if (!spec.escape) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: a sentencepiece model that does not escape blanks is not supported", where);
+    if (!spec.escape)
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: a sentencepiece model that does not escape blanks is not supported", where);
     OT_TRY(ot_tok_vocab_finish(&t->vocab, err));
     return ot_tok_spm_finish(t, &spec.options, where, err);
 }
@@ -204,7 +207,8 @@ static ot_status rank_scores(ot_tokenizer *t, ot_error *err) {
 }
 
 static const char CONFIG[] =
-    "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': {'type': 'Sequence', 'normalizers': []},"
+    "{'version': '1.0', 'truncation': null, 'padding': null, 'added_tokens': [], 'normalizer': {'type': 'Sequence', "
+    "'normalizers': []},"
     " 'pre_tokenizer': null, 'post_processor': null, 'decoder': {'type': 'Sequence', 'decoders': ["
     "{'type': 'Replace', 'pattern': {'String': '\\u2581'}, 'content': ' '}, {'type': 'ByteFallback'}, {'type': 'Fuse'}]},"
     " 'model': {'type': 'BPE', 'dropout': null, 'unk_token': null, 'continuing_subword_prefix': null, 'end_of_word_suffix': null,"
@@ -223,26 +227,36 @@ static ot_status set_blanks(json_t *config, const ot_tok_spm_options *o, ot_erro
         bad |= json_array_append_new(list, replacement("Regex", "\\A +", "")) != 0;
         bad |= json_array_append_new(list, replacement("Regex", " {2,}", " ")) != 0;
     }
-    if (o->dummy_prefix) bad |= json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", OT_TOK_BLANK)) != 0;
+    if (o->dummy_prefix)
+        bad |= json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", OT_TOK_BLANK)) != 0;
     bad |= json_array_append_new(list, replacement("String", " ", OT_TOK_BLANK)) != 0;
     if (o->remove_extra) bad |= json_array_append_new(list, replacement("Regex", "\xE2\x96\x81+\\z", "")) != 0;
     if (o->dummy_prefix) {
-        bad |= json_array_append_new(decoders, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0)) != 0;
+        bad |= json_array_append_new(
+                   decoders, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0)) != 0;
     }
     return bad ? ot_fail_memory(err, 0, "a tokenizer configuration") : OT_OK;
 }
 
 /* Decoding by sentencepiece's own rules instead of the nearest chain of decoders, which is for other programs. */
-static void decode_natively(ot_tokenizer *t, const ot_tok_spm_options *o) {
+static ot_status decode_natively(ot_tokenizer *t, const ot_tok_spm_options *o, ot_error *err) {
+    int64_t size = 0;
+    const char *unk = t->unk >= 0 ? ot_tok_vocab_text(&t->vocab, t->unk, &size) : NULL;
+    ot_tok_step native = {.kind = OT_TOK_SENTENCEPIECE, .prefix_space = o->dummy_prefix, .split = o->remove_extra};
+    native.content_size = unk != NULL ? size : 0;
+    native.content = ot_arena_strndup(&t->arena, unk != NULL ? unk : "", (size_t)native.content_size, err);
+    native.pattern = (ot_tok_pattern){.text = ot_arena_strdup(&t->arena, OT_TOK_BLANK, err), .size = OT_TOK_BLANK_SIZE};
+    if (native.content == NULL || native.pattern.text == NULL) return OT_ERR_MEMORY;
     for (int64_t i = 0; i < t->decoders.count; i++) ot_tok_regex_free(t->decoders.steps[i].pattern.regex);
     t->decoders.count = 1; /* the chain above has at least three */
-    t->decoders.steps[0] = (ot_tok_step){.kind = OT_TOK_SENTENCEPIECE, .prefix_space = o->dummy_prefix, .split = o->remove_extra};
-    t->decoders.steps[0].pattern = (ot_tok_pattern){.text = ot_arena_strdup(&t->arena, OT_TOK_BLANK, NULL), .size = OT_TOK_BLANK_SIZE};
+    t->decoders.steps[0] = native;
+    return OT_OK;
 }
 
 static ot_status check_id(const ot_tokenizer *t, int32_t *id, const char *what, const char *where, ot_error *err) {
     if (*id < t->vocab.count) return OT_OK;
-    return ot_fail(err, OT_ERR_FORMAT, "%s: the %s token's id %d is outside the %lld tokens", where, what, *id, (long long)t->vocab.count);
+    return ot_fail(err, OT_ERR_FORMAT, "%s: the %s token's id %d is outside the %lld tokens", where, what, *id,
+                   (long long)t->vocab.count);
 }
 
 ot_status ot_tok_spm_finish(ot_tokenizer *t, const ot_tok_spm_options *options, const char *where, ot_error *err) {
@@ -264,8 +278,8 @@ ot_status ot_tok_spm_finish(ot_tokenizer *t, const ot_tok_spm_options *options, 
             return ot_fail(err, OT_ERR_FORMAT, "%s: piece %lld is longer than %d bytes", where, (long long)i, MAX_PIECE);
         }
         if (t->types[i] == OT_TOK_USER && size > 0) {
-            OT_TRY(ot_grow((void **)&t->frozen.needles, &t->frozen.capacity, t->frozen.count + 1, (int64_t)sizeof *t->frozen.needles,
-                           "user-defined pieces", err));
+            OT_TRY(ot_grow((void **)&t->frozen.needles, &t->frozen.capacity, t->frozen.count + 1,
+                           (int64_t)sizeof *t->frozen.needles, "user-defined pieces", err));
             t->frozen.needles[t->frozen.count++] = (ot_tok_needle){text, size, i};
         }
         if (t->types[i] == OT_TOK_UNUSED) t->any_unused = true;
@@ -283,6 +297,5 @@ ot_status ot_tok_spm_finish(ot_tokenizer *t, const ot_tok_spm_options *options, 
     }
     OT_TRY(ot_tok_config_template(t, t->config, o.add_bos ? t->bos : -1, o.add_eos ? t->eos : -1, err));
     OT_TRY(ot_tok_configure(t, t->config, where, err));
-    decode_natively(t, &o);
-    return t->decoders.steps[0].pattern.text != NULL ? OT_OK : ot_fail_memory(err, 0, "a decoder");
+    return decode_natively(t, &o, err);
 }

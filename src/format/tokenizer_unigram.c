@@ -37,7 +37,8 @@ static ot_status put_piece(const ot_tokenizer *t, const char *text, int64_t size
     for (int64_t i = 0; bytes && i < size; i++) bytes = t->byte_ids[(unsigned char)text[i]] >= 0;
     for (int64_t i = 0; bytes && i < size; i++) OT_TRY(ot_tok_ids_put(ids, t->byte_ids[(unsigned char)text[i]], err));
     if (bytes) return OT_OK;
-    if (t->unk < 0) return ot_fail(err, OT_ERR_FORMAT, "%s: the text needs an unknown token, and the vocabulary has none", t->path);
+    if (t->unk < 0)
+        return ot_fail(err, OT_ERR_FORMAT, "%s: the text needs an unknown token, and the vocabulary has none", t->path);
     return ot_tok_ids_put(ids, t->unk, err);
 }
 
@@ -75,7 +76,8 @@ ot_status ot_tok_unigram_word(const ot_tokenizer *t, ot_tok_lattice **lattice, c
     while (cuts > 0) {
         int64_t end = l->cuts[--cuts];
         /* A run of unknown characters is one piece. */
-        while (t->fuse_unk && l->nodes[end].id == t->unk && cuts > 0 && l->nodes[l->cuts[cuts - 1]].id == t->unk) end = l->cuts[--cuts];
+        while (t->fuse_unk && l->nodes[end].id == t->unk && cuts > 0 && l->nodes[l->cuts[cuts - 1]].id == t->unk)
+            end = l->cuts[--cuts];
         OT_TRY(put_piece(t, word + start, end - start, ids, err));
         start = end;
     }

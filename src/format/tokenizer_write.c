@@ -11,7 +11,8 @@
 
 static ot_status out_of_memory(ot_error *err) { return ot_fail_memory(err, 0, "tokenizer.json"); }
 
-static ot_status put_merge(json_t *list, const char *left, int64_t left_size, const char *right, int64_t right_size, ot_error *err) {
+static ot_status put_merge(json_t *list, const char *left, int64_t left_size, const char *right, int64_t right_size,
+                           ot_error *err) {
     json_t *pair = json_pack("[s%, s%]", left, (size_t)left_size, right, (size_t)right_size);
     return pair == NULL || json_array_append_new(list, pair) != 0 ? out_of_memory(err) : OT_OK;
 }

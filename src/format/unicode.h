@@ -14,9 +14,9 @@ int ot_utf8_length(char first);
 int ot_utf8_put(uint32_t code, char out[4]);
 bool ot_utf8_valid(const char *text, int64_t size);
 
-bool ot_unicode_space(uint32_t code);   /* property White_Space */
-bool ot_unicode_number(uint32_t code);  /* Nd, Nl, No */
-bool ot_unicode_mark(uint32_t code);    /* Mn, Mc, Me */
-bool ot_unicode_punct(uint32_t code);   /* P*, or ASCII punctuation */
+bool ot_unicode_space(uint32_t code);  /* property White_Space */
+bool ot_unicode_number(uint32_t code); /* Nd, Nl, No */
+bool ot_unicode_mark(uint32_t code);   /* Mn, Mc, Me */
+bool ot_unicode_punct(uint32_t code);  /* P*, or ASCII punctuation */
 
 #endif

@@ -1,5 +1,5 @@
-/* Any bytes as a tokenizer.json, as a sentencepiece .model and as a gzipped vocabulary: refused with a message, or a tokenizer that
- * encodes, decodes and is written without trouble. */
+/* Any bytes as a tokenizer.json, as a sentencepiece .model and as a gzipped vocabulary: refused with a message, or a tokenizer
+ * that encodes, decodes and is written without trouble. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -60,7 +60,8 @@ static void expect_ids(const char *what, const json_t *line, const json_t *want,
 typedef enum options { PLAIN = 0, NO_MARKUP = 1, NO_SPECIAL = 2, NO_DECODE = 4 } options;
 
 static void check_line(const ot_tokenizer *t, const char *what, const json_t *line, int flags) {
-    const json_t *text = json_object_get(line, "text"), *ids = json_object_get(line, "ids"), *special = json_object_get(line, "ids_special");
+    const json_t *text = json_object_get(line, "text"), *ids = json_object_get(line, "ids"),
+                 *special = json_object_get(line, "ids_special");
     const json_t *decoded = json_object_get(line, "decoded");
     const char *raw = json_string_value(text);
     size_t size = json_string_length(text);
@@ -106,8 +107,8 @@ typedef struct fixture {
     const char *name, *file; /* file: NULL for the folder */
     int32_t bos, eos;
     int64_t size;
-    int written; /* options for the written tokenizer.json: Hugging Face cuts a text at control and user-defined tokens, sentencepiece
-                  * knows no control tokens in a text and treats user-defined ones ("tuned") as any other piece */
+    int written; /* options for the written tokenizer.json: Hugging Face cuts a text at control and user-defined tokens,
+                  * sentencepiece knows no control tokens in a text and treats user-defined ones ("tuned") as any other piece */
 } fixture;
 static const fixture FIXTURES[] = {
     {"gpt2", NULL, -1, 330, 332, PLAIN},
@@ -122,6 +123,7 @@ static const fixture FIXTURES[] = {
     {"gguf-bpe", "vocab.gguf", 1, 0, 332, PLAIN},
     {"gguf-spm", "vocab.gguf", 1, 2, 420, NO_MARKUP | NO_DECODE},
     {"spm", NULL, 1, 2, 420, NO_MARKUP | NO_DECODE},
+    {"odd", NULL, -1, -1, 330, PLAIN},
 };
 enum { FIXTURE_COUNT = sizeof FIXTURES / sizeof FIXTURES[0] };
 
@@ -169,7 +171,8 @@ static void test_written_json(void **state) {
 /* Pieces of byte-level tokens, put after one another, are the text. */
 static void test_pieces(void **state) {
     (void)state;
-    static const char TEXT[] = "Streaming caf\xC3\xA9, \xE6\x97\xA5\xE6\x9C\xAC and \xF0\x9F\x98\x80\n\n  in 123 pieces<|endoftext|>";
+    static const char TEXT[] =
+        "Streaming caf\xC3\xA9, \xE6\x97\xA5\xE6\x9C\xAC and \xF0\x9F\x98\x80\n\n  in 123 pieces<|endoftext|>";
     static const struct {
         int fixture;
         const char *expected;
@@ -213,7 +216,10 @@ static void test_broken_utf8(void **state) {
     static const struct {
         const char *bytes, *meant;
     } CASES[] = {
-        {"a\xFF" "b", "a\xEF\xBF\xBD" "b"},
+        {"a\xFF"
+         "b",
+         "a\xEF\xBF\xBD"
+         "b"},
         {"\xE6\x97", "\xEF\xBF\xBD"},
         {"\xE6\x97x", "\xEF\xBF\xBDx"},
         {"\xC0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD"},
@@ -224,7 +230,8 @@ static void test_broken_utf8(void **state) {
     };
     ot_tokenizer *t = open_or_fail(TEST_DATA_DIR "/tokenizer/gpt2");
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        json_t *a = encode(t, CASES[i].bytes, strlen(CASES[i].bytes), false), *b = encode(t, CASES[i].meant, strlen(CASES[i].meant), false);
+        json_t *a = encode(t, CASES[i].bytes, strlen(CASES[i].bytes), false),
+               *b = encode(t, CASES[i].meant, strlen(CASES[i].meant), false);
         assert_int_equal(json_equal(a, b), 1);
         json_decref(b);
         /* Half a character decodes to U+FFFD, too. */
@@ -475,10 +482,18 @@ static void test_smollm2(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixtures),       cmocka_unit_test(test_written_json), cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_broken_utf8),    cmocka_unit_test(test_decoding_choices), cmocka_unit_test(test_long_word),
-        cmocka_unit_test(test_texts_beyond_limits), cmocka_unit_test(test_bad_files), cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_golden),         cmocka_unit_test(test_gpt2_vectors), cmocka_unit_test(test_wikitext),
+        cmocka_unit_test(test_fixtures),
+        cmocka_unit_test(test_written_json),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_broken_utf8),
+        cmocka_unit_test(test_decoding_choices),
+        cmocka_unit_test(test_long_word),
+        cmocka_unit_test(test_texts_beyond_limits),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_gpt2_vectors),
+        cmocka_unit_test(test_wikitext),
         cmocka_unit_test(test_smollm2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
