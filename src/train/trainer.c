@@ -75,10 +75,19 @@ static int64_t data_bytes(const ot_dataset *d) {
     return d == NULL ? 0 : d->rows * d->length * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4;
 }
 
+static bool keeps_best(const ot_trainer *tr) { return tr->options.select_best && tr->valid != NULL; }
+
+/* Those of a file, and fresh ones, which ot_model_initialise lays down in F32. */
+static int64_t weight_bytes(const ot_model *m) {
+    int64_t bytes = ot_model_stored_bytes(m);
+    for (int64_t i = 0; i < m->n_params; i++) bytes += m->params[i].stored.data == NULL ? ot_param_elements(&m->params[i]) * 4 : 0;
+    return bytes;
+}
+
 void ot_trainer_memory(const ot_trainer *tr, ot_train_memory *out) {
     *out = (ot_train_memory){
-        .weights = ot_model_stored_bytes(tr->model),
-        .trained = ot_trainables_bytes(tr->t, tr->options.select_best) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
+        .weights = weight_bytes(tr->model),
+        .trained = ot_trainables_bytes(tr->t, keeps_best(tr)) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
         .activations = ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0),
         .data = data_bytes(tr->train) + data_bytes(tr->valid) + tr->train->rows * 8,
     };
@@ -253,7 +262,7 @@ static ot_status loop(ot_trainer *tr, ot_error *err) {
 }
 
 ot_status ot_trainer_run(ot_trainer *tr, ot_train_result *result, ot_error *err) {
-    OT_TRY(ot_trainables_bind(tr->t, tr->options.compute, tr->options.select_best && tr->valid != NULL, err));
+    OT_TRY(ot_trainables_bind(tr->t, tr->options.compute, keeps_best(tr), err));
     OT_TRY(ot_network_allocate(tr->net, err));
     if (tr->valid_net != NULL) OT_TRY(ot_network_allocate(tr->valid_net, err));
     if (tr->options.resume && tr->options.checkpoint_path != NULL) OT_TRY(ot_trainer_load(tr, err));
