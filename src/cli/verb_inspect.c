@@ -57,6 +57,8 @@ static ot_status find_out(card *c, ot_error *err) {
                              .block = ot_args_i64(args, "block"),
                              .recompute = ot_args_flag(args, "recompute")};
     OT_TRY(ot_common_backend(args, &t->backend, &t->compute, err));
+    const ot_desc *d = &c->model->desc;
+    if (!ot_args_has(args, "block") && d->position == OT_POSITION_LEARNED && d->max_positions < t->block) t->block = d->max_positions;
     if (c->splits) {
         OT_TRY(plan_split(c, err));
     } else if (offer) {
@@ -306,7 +308,7 @@ static const ot_option options[] = {
     {.name = "emulator", .kind = OT_KIND_STRING, .value = "STEPS", .fallback = "", .help = "how the middle would be made small, as for offsite split"},
     {.name = "peft", .kind = OT_KIND_STRING, .value = "METHOD", .fallback = "full", .help = "what would be trained, as for offsite tune"},
     {.name = "batch", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = OT_NO_MAX, .help = "rows in a micro-batch"},
-    {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in a row"},
+    {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .shown = "512, or all positions of the model", .help = "tokens in a row"},
     {0},
 };
 static const ot_option_group group = {"Split and tuning", options};

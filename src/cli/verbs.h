@@ -14,6 +14,7 @@
     X(eval)                                                                                                            \
     X(generate)                                                                                                        \
     X(inspect)                                                                                                         \
+    X(verify)                                                                                                          \
     X(forward)                                                                                                         \
     X(bench)                                                                                                           \
     X(tokenize)                                                                                                        \
