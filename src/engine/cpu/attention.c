@@ -20,6 +20,7 @@ typedef struct attention_run {
     int64_t budget;       /* padded keys that fit */
     void *prefix_k, *prefix_v; /* decoded, or NULL: read in place */
     bool backward;
+    bool finish_at_once; /* nothing but a head itself reads or writes its keys' gradients */
 } attention_run;
 
 static bool too_wide(const ot_call *call) { return call->attr->attention.head_dim > OT_ATTENTION_MAX_D; }
@@ -136,7 +137,9 @@ static void forward_unit(void *context, int64_t unit) {
 static void backward_unit(void *context, int64_t unit) {
     const attention_run *run = context;
     int64_t s = unit / run->heads;
-    if (run->job.places[s + 1] > run->job.places[s]) run->kernels->backward(&run->job, s, unit % run->heads);
+    if (run->job.places[s + 1] == run->job.places[s]) return;
+    run->kernels->backward(&run->job, s, unit % run->heads);
+    if (run->finish_at_once) run->table->attention_finish(&run->job, s, unit % run->heads);
 }
 
 /* Segments in order: rows and prefix parameters that several of them read are summed in that order. */
@@ -150,7 +153,7 @@ static void run_range(attention_run *run) {
     ot_parallel_for(run->n_segments * run->job.n_kv, pack_unit, run);
     if (run->backward) {
         ot_parallel_for(run->n_segments * run->heads, backward_unit, run);
-        ot_parallel_for(run->job.n_kv, finish_unit, run);
+        if (!run->finish_at_once) ot_parallel_for(run->job.n_kv, finish_unit, run);
     } else {
         ot_parallel_for(run->q_tiles * run->n_segments * run->heads, forward_unit, run);
     }
@@ -253,6 +256,7 @@ ot_status ot_cpu_attention_backward(const ot_call *call) {
     if (v->dx && !v->add_dx && !disjoint) clear_heads(call, v, v->dx, a->attention.v, a->attention.kv_heads);
     run.job.add_k = k->add_dx || !disjoint;
     run.job.add_v = v->add_dx || !disjoint;
+    run.finish_at_once = disjoint && run.group == 1 && a->attention.prefix == 0;
     run_all(&run);
     return OT_OK;
 }

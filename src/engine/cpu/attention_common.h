@@ -5,7 +5,13 @@
 
 #include "engine/cpu/vec_math.h"
 
-enum { TILE = OT_ATTENTION_TILE, MAX_D = OT_ATTENTION_MAX_D };
+enum { TILE = OT_ATTENTION_TILE, HALF = TILE / 2, MAX_D = OT_ATTENTION_MAX_D };
+enum { AHEAD = 8 }; /* rows of heads lie too far apart for the hardware to guess the next one */
+
+VEC_INLINE void prefetch_row(ot_span row, int64_t d) {
+    const char *end = ot_span_at(row, d).x;
+    for (const char *p = row.x; p < end; p += 64) __builtin_prefetch(p);
+}
 
 /* ==== Where things lie ==== */
 
@@ -57,6 +63,19 @@ static bool needs_fixing(const ot_attention_job *job, const tile_view *t) {
            t->j0 + t->keys > causal_end(job, t->g, t->i0);
 }
 
+/* Do the later half of the tile's keys not concern the earlier half of its queries, as on the diagonal? Then that corner of the tile need
+ * not be computed, and is not read. */
+static bool corner_is_dark(const ot_attention_job *job, const tile_view *t) {
+    return t->keys > HALF && t->lanes > HALF && t->j0 + HALF >= causal_end(job, t->g, t->i0 + HALF - 1);
+}
+
+/* Rows [first, end) of both */
+static void clear_rows(float *dk, float *dv, int64_t first, int64_t end, int64_t dp) {
+    if (first >= end) return;
+    memset(dk + first * dp, 0, (size_t)((end - first) * dp) * sizeof *dk);
+    memset(dv + first * dp, 0, (size_t)((end - first) * dp) * sizeof *dv);
+}
+
 /* scores = scale * scores + position term, or -infinity where a query does not see a key. */
 static void fix_scores(const ot_attention_job *job, const tile_view *t, float *scores) {
     const ot_op_attr *a = job->attr;
@@ -70,10 +89,12 @@ static void fix_scores(const ot_attention_job *job, const tile_view *t, float *s
             continue;
         }
         float slope = a->attention.alibi && position >= 0 ? a->attention.alibi[t->head] * (float)position : 0.0f;
-        for (int l = 0; l < t->lanes; l += LANES) vf_store(row + l, vf_fma(scale, vf_load(row + l), vf_set(slope)));
-        if (a->attention.causal && key >= before) {
-            int64_t first = key - before - ((int64_t)t->g->nk - t->g->nq) - t->i0; /* first query of the tile that sees it */
-            for (int l = 0; l < t->lanes && l < first; l++) row[l] = -INFINITY;
+        int64_t first = 0; /* query of the tile that sees the key */
+        if (a->attention.causal && key >= before) first = key - before - ((int64_t)t->g->nk - t->g->nq) - t->i0;
+        vf dark = vf_set((float)(first < 0 ? 0 : first > TILE ? TILE : first)), lane = vf_from_int(vi_iota());
+        for (int l = 0; l < t->lanes; l += LANES, lane += vf_set((float)LANES)) {
+            vf s = vf_fma(scale, vf_load(row + l), vf_set(slope));
+            vf_store(row + l, vf_less(lane, dark, vf_set(-INFINITY), s));
         }
         if (a->attention.window && position >= 0) {
             int64_t slot = job->key_slots[key_row(job, t->g, key)];

@@ -107,6 +107,10 @@ static void NAME(pack)(const ot_attention_job *job, int64_t s, int64_t kv, bool 
     for (int64_t j = 0; j < to.padded; j++) {
         NAME(element) *k = to.k + j * dp, *v = to.v ? to.v + j * dp : pair[j % 2];
         if (j < n) {
+            if (j + AHEAD < n) {
+                prefetch_row(key_span(job, g, j + AHEAD, job->first_kv + kv, false), d);
+                prefetch_row(key_span(job, g, j + AHEAD, job->first_kv + kv, true), d);
+            }
             NAME(load_row)(key_span(job, g, j, job->first_kv + kv, false), k, d, dp);
             NAME(load_row)(key_span(job, g, j, job->first_kv + kv, true), v, d, dp);
         } else {
@@ -130,7 +134,10 @@ typedef struct NAME(packed_queries) {
 static void NAME(pack_queries)(const ot_view *view, void *array, ot_head_layout layout, int64_t head, int64_t first, int queries,
                                int lanes, int64_t d, NAME(packed_queries) * to) {
     int64_t dp = ot_attention_padded_d(d), units = dp / NAME(UNITS);
-    for (int i = 0; i < queries; i++) NAME(load_row)(head_row(view, array, layout, first + i, head), to->rows + i * dp, d, dp);
+    for (int i = 0; i < queries; i++) {
+        prefetch_row(head_row(view, array, layout, first + i + AHEAD, head), d);
+        NAME(load_row)(head_row(view, array, layout, first + i, head), to->rows + i * dp, d, dp);
+    }
     memset(to->rows + queries * dp, 0, (size_t)((lanes - queries) * dp) * sizeof *to->rows);
     turn_units(to->rows, units, to->turned, TILE, lanes, units);
 }
@@ -144,6 +151,37 @@ VEC_INLINE int NAME(lanes_of)(int64_t n) {
 VEC_INLINE void NAME(load_slots)(const ot_attention_job *job, int64_t row, int queries, int32_t *slots) {
     if (!job->attr->attention.window) return;
     for (int i = 0; i < TILE; i++) slots[i] = i < queries ? job->slots[row + i] : 0;
+}
+
+/* ==== Products of a tile; with a dark corner, without its keys [HALF, TILE) by queries [0, HALF) ==== */
+
+/* scores [keys][TILE] = rows [keys][units] . turned [units][TILE] */
+static void NAME(score_product)(const NAME(element) * rows, const uint32_t *turned, float *scores, const tile_view *t, int64_t units,
+                                bool corner) {
+    int64_t full = corner ? HALF : t->keys;
+    NAME(product)(rows, units, 1, turned, TILE, scores, TILE, full, t->lanes, units, false, NULL);
+    if (corner)
+        NAME(product)(rows + HALF * units * NAME(UNITS), units, 1, turned + HALF, TILE, scores + HALF * TILE + HALF, TILE, t->keys - HALF,
+                      t->lanes - HALF, units, false, NULL);
+}
+
+/* y [lanes][dp] += weights turned [keys / UNITS][TILE] . pairs [keys / UNITS][dp], after its rows were multiplied by `keep` */
+static void NAME(query_product)(const void *weights, const void *pairs, float *y, const tile_view *t, int64_t dp, bool corner,
+                                const float *keep) {
+    int64_t depth = t->keys / NAME(UNITS), first = corner ? HALF : 0;
+    if (corner) NAME(product)(weights, 1, TILE, pairs, dp, y, dp, HALF, dp, HALF / NAME(UNITS), true, keep);
+    NAME(product)((const char *)weights + first * 4, 1, TILE, pairs, dp, y + first * dp, dp, t->lanes - first, dp, depth, true,
+                  keep ? keep + first : NULL);
+}
+
+/* out [keys][dp] (+)= weights [keys][lanes / UNITS] . pairs [lanes / UNITS][dp] */
+static void NAME(key_product)(const void *weights, const uint32_t *pairs, float *out, const tile_view *t, int64_t dp, bool corner,
+                              bool add) {
+    int64_t row = TILE / NAME(UNITS), depth = t->lanes / NAME(UNITS), half = HALF / NAME(UNITS), full = corner ? HALF : t->keys;
+    NAME(product)(weights, row, 1, pairs, dp, out, dp, full, dp, depth, add, NULL);
+    if (corner)
+        NAME(product)((const char *)weights + (HALF * row + half) * 4, row, 1, pairs + half * dp, dp, out + HALF * dp, dp, t->keys - HALF, dp,
+                      depth - half, add, NULL);
 }
 
 /* ==== Forward: one tile of queries of one head, keys in order with running maximum and sum ==== */
@@ -160,8 +198,8 @@ static void NAME(online_softmax)(float *scores, int keys, int lanes, float scale
         vf reference = vf_less(m, vf_set(-3e38f), vf_zero(), m); /* no key seen yet: all weights become 0 */
         vf k = vf_exp(old - reference), s0 = vf_zero(), s1 = vf_zero();
         for (int j = 0; j < keys; j += 2) {
-            vf p = vf_exp(vf_fma(vf_load(scores + j * TILE + l), vf_set(scale), -reference));
-            vf q = vf_exp(vf_fma(vf_load(scores + (j + 1) * TILE + l), vf_set(scale), -reference));
+            vf p = NAME(weight)(vf_fma(vf_load(scores + j * TILE + l), vf_set(scale), -reference));
+            vf q = NAME(weight)(vf_fma(vf_load(scores + (j + 1) * TILE + l), vf_set(scale), -reference));
             s0 += p;
             s1 += q;
 #if UNIT_BF16
@@ -209,15 +247,15 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
         int64_t left = (end - j0 + OT_ATTENTION_KEY_PAD - 1) / OT_ATTENTION_KEY_PAD * OT_ATTENTION_KEY_PAD;
         tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), lanes, slots};
         if (beyond_window(job, &t, queries)) continue;
-        NAME(product)(keys.k + j0 * dp, units, 1, q.turned, TILE, scores, TILE, t.keys, lanes, units, false, NULL);
+        bool corner = corner_is_dark(job, &t);
+        NAME(score_product)(keys.k + j0 * dp, q.turned, scores, &t, units, corner);
         float scale = a->attention.scale;
         if (needs_fixing(job, &t)) {
             fix_scores(job, &t, scores);
             scale = 1.0f;
         }
         NAME(online_softmax)(scores, t.keys, lanes, scale, top, sum, keep, pairs);
-        const char *values = (const char *)keys.v_pairs + j0 / NAME(UNITS) * dp * 4;
-        NAME(product)(weights, 1, TILE, values, dp, y, dp, lanes, dp, t.keys / NAME(UNITS), true, keep);
+        NAME(query_product)(weights, (const char *)keys.v_pairs + j0 / NAME(UNITS) * dp * 4, y, &t, dp, corner, keep);
     }
     for (int i = 0; i < queries; i++) {
         ot_span to = ot_span_at((ot_span){job->out.x, job->out.dtype}, (row0 + i) * job->out.cols + head * d);
@@ -242,8 +280,8 @@ static void NAME(score_gradients)(float *scores, float *dp, int keys, int lanes,
             vh g0[2], g1[2];
             for (int e = 0; e < 2; e++) {
                 int at = (j + e) * TILE + l;
-                vf p0 = vf_exp(vf_fma(vf_load(scores + at), vf_set(scale), -lse0));
-                vf p1 = vf_exp(vf_fma(vf_load(scores + at + LANES), vf_set(scale), -lse1));
+                vf p0 = NAME(weight)(vf_fma(vf_load(scores + at), vf_set(scale), -lse0));
+                vf p1 = NAME(weight)(vf_fma(vf_load(scores + at + LANES), vf_set(scale), -lse1));
                 vf s0 = p0 * (vf_load(dp + at) - delta0) * vf_set(factor);
                 vf s1 = p1 * (vf_load(dp + at + LANES) - delta1) * vf_set(factor);
                 __m512bh both = _mm512_cvtne2ps_pbh(p1, p0);
@@ -265,7 +303,7 @@ static void NAME(score_gradients)(float *scores, float *dp, int keys, int lanes,
         vf top = vf_load(lse + l), mean = vf_load(delta + l);
         for (int j = 0; j < keys; j++) {
             int at = j * TILE + l;
-            vf weight = vf_exp(vf_fma(vf_load(scores + at), vf_set(scale), -top));
+            vf weight = NAME(weight)(vf_fma(vf_load(scores + at), vf_set(scale), -top));
             vf_store(scores + at, weight);
             vf_store(dp + at, weight * (vf_load(dp + at) - mean) * vf_set(factor));
         }
@@ -284,6 +322,7 @@ static void NAME(load_statistics)(const ot_attention_job *job, int64_t head, int
         if (saved > -INFINITY) lse[i] = saved;
         int64_t at = (row0 + i) * job->out.cols + head * d;
         ot_span y = ot_span_at((ot_span){job->out.x, job->out.dtype}, at), dy = ot_span_at((ot_span){job->out.dx, job->out.dtype}, at);
+        prefetch_row(ot_span_at(y, AHEAD * job->out.cols), d);
         vf sum = vf_zero();
         for (int64_t c = 0; c < d; c += LANES) {
             int m = lanes_left(d, c);
@@ -306,7 +345,7 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
     int64_t group = a->attention.heads / a->attention.kv_heads, head = job->first_kv * group + h;
     NAME(packed_keys) keys = NAME(keys_at)(job, s, h / group, true);
     float *dk = job->grads + (job->places[s] * job->n_kv * group + h * keys.padded) * 2 * dp, *dv = dk + keys.padded * dp;
-    memset(dk, 0, (size_t)(2 * keys.padded * dp) * sizeof *dk);
+    int64_t written = 0; /* rows of dk and dv that hold sums; those after them hold nothing yet */
     __attribute__((aligned(64))) NAME(packed_queries) q, dy;
     __attribute__((aligned(64))) float scores[TILE * TILE], dscores[TILE * TILE], dq[TILE * MAX_D], lse[TILE], delta[TILE];
 #if UNIT_BF16
@@ -319,7 +358,6 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
     for (int64_t i0 = 0; i0 < g->nq; i0 += TILE) {
         int64_t row0 = g->q0 + i0;
         int queries = (int)(g->nq - i0 < TILE ? g->nq - i0 : TILE), lanes = NAME(lanes_of)(queries);
-        int64_t depth = lanes / NAME(UNITS), p_row = TILE / NAME(UNITS);
         NAME(pack_queries)(&job->q, job->q.x, a->attention.q, head, row0, queries, lanes, d, &q);
         NAME(pack_queries)(&job->out, job->out.dx, (ot_head_layout){0, (int32_t)d}, head, row0, queries, lanes, d, &dy);
 #if UNIT_BF16
@@ -333,9 +371,13 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
         for (int64_t j0 = 0; j0 < end; j0 += TILE) {
             int64_t left = (end - j0 + OT_ATTENTION_KEY_PAD - 1) / OT_ATTENTION_KEY_PAD * OT_ATTENTION_KEY_PAD;
             tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), lanes, slots};
-            if (beyond_window(job, &t, queries)) continue;
-            NAME(product)(keys.k + j0 * dp, units, 1, q.turned, TILE, scores, TILE, t.keys, lanes, units, false, NULL);
-            NAME(product)(keys.v + j0 * dp, units, 1, dy.turned, TILE, dscores, TILE, t.keys, lanes, units, false, NULL);
+            bool skipped = beyond_window(job, &t, queries), add = j0 < written || skipped;
+            if (add && j0 + t.keys > written) clear_rows(dk, dv, written > j0 ? written : j0, j0 + t.keys, dp);
+            if (j0 + t.keys > written) written = j0 + t.keys;
+            if (skipped) continue;
+            bool corner = corner_is_dark(job, &t);
+            NAME(score_product)(keys.k + j0 * dp, q.turned, scores, &t, units, corner);
+            NAME(score_product)(keys.v + j0 * dp, dy.turned, dscores, &t, units, corner);
             float scale = a->attention.scale;
             if (needs_fixing(job, &t)) {
                 fix_scores(job, &t, scores);
@@ -343,14 +385,14 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
             }
             NAME(score_gradients)(scores, dscores, t.keys, lanes, scale, a->attention.scale, lse, delta, (uint32_t *)(void *)p,
                                   (uint32_t *)(void *)ds, (uint32_t *)(void *)ds_pairs);
-            NAME(product)(p, p_row, 1, dy_pairs, dp, dv + j0 * dp, dp, t.keys, dp, depth, true, NULL);
-            NAME(product)(ds, p_row, 1, q_pairs, dp, dk + j0 * dp, dp, t.keys, dp, depth, true, NULL);
-            const char *k_pairs = (const char *)keys.k_pairs + j0 / NAME(UNITS) * dp * 4;
-            NAME(product)(ds_pairs, 1, TILE, k_pairs, dp, dq, dp, lanes, dp, t.keys / NAME(UNITS), true, NULL);
+            NAME(key_product)(p, (const uint32_t *)(const void *)dy_pairs, dv + j0 * dp, &t, dp, corner, add);
+            NAME(key_product)(ds, (const uint32_t *)(const void *)q_pairs, dk + j0 * dp, &t, dp, corner, add);
+            NAME(query_product)(ds_pairs, (const char *)keys.k_pairs + j0 / NAME(UNITS) * dp * 4, dq, &t, dp, corner, NULL);
         }
         if (!job->q.dx) continue;
         for (int i = 0; i < queries; i++)
             loop_copy((ot_span){dq + i * dp, OT_F32}, head_row(&job->q, job->q.dx, a->attention.q, row0 + i, head), d, job->q.add_dx);
     }
+    clear_rows(dk, dv, written, keys.padded, dp);
 }
 

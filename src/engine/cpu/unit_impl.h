@@ -9,6 +9,15 @@ enum { NAME(UNITS) = 1 };
 typedef float NAME(element);
 #endif
 
+/* e^x for x <= 0, as exactly as the product that follows deserves */
+VEC_INLINE vf NAME(weight)(vf x) {
+#if UNIT_BF16
+    return vf_exp_coarse(x);
+#else
+    return vf_exp(x);
+#endif
+}
+
 /* sum + a * b for one unit of a and LANES units of b */
 VEC_INLINE vf NAME(step)(vf sum, const char *a, vf b) {
 #if UNIT_BF16
