@@ -130,6 +130,24 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
     return OT_OK;
 }
 
+static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
+    if (peft->n_tensors == 0) {
+        return ot_fail(err, OT_ERR_USAGE, "--init-adapter gives first values to LoRA, Houlsby or prefix tensors, but --peft %s has none", peft->text);
+    }
+    ot_safetensors *st = NULL;
+    OT_TRY(ot_safetensors_open(path, &st, err));
+    ot_status status = ot_peft_load(peft, st, "", NULL, err);
+    ot_safetensors_close(st);
+    return status;
+}
+
+ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err) {
+    OT_TRY(ot_peft_begin(peft, ot_args_str(t->args, "peft"), t->model, tuned, t->options.seed, &t->trained, err));
+    t->hooks = ot_peft_hooks(peft);
+    const char *first = ot_args_str(t->args, "init-adapter");
+    return first == NULL ? OT_OK : start_from(first, peft, err);
+}
+
 static void say_plan(const ot_training *t) {
     char a[32], b[32], c[32], d[32], e[32];
     const ot_train_memory *m = &t->memory;

@@ -30,6 +30,8 @@ typedef struct ot_training {
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err);
 /* Options and data; the model is open. usual_warmup: 100; default_decay: of the verb. */
 ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err);
+/* Declare what --peft trains in the tuned blocks, from --init-adapter where that is given. peft must outlive the run. */
+ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err);
 /* Train. t->trained holds what is trained; afterwards its masters are the result. */
 ot_status ot_training_run(ot_training *t, ot_error *err);
 /* The result's files are written: the checkpoint goes, and the summary is printed. */

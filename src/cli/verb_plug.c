@@ -14,7 +14,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_plug_options options = {.ledger = ot_args_str(args, "ledger"),
                                .own_dtype = dtype < 0,
                                .dtype = dtype < 0 ? OT_BF16 : dtypes[dtype],
-                               .force = ot_args_flag(args, "force")};
+                               .force = ot_args_flag(args, "force"),
+                               .merge = ot_args_flag(args, "merge")};
     const char *output = ot_args_str(args, "output");
     ot_model *m = NULL;
     OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err));
@@ -28,17 +29,25 @@ static ot_status run(const ot_args *args, ot_error *err) {
         ot_json_out_str(&out, "output", output);
         ot_json_out_i64(&out, "tensors", s.tensors);
         ot_json_out_i64(&out, "values", s.values);
+        ot_json_out_bool(&out, "adapter", s.adapter);
         ot_json_out_f64(&out, "largest_change", s.largest_change);
+        if (s.merged) ot_json_out_f64(&out, "rounding_error", s.rounding_error);
         return ot_json_out_close(&out, err);
     }
+    if (s.adapter) {
+        printf("wrote %" PRId64 " tensors (%" PRId64 " values) as an adapter of the whole model to %s\n", s.tensors, s.values, output);
+        return OT_OK;
+    }
+    if (s.merged) printf("merged in f32; rounding to the model's dtype moved a weight by at most %.3g\n", s.rounding_error);
     printf("plugged %" PRId64 " tensors (%" PRId64 " values, largest change %.3g) into %s\n", s.tensors, s.values, s.largest_change, output);
     return OT_OK;
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the adapted model"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the adapted model or adapter"},
     {.name = "ledger", .kind = OT_KIND_PATH, .value = "OFFER.owner.json",
      .help = "the offer's ledger; without it, *.owner.json beside the return, the model, the output and in the current folder are tried"},
+    {.name = "merge", .kind = OT_KIND_FLAG, .help = "add a LoRA return into the weights that it lies beside, instead of writing an adapter folder"},
     {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace a model of the same name"},
     {0},
 };
@@ -46,14 +55,17 @@ static const ot_option_group group = {"Plug", options};
 static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "the foundation model that the offer was split from"},
                                       {.name = "RETURN", .kind = OT_KIND_PATH, .help = "what the data owner sent back"},
                                       {0}};
-static const ot_example examples[] = {{"Plug a return in", "offsite plug gpt2-xl/ return -o adapted"}, {0}};
+static const ot_example examples[] = {{"Plug a return in", "offsite plug gpt2-xl/ return -o adapted"},
+                                      {"Merge a LoRA return into the weights", "offsite plug gpt2-xl/ return -o adapted --merge"},
+                                      {0}};
 
 const ot_verb ot_verb_plug = {
     .name = "plug",
     .audience = OT_FOR_OWNER,
     .summary = "put a return's tuned layers into the whole model",
     .about = "Checks the return against its manifest and the ledger before anything is written: another offer, another model, missing, extra, misshapen or "
-             "non-finite tensors are refused. Tuned values are rounded to the model's own dtype.",
+             "non-finite tensors are refused. Tuned values are rounded to the model's own dtype.\n\nA return of LoRA, Houlsby or prefix becomes an adapter folder in the whole "
+             "model's numbering, for --adapter and, for LoRA, for PEFT; LoRA can be merged instead.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_storage, &ot_options_json, NULL},

@@ -7,21 +7,20 @@
 #include "cli/verbs.h"
 #include "protocol/return.h"
 
-static ot_status train(const ot_args *args, ot_training *t, ot_model *m, const ot_manifest *offer, ot_error *err) {
-    const char *method = ot_args_str(args, "peft");
+static ot_status train(ot_training *t, ot_model *m, const ot_manifest *offer, ot_error *err) {
     OT_TRY(ot_training_prepare(t, m, 100, err));
     bool *tuned = calloc((size_t)m->desc.layers, sizeof *tuned);
     if (tuned == NULL) return ot_fail_memory(err, (uint64_t)m->desc.layers, "a block table");
     for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = b < offer->bottom || b >= m->desc.layers - offer->top;
-    ot_peft peft;
-    ot_status status = ot_peft_begin(&peft, method, m, tuned, t->options.seed, &t->trained, err);
+    ot_peft peft = {0};
+    ot_status status = ot_training_declare(t, tuned, &peft, err);
+    if (status == OT_OK) status = ot_training_run(t, err);
     if (status == OT_OK) {
-        t->hooks = ot_peft_hooks(&peft);
-        status = ot_training_run(t, err);
-        if (status == OT_OK) status = ot_return_write(t->output, offer, method, &t->trained, NULL, err);
-        if (status == OT_OK) status = ot_training_close(t, err);
-        ot_peft_end(&peft);
+        ot_peft_settle(&peft, &t->trained);
+        status = ot_return_write_peft(t->output, offer, &peft, &t->trained, NULL, err);
     }
+    if (status == OT_OK) status = ot_training_close(t, err);
+    ot_peft_end(&peft);
     free(tuned);
     return status;
 }
@@ -44,7 +43,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     if (status == OT_OK && t.finished_before) {
         ot_note(args, "%s is finished already", t.output);
     } else if (status == OT_OK) {
-        status = train(args, &t, m, &offer, err);
+        status = train(&t, m, &offer, err);
     }
     ot_training_free(&t);
     ot_model_close(m);
@@ -61,6 +60,7 @@ static const ot_option_group group = {"Result", options};
 static const ot_operand operands[] = {{.name = "OFFER", .kind = OT_KIND_PATH, .help = "the folder that the model owner sent"}, {0}};
 static const ot_example examples[] = {
     {"Tune on a text, keep the weights that score best on held-out text", "offsite tune offer --train notes.txt --valid held-out.txt -o return"},
+    {"Train LoRA in the adapter layers: the return is a directory that PEFT opens too", "offsite tune offer --train notes.txt --peft lora:r=8,alpha=16 -o return"},
     {"Go on after an interruption", "offsite tune offer --train notes.txt -o return --resume"},
     {0},
 };
@@ -75,8 +75,6 @@ const ot_verb ot_verb_tune = {
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_peft, &ot_options_memory,
                                                &ot_options_compute, &ot_options_json, NULL},
-    .overrides = (const ot_override[]){{.name = "head-lr-scale", .absent = true}, {.name = "init-adapter", .absent = true},
-                                       {.name = "peft", .help = "what is trained: full (every parameter of the adapter layers) or bitfit (biases and norm gains)"},
-                                       {0}},
+    .overrides = (const ot_override[]){{.name = "head-lr-scale", .absent = true}, {0}},
     .run = run,
 };

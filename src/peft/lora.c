@@ -73,14 +73,24 @@ static ot_status check_targets(const ot_desc *desc, const char *targets, ot_erro
     return OT_OK;
 }
 
+static bool in_use(const ot_peft *p, ot_role role) {
+    for (int32_t b = 0; b < p->model->desc.layers; b++) {
+        if (ot_lora_at(p, b, role) != NULL) return true;
+    }
+    return false;
+}
+
 int ot_lora_target_names(const ot_peft *p, const char *names[OT_ROLE_COUNT]) {
+    const ot_desc *desc = &p->model->desc;
     int n = 0;
     for (int r = 0; r < OT_ROLE_COUNT; r++) {
-        bool used = false;
-        for (int32_t b = 0; b < p->model->desc.layers && !used; b++) used = ot_lora_at(p, b, (ot_role)r) != NULL;
-        if (!used) continue;
-        const char *name = last_part(&p->model->desc, (ot_role)r);
-        bool listed = false;
+        if (!in_use(p, (ot_role)r)) continue;
+        const char *name = last_part(desc, (ot_role)r);
+        bool ambiguous = false, listed = false;
+        for (int other = 0; other < OT_ROLE_COUNT; other++) {
+            ambiguous = ambiguous || (ot_lora_targets(desc, (ot_role)other, name) && !in_use(p, (ot_role)other));
+        }
+        if (ambiguous) name = strstr(desc->arch->stems[r], "%d.") + 3;
         for (int i = 0; i < n; i++) listed = listed || strcmp(names[i], name) == 0;
         if (!listed) names[n++] = name;
     }
@@ -157,9 +167,12 @@ static ot_status make_state(ot_peft *p, double dropout, ot_error *err) {
     return OT_OK;
 }
 
-ot_status ot_lora_begin(ot_peft *p, ot_model *model, ot_error *err) {
+ot_status ot_lora_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error *err) {
     *p = (ot_peft){.method = &ot_peft_lora, .model = model, .text = "lora"};
-    return make_state(p, 0, err);
+    ot_status status = ot_peft_choose(p, tuned, err);
+    if (status == OT_OK) status = make_state(p, 0, err);
+    if (status != OT_OK) ot_peft_end(p);
+    return status;
 }
 
 ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {

@@ -11,12 +11,13 @@ typedef struct ot_lora_place {
 
 /* Does `target`, as in PEFT's target_modules, name this linear: the end of its path, from a dot on ("c_proj", "mlp.c_proj")? */
 bool ot_lora_targets(const ot_desc *desc, ot_role role, const char *target);
-/* The linears of one block as a list of names for PEFT: the last part of each path, without repetition. Returns how many. */
+/* The linears in use as a list for PEFT's target_modules: the last part of each path, or the path within the block where the last part would
+ * name unused linears too. Returns how many. */
 int ot_lora_target_names(const ot_peft *p, const char *names[OT_ROLE_COUNT]);
 /* PEFT's alpha / r, or alpha / sqrt(r) (rank-stabilised). */
 double ot_lora_scale(double alpha, int64_t r, bool rslora);
 /* A p without any place, to be filled with ot_lora_add, each place with its own rank and scale. */
-ot_status ot_lora_begin(ot_peft *p, ot_model *model, ot_error *err);
+ot_status ot_lora_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error *err);
 ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err);
 /* The place of a linear, NULL when it has none or the method is another. */
 const ot_lora_place *ot_lora_at(const ot_peft *p, int32_t block, ot_role role);

@@ -50,12 +50,22 @@ ot_status ot_peft_add(ot_peft *p, int32_t block, ot_role role, int32_t part, int
     return OT_OK;
 }
 
+ot_status ot_peft_choose(ot_peft *p, const bool *tuned, ot_error *err) {
+    int64_t layers = p->model->desc.layers;
+    bool *copy = ot_arena_alloc(&p->arena, layers, err);
+    if (copy == NULL) return OT_ERR_MEMORY;
+    memcpy(copy, tuned, (size_t)layers);
+    p->tuned = copy;
+    return OT_OK;
+}
+
 ot_status ot_peft_attach(ot_peft *p, const char *text, ot_model *model, const bool *tuned, ot_error *err) {
-    *p = (ot_peft){.model = model, .tuned = tuned};
+    *p = (ot_peft){.model = model};
     OT_TRY(parse_for(text, &model->desc, &p->method, &p->spec, err));
     if (strlen(text) >= sizeof p->text) return ot_fail(err, OT_ERR_USAGE, "--peft: the text is longer than %zu bytes", sizeof p->text - 1);
     memcpy(p->text, text, strlen(text) + 1);
-    ot_status status = p->method->attach == NULL ? OT_OK : p->method->attach(p, err);
+    ot_status status = ot_peft_choose(p, tuned, err);
+    if (status == OT_OK && p->method->attach != NULL) status = p->method->attach(p, err);
     if (status != OT_OK) ot_peft_end(p);
     return status;
 }

@@ -59,7 +59,7 @@ ot_status ot_peft_parse(const char *text, const ot_peft_method **method, ot_spec
 ot_status ot_peft_count(const char *text, const ot_desc *desc, int64_t blocks, int64_t *count, ot_error *err);
 
 /* For training: hook in, give new tensors their first values (a function of the seed and each tensor's name) and declare what is trained.
- * p stays where it is (hooks point to it); model and tuned must outlive it. */
+ * p stays where it is, because hooks point to it; the model must outlive it. */
 ot_status ot_peft_begin(ot_peft *p, const char *text, ot_model *model, const bool *tuned, uint64_t seed, ot_trainables *t, ot_error *err);
 /* For running: hook in with all values zero. Methods that hook nothing in leave p without tensors. */
 ot_status ot_peft_attach(ot_peft *p, const char *text, ot_model *model, const bool *tuned, ot_error *err);
@@ -74,5 +74,8 @@ void ot_peft_end(ot_peft *p);
 /* For the files of this folder: one more tensor, [rows, cols] (rows = 1 and n_dims 1: a vector), named by the method. */
 ot_status ot_peft_add(ot_peft *p, int32_t block, ot_role role, int32_t part, int32_t n_dims, int64_t rows, int64_t cols, ot_peft_tensor **out,
                       ot_error *err);
+
+/* p->tuned becomes a copy of tuned [layers]. */
+ot_status ot_peft_choose(ot_peft *p, const bool *tuned, ot_error *err);
 
 #endif

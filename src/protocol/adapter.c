@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "base/file.h"
+#include "protocol/peft_files.h"
+
 /* Block of the return's offer -> block of the model, -1 for the middle, which no return touches. */
 static ot_status map_blocks(const ot_adapter *a, const ot_model *m, bool is_offer, int64_t *map, ot_error *err) {
     const ot_manifest *r = &a->source.manifest;
@@ -46,25 +49,36 @@ static ot_status lay_over(ot_adapter *a, ot_model *m, const float **values, ot_e
     return OT_OK;
 }
 
+static ot_status open_return(ot_adapter *a, const char *path, ot_model *m, const float **values, ot_error *err) {
+    OT_TRY(ot_return_open(path, &a->source, err));
+    int64_t layers = a->source.manifest.layers;
+    int64_t *map = ot_arena_alloc(&a->arena, (layers + 1) * (int64_t)sizeof *map, err);
+    if (map == NULL) return OT_ERR_MEMORY;
+    bool is_offer = false;
+    OT_TRY(check_offer(a, m, &is_offer, err));
+    OT_TRY(map_blocks(a, m, is_offer, map, err));
+    return ot_return_hooks(&a->source) ? ot_return_attach(&a->source, m, map, layers, &a->peft, err)
+                                       : ot_return_map(&a->source, m, map, layers, values, err);
+}
+
 ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_error *err) {
     *out = (ot_adapter){0};
-    OT_TRY(ot_return_open(path, &out->source, err));
-    int64_t *map = ot_arena_alloc(&out->arena, (out->source.manifest.layers + 1) * (int64_t)sizeof *map, err);
     const float **values = ot_arena_alloc(&out->arena, (m->n_params + 1) * (int64_t)sizeof *values, err);
-    ot_status status = map == NULL || values == NULL ? OT_ERR_MEMORY : OT_OK;
-    bool is_offer = false;
-    if (status == OT_OK) status = check_offer(out, m, &is_offer, err);
-    if (status == OT_OK) status = map_blocks(out, m, is_offer, map, err);
-    if (status == OT_OK) status = ot_return_map(&out->source, m, map, out->source.manifest.layers, values, err);
+    if (values == NULL) return OT_ERR_MEMORY;
+    char manifest[4200];
+    bool bundle = ot_path_join(manifest, sizeof manifest, path, "manifest.json") && ot_path_exists(manifest);
+    /* A return of LoRA is PEFT's directory besides: its manifest comes first. */
+    ot_status status = !bundle && ot_peft_files_is(path) ? ot_peft_files_open(path, m, &out->peft, values, err) : open_return(out, path, m, values, err);
     if (status == OT_OK) status = lay_over(out, m, values, err);
     if (status != OT_OK) ot_adapter_close(out);
     return status;
 }
 
-const ot_hooks *ot_adapter_hooks(const ot_adapter *a) { return a->hooks.linear != NULL || a->hooks.prefix != NULL ? &a->hooks : NULL; }
+const ot_hooks *ot_adapter_hooks(const ot_adapter *a) { return ot_peft_hooks(&a->peft); }
 
 void ot_adapter_close(ot_adapter *a) {
     ot_return_close(&a->source);
+    ot_peft_end(&a->peft);
     ot_free(a->values);
     ot_arena_free(&a->arena);
     *a = (ot_adapter){0};

@@ -1,4 +1,4 @@
-/* An adapter over an open model, for running it: the tensors of a return in their places, or what a tuning method hooks in. */
+/* An adapter over an open model, for running it: the tensors of a return or an adapter directory in their places, or hooked in. */
 #ifndef OT_PROTOCOL_ADAPTER_H
 #define OT_PROTOCOL_ADAPTER_H
 
@@ -7,13 +7,14 @@
 
 typedef struct ot_adapter {
     ot_return source;
-    ot_hooks hooks;   /* of methods that hook in; all zero otherwise */
+    ot_peft peft;     /* of methods that hook in; all zero otherwise */
     void *values;     /* F32 copies of the tensors that replace the model's */
     ot_arena arena;
 } ot_adapter;
 
-/* path: a return. Over the offer that it is for (another offer is REFUSED), or over a whole model: the plug-in model, without the check of
- * the weights that the ledger allows. The model's slots change: close the adapter after every network and before the model. */
+/* path: a return, or an adapter directory of ours or of PEFT with the model's own block numbers. A return lies over the offer that it is for (another
+ * offer is REFUSED), or over a whole model: the plug-in model, without the check of the weights that the ledger allows. The model's slots change:
+ * close the adapter after every network and before the model; out stays where it is. */
 ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_error *err);
 const ot_hooks *ot_adapter_hooks(const ot_adapter *a); /* NULL when nothing hooks in */
 void ot_adapter_close(ot_adapter *a);

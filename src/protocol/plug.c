@@ -1,0 +1,170 @@
+/* Plugging a return into the model that its offer was split from. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/save.h"
+#include "peft/lora.h"
+#include "protocol/peft_files.h"
+#include "protocol/return.h"
+#include "protocol/split.h"
+
+typedef struct plug_job {
+    ot_model *m;
+    ot_return source;
+    ot_ledger ledger;
+    const float **values; /* [params] of a return that replaces tensors */
+    ot_peft peft;         /* of one that adds some */
+    ot_save_options save;
+    float *tuned, *work; /* one tensor each */
+    ot_plug_summary *summary;
+} plug_job;
+
+static ot_status find_ledger(const ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *o, const ot_manifest *r,
+                             ot_ledger *ledger, ot_error *err) {
+    if (o->ledger != NULL) {
+        OT_TRY(ot_ledger_read(o->ledger, ledger, err));
+    } else {
+        const char *beside[] = {return_dir, m->path, out_dir};
+        char parents[3][4096];
+        for (int i = 0; i < 3; i++) {
+            size_t n = strlen(beside[i]);
+            while (n > 1 && beside[i][n - 1] == '/') n--;
+            while (n > 0 && beside[i][n - 1] != '/') n--;
+            snprintf(parents[i], sizeof parents[i], "%.*s", n > 0 ? (int)n : 1, n > 0 ? beside[i] : ".");
+        }
+        const char *all[] = {parents[0], parents[1], parents[2], "."};
+        OT_TRY(ot_ledger_find(r->offer_id, all, (int)(sizeof all / sizeof *all), ledger, err));
+    }
+    if (strcmp(ledger->offer_id, r->offer_id) != 0) {
+        ot_status status = ot_fail(err, OT_ERR_REFUSED, "the return is for offer %s, but the ledger is of offer %s", r->offer_id, ledger->offer_id);
+        ot_ledger_free(ledger);
+        return status;
+    }
+    return OT_OK;
+}
+
+static ot_status check_base(const ot_model *m, const ot_ledger *l, ot_error *err) {
+    if (strcmp(l->architecture, m->desc.arch->name) != 0 || l->base_layers != m->desc.layers) {
+        return ot_fail(err, OT_ERR_REFUSED, "the ledger is of a %s model with %lld layers, but %s is %s with %lld", l->architecture,
+                       (long long)l->base_layers, m->path, m->desc.arch->name, (long long)m->desc.layers);
+    }
+    char digest[OT_DIGEST_TEXT];
+    ot_model_digest(m, digest);
+    if (strcmp(digest, l->base_sha256) != 0) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s is not the model that the offer was split from: its tensors have another SHA-256 than the ledger notes", m->path);
+    }
+    return OT_OK;
+}
+
+/* Does this parameter get new values? */
+static bool changes(const plug_job *job, const ot_param *p) {
+    if (job->values != NULL) return job->values[p - job->m->params] != NULL;
+    return !p->bias && ot_lora_at(&job->peft, p->block, p->role) != NULL;
+}
+
+/* The values that go into the plugged model: copied because floats may lie unaligned in a file, or merged in F32. */
+static const float *plugged_values(void *context, const ot_param *p) {
+    plug_job *job = context;
+    if (!changes(job, p)) return NULL;
+    if (job->values != NULL) {
+        memcpy(job->tuned, job->values[p - job->m->params], (size_t)ot_param_elements(p) * 4);
+    } else {
+        ot_param_read(p, job->tuned);
+        ot_lora_merge(&job->peft, p, job->tuned);
+    }
+    return job->tuned;
+}
+
+static double largest_distance(const float *a, const float *b, int64_t n) {
+    double largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)a[i] - (double)b[i]));
+    return largest;
+}
+
+static ot_status measure(plug_job *job, ot_error *err) {
+    ot_plug_summary *s = job->summary;
+    int64_t largest = 0;
+    for (int64_t i = 0; i < job->m->n_params; i++) {
+        const ot_param *p = &job->m->params[i];
+        if (changes(job, p) && ot_param_elements(p) > largest) largest = ot_param_elements(p);
+    }
+    OT_TRY(ot_malloc(largest, 4, "a tuned tensor", (void **)&job->tuned, err));
+    OT_TRY(ot_malloc(largest, 4, "a tuned tensor", (void **)&job->work, err));
+    void *rounded = NULL;
+    OT_TRY(ot_malloc(s->merged ? largest : 0, 4, "a rounded tensor", &rounded, err));
+    for (int64_t i = 0; i < job->m->n_params; i++) {
+        const ot_param *p = &job->m->params[i];
+        int64_t n = ot_param_elements(p);
+        const float *tuned = plugged_values(job, p);
+        if (tuned == NULL) continue;
+        s->tensors++;
+        s->values += n;
+        ot_param_read(p, job->work);
+        s->largest_change = fmax(s->largest_change, largest_distance(tuned, job->work, n));
+        if (!s->merged) continue;
+        ot_dtype dtype = ot_save_dtype(p, &job->save);
+        ot_encode_f32(dtype, tuned, rounded, n);
+        ot_decode_f32(dtype, rounded, job->work, n);
+        s->rounding_error = fmax(s->rounding_error, largest_distance(tuned, job->work, n));
+    }
+    ot_free(rounded);
+    return OT_OK;
+}
+
+static ot_status write_model(plug_job *job, const char *dir, ot_error *err) {
+    OT_TRY(measure(job, err));
+    return ot_model_save(job->m, dir, &job->save, err);
+}
+
+static ot_status write_adapter(plug_job *job, const char *dir, ot_error *err) {
+    job->summary->adapter = true;
+    for (int64_t i = 0; i < job->peft.n_tensors; i++) {
+        job->summary->tensors++;
+        job->summary->values += job->peft.tensors[i]->slot.rows * job->peft.tensors[i]->slot.cols;
+    }
+    return ot_peft_files_write(dir, &job->peft, NULL, ot_peft_form_of(&job->peft, false), NULL, err);
+}
+
+static ot_status write_result(plug_job *job, const char *out_dir, const ot_plug_options *o, ot_error *err) {
+    ot_staged_dir staged;
+    OT_TRY(ot_staged_open(out_dir, o->force, &staged, err));
+    bool adapter = ot_return_hooks(&job->source) && !o->merge;
+    ot_status status = adapter ? write_adapter(job, staged.path, err) : write_model(job, staged.path, err);
+    if (status == OT_OK) status = ot_staged_commit(&staged, err);
+    ot_staged_abort(&staged);
+    return status;
+}
+
+static ot_status map_tensors(plug_job *job, const ot_plug_options *o, ot_error *err) {
+    const ot_ledger *l = &job->ledger;
+    if (!ot_return_hooks(&job->source)) {
+        OT_TRY(ot_calloc(job->m->n_params, sizeof *job->values, "a parameter table", (void **)&job->values, err));
+        return ot_return_map(&job->source, job->m, l->stack, l->n_stack, job->values, err);
+    }
+    const char *method = job->source.method->spec.name;
+    if (o->merge && strcmp(method, "lora") != 0) {
+        return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA can be merged into weights, and this return is of the method %s: leave --merge out", method);
+    }
+    job->summary->merged = o->merge;
+    return ot_return_attach(&job->source, job->m, l->stack, l->n_stack, &job->peft, err);
+}
+
+ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *options, ot_plug_summary *summary,
+                  ot_error *err) {
+    *summary = (ot_plug_summary){0};
+    plug_job job = {.m = m, .summary = summary};
+    job.save = (ot_save_options){.own_dtype = options->own_dtype, .dtype = options->dtype, .values = plugged_values, .context = &job};
+    OT_TRY(ot_return_open(return_dir, &job.source, err));
+    ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.manifest, &job.ledger, err);
+    if (status == OT_OK) status = check_base(m, &job.ledger, err);
+    if (status == OT_OK) status = map_tensors(&job, options, err);
+    if (status == OT_OK) status = write_result(&job, out_dir, options, err);
+    ot_peft_end(&job.peft);
+    ot_free(job.values);
+    ot_free(job.tuned);
+    ot_free(job.work);
+    ot_ledger_free(&job.ledger);
+    ot_return_close(&job.source);
+    return status;
+}
