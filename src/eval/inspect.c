@@ -166,11 +166,13 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
     if (status == OT_OK) {
         ot_train_memory memory;
         ot_trainer_memory(trainer, &memory);
+        /* Not memory.weights: the trainer takes parameters without data for fresh ones. */
+        int64_t weights = ot_model_stored_bytes(shape);
         *out = (ot_inspect_memory){.trainable = trained.count,
-                                   .weights = memory.weights,
+                                   .weights = weights,
                                    .trained = memory.trained,
                                    .activations = memory.activations,
-                                   .total = memory.weights + memory.trained + memory.activations};
+                                   .total = weights + memory.trained + memory.activations};
         ot_trainer_free(trainer);
     }
     ot_trainables_free(&trained);
