@@ -522,7 +522,7 @@ static void peft_directory(tuning *t, const char *check_name, const char *dir, c
     }
     gold_path path, golden;
     gold_join(golden, "%s/%s", t->f->dir, golden_name);
-    compare_peft_config(check, dir, golden);
+    if (gold_exists("%s", golden)) compare_peft_config(check, dir, golden); /* small fixtures hold the values alone */
     gold_join(path, "%s/adapter_model.safetensors", dir);
     if (t->w->kind == RESULT_LORA) {
         compare_finals(t, check, path, whole, true);
