@@ -95,7 +95,7 @@ typedef union ot_op_attr {
         float scale;
         bool causal;
         int32_t window;      /* 0: none; else query slot i sees key slot j when 0 <= i - j < window */
-        const float *alibi;  /* [H] slopes or NULL: adds slope * (key index within the segment) to the score */
+        const float *alibi;  /* [H] slopes or NULL: adds slope * (key index within the segment; prefix parameters: -P .. -1) to the score */
     } attention;
     struct {
         ot_act_kind kind;

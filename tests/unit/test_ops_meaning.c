@@ -139,7 +139,8 @@ static void define_attention(const opcheck_problem *p, double *y) {
                 accumulator a = {.y = y + ((int64_t)row * H + h) * d};
                 const double *q = head_of(p, 0, p->attr.attention.q, row, h);
                 for (int32_t j = 0; j < p->attr.attention.prefix; j++)
-                    add_key(p, &a, q, p->w[0].x + (j * K + kv) * d, p->w[1].x + (j * K + kv) * d, 0);
+                    add_key(p, &a, q, p->w[0].x + (j * K + kv) * d, p->w[1].x + (j * K + kv) * d,
+                            slope * (j - p->attr.attention.prefix));
                 for (int32_t j = 0; j < g.n_prefix; j++)
                     if (in_window(p, row, g.prefix0 + j))
                         add_key(p, &a, q, head_of(p, 1, p->attr.attention.k, g.prefix0 + j, kv),

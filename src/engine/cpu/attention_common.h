@@ -88,7 +88,7 @@ static void fix_scores(const ot_attention_job *job, const tile_view *t, float *s
             for (int l = 0; l < t->lanes; l += LANES) vf_store(row + l, vf_set(-INFINITY));
             continue;
         }
-        float slope = a->attention.alibi && position >= 0 ? a->attention.alibi[t->head] * (float)position : 0.0f;
+        float slope = a->attention.alibi ? a->attention.alibi[t->head] * (float)position : 0.0f;
         int64_t first = 0; /* query of the tile that sees the key */
         if (a->attention.causal && key >= before) first = key - before - ((int64_t)t->g->nk - t->g->nq) - t->i0;
         vf dark = vf_set((float)(first < 0 ? 0 : first > TILE ? TILE : first)), lane = vf_from_int(vi_iota());
@@ -146,7 +146,7 @@ static void attention_few(const ot_attention_job *job, const ot_segment *g, int6
             for (int r = 0; r < rows; r++) {
                 int64_t i = r / group;
                 float s = scores[j][r] * a->attention.scale;
-                if (a->attention.alibi && position >= 0) s += a->attention.alibi[kv * group + r % group] * (float)position;
+                if (a->attention.alibi) s += a->attention.alibi[kv * group + r % group] * (float)position;
                 if (a->attention.causal && key - before > (int64_t)g->nk - g->nq + i) s = -INFINITY;
                 if (a->attention.window && row >= 0) {
                     int64_t distance = (int64_t)job->slots[g->q0 + i] - job->key_slots[row];

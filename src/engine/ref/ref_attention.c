@@ -119,12 +119,12 @@ static bool sees(const ot_call *call, const ot_segment *g, int64_t i, int64_t j)
     return distance >= 0 && distance < call->attr->attention.window;
 }
 
-/* Score of query keys->q of head h with key j; prefix parameters do not count as positions for alibi. */
+/* Score of query keys->q of head h with key j; for alibi the P prefix parameters stand at -P .. -1. */
 static double score(const ot_call *call, const key_set *keys, int64_t h, int64_t j) {
     int64_t d = call->attr->attention.head_dim, position = j - call->attr->attention.prefix;
     const float *alibi = call->attr->attention.alibi;
     double s = (double)call->attr->attention.scale * ot_ref_dot(keys->q, keys->k + j * d, d);
-    return alibi && position >= 0 ? s + (double)alibi[h] * (double)position : s;
+    return alibi ? s + (double)alibi[h] * (double)position : s;
 }
 
 /* keys->y = softmax(scores) . v, zeros without any visible key; returns the log-sum-exp. */
