@@ -97,10 +97,10 @@ if [ -n "$train" ]; then
     cp "$train" "$out/client/train.txt"
     cp "$test" "$out/client/test.txt"
 else
-    "${CC:-cc}" -std=c17 -O1 -o "$out/make_corpus" "$here/make_corpus.c"
-    "$out/make_corpus" ward 160000 11 >"$out/client/train.txt"
-    "$out/make_corpus" ward 24000 12 >"$out/client/valid.txt"
-    "$out/make_corpus" ward 40000 13 >"$out/client/test.txt"
+    "${CC:-cc}" -std=c17 -O1 -o "$out/make_texts" "$here/make_texts.c"
+    "$out/make_texts" ward 160000 11 >"$out/client/train.txt"
+    "$out/make_texts" ward 24000 12 >"$out/client/valid.txt"
+    "$out/make_texts" ward 40000 13 >"$out/client/test.txt"
 fi
 valid=
 [ -n "$real" ] || valid='--valid valid.txt'

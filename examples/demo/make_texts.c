@@ -1,8 +1,8 @@
 /* The two texts of the demo, written from a seed: nothing in them is taken from anywhere, nobody in them exists.
  *
- *   make_corpus foundation BYTES SEED    what the model owner trains the foundation model on: an almanac of made-up lands,
+ *   make_texts foundation BYTES SEED    what the model owner trains the foundation model on: an almanac of made-up lands,
  *                                        little stories, recipes, sums, letter patterns, lists and who-sleeps-where
- *   make_corpus ward BYTES SEED          what the data owner keeps: night notes of a clinic for animals of those lands
+ *   make_texts ward BYTES SEED          what the data owner keeps: night notes of a clinic for animals of those lands
  *
  * The lands and their facts are the same for every seed; which documents are told, and in what order, is the seed's. The text
  * is the same on every machine: 64-bit integers only, no library random numbers. It goes to standard output. */
@@ -385,7 +385,7 @@ int main(int argc, char **argv) {
     int bytes_ok = 0, seed_ok = 0, foundation = argc == 4 && !strcmp(argv[1], "foundation");
     int64_t bytes = argc == 4 ? to_number(argv[2], &bytes_ok) : 0, seed = argc == 4 ? to_number(argv[3], &seed_ok) : 0;
     if (!bytes_ok || !seed_ok || (!foundation && strcmp(argv[1], "ward"))) {
-        fputs("usage: make_corpus foundation|ward BYTES SEED\n", stderr);
+        fputs("usage: make_texts foundation|ward BYTES SEED\n", stderr);
         return 2;
     }
     static teller t;
@@ -396,7 +396,7 @@ int main(int argc, char **argv) {
         else tell_ward(&t);
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fputs("make_corpus: the text could not be written; is the disk full?\n", stderr);
+        fputs("make_texts: the text could not be written; is the disk full?\n", stderr);
         return 1;
     }
     return 0;
