@@ -88,6 +88,9 @@ ot_status ot_trainer_load(ot_trainer *tr, ot_error *err) {
     ot_status status = OT_OK;
     if (strcmp(text_of(st, "kind"), "offsite checkpoint") != 0) {
         status = ot_fail(err, OT_ERR_FORMAT, "%s is no checkpoint of this program", path);
+    } else if (strcmp(text_of(st, "version"), "1") != 0) {
+        status = ot_fail(err, OT_ERR_UNSUPPORTED, "%s: checkpoints of version %s are not supported: this program reads version 1", path,
+                         text_of(st, "version"));
     } else if (strcmp(text_of(st, "fingerprint"), tr->options.fingerprint) != 0) {
         status = ot_fail(err, OT_ERR_REFUSED,
                          "%s was made by a run with other settings, data or model: give the same command as before, or start afresh with --force", path);

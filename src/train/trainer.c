@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/parallel.h"
@@ -224,12 +225,12 @@ static ot_status open_log(ot_trainer *tr, bool resumed, ot_error *err) {
     if (tr->log == NULL) return ot_fail_errno(err, errno, "cannot write the log %s", tr->options.log_path);
     if (!resumed) return OT_OK;
     /* Keep the lines of steps that the checkpoint has, drop what came after. */
+    static const char begin[] = "{\"step\": ";
     char line[1024];
     long keep = 0;
     while (fgets(line, sizeof line, tr->log) != NULL) {
-        long long step = -1;
-        char *digits = line + sizeof "{\"step\": " - 1;
-        if (line[0] == '{') step = strtoll(digits, NULL, 10);
+        if (strncmp(line, begin, sizeof begin - 1) != 0 || strchr(line, '\n') == NULL) break;
+        long long step = strtoll(line + sizeof begin - 1, NULL, 10);
         if (step < 0 || step >= tr->step) break;
         keep = ftell(tr->log);
     }
