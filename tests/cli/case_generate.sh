@@ -90,7 +90,8 @@ fails 1 'offsite: empty holds no prompt: write one on each line' generate model 
 if [ -w /dev/full ]; then
     code=0
     "$OFFSITE" generate model -p DEF --quiet >/dev/full 2>err || code=$?
-    [ "$code" = 1 ] && grep -q '^offsite: writing to standard output failed' err
+    [ "$code" = 1 ]
+    grep -q '^offsite: writing to standard output failed' err
 fi
 
 # An adapter over its offer, and over the whole model, which is then the plugged one.

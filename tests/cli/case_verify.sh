@@ -1,0 +1,45 @@
+# verify from outside: sound bundles, and one changed byte.
+set -eu
+model=$CLI_TEST_DIR/../golden/data/train/gpt2/model
+rm -rf offer offer.owner.json return copy
+fails() { # CODE LINE WORDS...
+    wanted=$1 line=$2
+    shift 2
+    code=0
+    "$OFFSITE" verify "$@" --no-progress >out 2>err || code=$?
+    [ "$code" = "$wanted" ] && [ "$(cat err)" = "$line" ] && [ ! -s out ] && return
+    echo "verify $*: exit code $code, $(cat err)"
+    exit 1
+}
+"$OFFSITE" split "$model" -o offer --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet
+"$OFFSITE" tune offer --train "$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors" --steps 1 -o return --quiet --no-progress >out
+"$OFFSITE" verify offer --no-progress >out 2>err
+[ ! -s err ]
+grep -q '^offer [0-9a-f]*: gpt2, 4 layers, of which 1 + 1 are to be tuned$' out
+grep -q '^ok  52 tensors, 2,648 values, ' out
+[ "$(grep -c '^ok  ' out)" = 4 ]
+"$OFFSITE" verify return --offer offer --no-progress >out
+grep -q '^ok  it is for the offer given and fits its layers$' out
+"$OFFSITE" verify offer --json --no-progress >out
+grep -q '^{"ok": true, "kind": "offer", .*"other_files": \[\]}$' out
+printf 'secret' >return/notes.txt
+"$OFFSITE" verify return --no-progress >out
+grep -q '^not covered by the manifest: notes.txt$' out
+rm return/notes.txt
+
+cp -r return copy
+size=$(wc -c <copy/adapter.safetensors)
+printf '\001' | dd of=copy/adapter.safetensors bs=1 seek=$((size - 2)) conv=notrunc 2>dd
+name=$(sed -n 's/.*"name": "\(transformer[^"]*\)".*/\1/p' copy/manifest.json | tail -1)
+fails 3 "offsite: copy/adapter.safetensors: tensor $name does not have the SHA-256 of the manifest: the file was changed or damaged" copy
+rm -r copy
+cp -r offer copy
+sed 's/"n_positions": [0-9]*/"n_positions": 7/' offer/config.json >copy/config.json
+fails 3 'offsite: copy: tensor transformer.wpe.weight has shape [19, 8], but config.json asks for [7, 8]' copy
+cp offer/config.json copy
+touch copy/state.pkl
+fails 3 'offsite: copy: state.pkl looks like a pickle, which can run code when opened: no bundle needs one' copy
+rm -r copy
+"$OFFSITE" split "$model" -o copy --bottom 1 --top 1 --emulator layerdrop:keep=1 --quiet
+fails 3 "offsite: the return is for offer $(sed -n 's/.*"offer_id": "\([0-9a-f]*\)".*/\1/p' return/manifest.json), but copy is offer $(sed -n 's/.*"offer_id": "\([0-9a-f]*\)".*/\1/p' copy/manifest.json)" return --offer copy
+fails 2 'offsite: copy is an offer itself: --offer goes with a return' copy --offer offer
