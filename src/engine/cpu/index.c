@@ -107,6 +107,16 @@ static void clear_rows(void *context, int64_t chunk) {
         memset(ot_span_at(ot_span_dx(in), r * in->cols).x, 0, (size_t)(in->cols * ot_compute_bytes(in->dtype)));
 }
 
+/* A chunk owns columns, as in scatter_columns. */
+static void return_columns(void *context, int64_t chunk) {
+    const index_job *j = context;
+    const ot_call *c = j->call;
+    int64_t D = c->out.cols, at = chunk * COLUMNS, n = D - at < COLUMNS ? D - at : COLUMNS;
+    for (int64_t i = 0; i < c->out.rows; i++)
+        j->table->copy(ot_span_at(ot_span_dx(&c->out), i * D + at), ot_span_at(ot_span_dx(&c->in[0]), c->batch->target_rows[i] * D + at), n,
+                       true);
+}
+
 ot_status ot_cpu_gather_forward(const ot_call *call) {
     OT_TRY(check_rows(call, "target row", call->batch->target_rows, call->out.rows, call->in[0].rows));
     return run_rows(call, call->out.rows, gather_rows);
@@ -114,13 +124,11 @@ ot_status ot_cpu_gather_forward(const ot_call *call) {
 
 ot_status ot_cpu_gather_backward(const ot_call *call) {
     const ot_view *in = &call->in[0];
-    int64_t D = call->out.cols;
     if (!in->dx) return OT_OK;
     OT_TRY(check_rows(call, "target row", call->batch->target_rows, call->out.rows, in->rows));
     if (!in->add_dx) OT_TRY(run_rows(call, in->rows, clear_rows));
-    const ot_cpu_kernels *table = ot_cpu_pick();
-    for (int64_t i = 0; i < call->out.rows; i++)
-        table->copy(ot_span_at(ot_span_dx(&call->out), i * D), ot_span_at(ot_span_dx(in), call->batch->target_rows[i] * D), D, true);
+    index_job job = {ot_cpu_pick(), call};
+    ot_parallel_for(ot_chunks(call->out.cols, COLUMNS), return_columns, &job);
     return OT_OK;
 }
 

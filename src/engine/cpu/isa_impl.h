@@ -37,6 +37,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .bf16_dot = OT_ISA == OT_ISA_AVX512BF,
     .copy = loop_copy,
     .axpy = loop_axpy,
+    .combine = loop_combine,
     .scale = loop_scale,
     .add = loop_add,
     .act = loop_act,

@@ -110,6 +110,8 @@ typedef struct ot_cpu_kernels {
     void (*copy)(ot_span x, ot_span y, int64_t n, bool add);
     /* y += s * x */
     void (*axpy)(float s, ot_span x, ot_span y, int64_t n);
+    /* y += the sum over k < OT_COMBINE of s[k] * x[k * stride ...] */
+    void (*combine)(const float *s, ot_span x, int64_t stride, float *y, int64_t n);
     void (*scale)(float s, ot_span x, ot_span y, int64_t n);
     void (*add)(ot_span a, ot_span b, ot_span y, int64_t n);
     void (*act)(ot_act_kind kind, ot_span x, ot_span y, int64_t n);
@@ -140,7 +142,7 @@ typedef struct ot_cpu_kernels {
     void (*attention_finish)(const ot_attention_job *job, int64_t s, int64_t kv);
 } ot_cpu_kernels;
 
-enum { OT_GEMV_ROWS = 4 };
+enum { OT_GEMV_ROWS = 4, OT_COMBINE = 8 };
 
 extern const ot_cpu_kernels ot_cpu_kernels_generic;
 #if defined(__x86_64__)

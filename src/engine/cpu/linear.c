@@ -98,7 +98,13 @@ static void gemv_columns(void *context, int64_t chunk) {
     int64_t first = chunk * GEMV_COLUMNS, n = j->N - first < GEMV_COLUMNS ? j->N - first : GEMV_COLUMNS;
     float sums[OT_GEMV_ROWS][GEMV_COLUMNS], room[GEMV_COLUMNS];
     memset(sums, 0, sizeof sums);
-    for (int64_t m = 0; m < j->M; m++) {
+    bool whole = j->call->w[0].dtype == OT_F32 || j->call->w[0].dtype == OT_BF16;
+    int64_t m = 0;
+    for (; whole && m + OT_COMBINE <= j->M; m += OT_COMBINE) {
+        ot_span w = ot_cpu_weight_part(&j->call->w[0], m, first, n, room);
+        for (int64_t r = 0; r < j->R; r++) j->table->combine(j->x + r * j->M + m, w, j->N, sums[r], n);
+    }
+    for (; m < j->M; m++) {
         ot_span w = ot_cpu_weight_part(&j->call->w[0], m, first, n, room);
         for (int64_t r = 0; r < j->R; r++) j->table->axpy(j->x[r * j->M + m], w, (ot_span){sums[r], OT_F32}, n);
     }

@@ -23,6 +23,17 @@ static void loop_axpy(float s, ot_span x, ot_span y, int64_t n) {
     }
 }
 
+/* Several streams at once hide the latency of memory, which a single row of a large matrix does not. */
+static void loop_combine(const float *s, ot_span x, int64_t stride, float *y, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        int m = lanes_left(n, i);
+        vf sum = m == LANES ? vf_load(y + i) : vf_load_n(y + i, m);
+        for (int k = 0; k < OT_COMBINE; k++) sum = vf_fma(vf_set(s[k]), span_load(x, k * stride + i, m), sum);
+        if (m == LANES) vf_store(y + i, sum);
+        else vf_store_n(y + i, sum, m);
+    }
+}
+
 static void loop_scale(float s, ot_span x, ot_span y, int64_t n) {
     for (int64_t i = 0; i < n; i += LANES) {
         int m = lanes_left(n, i);
