@@ -1,0 +1,413 @@
+/* Adapter directories: LoRA, Houlsby, prefix and BitFit through tune, plug and finetune's writing, back over the model; merging; what PEFT's
+ * configuration may say; refusals. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "format/json.h"
+#include "peft/lora.h"
+#include "protocol/adapter.h"
+#include "protocol/peft_files.h"
+#include "protocol/split.h"
+#include "support/scratch.h"
+#include "support/tiny.h"
+
+enum { TOKENS = 9, MAX_LAYERS = 64 };
+
+static const char *const families[] = {"gpt2", "qwen2"};
+static const char *const hooking[] = {"lora:r=2,alpha=3,rslora=yes", "houlsby:width=3", "prefix:tokens=3"};
+
+static void must(ot_status status, const ot_error *err) {
+    if (status != OT_OK) fail_msg("%s", err->message);
+}
+
+static void refused(ot_status status, const ot_error *err, ot_status as, const char *says) {
+    if (status != as || strstr(err->message, says) == NULL) fail_msg("status %d and \"%s\" instead of %d and \"...%s...\"", status, status == OT_OK ? "" : err->message, as, says);
+}
+
+static const char *model_dir(const char *family) {
+    static char path[512];
+    snprintf(path, sizeof path, TEST_DATA_DIR "/../golden/data/train/%s/model", family);
+    return path;
+}
+
+static double loss_of(ot_model *m, const ot_hooks *hooks) {
+    ot_error err = {0};
+    ot_network *net = NULL;
+    ot_network_options o = {.plan = {.backend = ot_backends[0], .compute = OT_F32, .max_rows = TOKENS, .max_targets = TOKENS},
+                            .hooks = hooks,
+                            .outputs = OT_OUT_LOSS,
+                            .max_segments = 1};
+    must(ot_network_new(m, &o, &net, &err), &err);
+    int32_t ids[TOKENS], targets[TOKENS];
+    ot_rng rng;
+    ot_rng_seed(&rng, 5);
+    for (int64_t i = 0; i < TOKENS; i++) ids[i] = 3 + (int32_t)ot_rng_below(&rng, (uint64_t)m->desc.vocab_size - 3);
+    for (int64_t i = 0; i < TOKENS; i++) targets[i] = i + 1 < TOKENS ? ids[i + 1] : -1;
+    must(ot_network_add(net, ids, NULL, targets, TOKENS, NULL, &err), &err);
+    double loss = NAN;
+    must(ot_network_run(net, &(ot_run_options){0}, &loss, &err), &err);
+    ot_network_free(net);
+    return loss;
+}
+
+/* The loss of the model at `path` with the adapter (NULL: without). */
+static double loss_with(const char *path, const char *adapter) {
+    ot_error err = {0};
+    ot_model *m = tiny_open(path);
+    ot_adapter a = {0};
+    if (adapter != NULL) must(ot_adapter_open(adapter, m, &a, &err), &err);
+    double loss = loss_of(m, adapter == NULL ? NULL : ot_adapter_hooks(&a));
+    ot_adapter_close(&a);
+    ot_model_close(m);
+    return loss;
+}
+
+static ot_status open_adapter(const char *path, const char *adapter, ot_error *err) {
+    ot_model *m = tiny_open(path);
+    ot_adapter a = {0};
+    ot_status status = ot_adapter_open(adapter, m, &a, err);
+    if (status == OT_OK) ot_adapter_close(&a);
+    ot_model_close(m);
+    return status;
+}
+
+static void randomise(ot_peft *p) {
+    ot_rng rng;
+    ot_rng_seed(&rng, 3);
+    for (int64_t i = 0; i < p->n_tensors; i++) {
+        for (int64_t k = 0; k < p->tensors[i]->slot.rows * p->tensors[i]->slot.cols; k++) p->tensors[i]->values[k] = (float)(0.3 * ot_rng_normal(&rng));
+    }
+}
+
+static void make_offer(const char *family, const char *dir) {
+    ot_error err = {0};
+    ot_model *m = tiny_open(model_dir(family));
+    ot_split_options o = {.bottom = 1, .top = 1, .emulator = "layerdrop:keep=2", .own_dtype = true, .dtype = OT_F32};
+    ot_split_summary summary;
+    must(ot_split(m, dir, &o, &summary, &err), &err);
+    ot_model_close(m);
+}
+
+/* A return of random tensors; its loss over the offer, as trained. */
+static double make_return(const char *offer_dir, const char *dir, const char *method) {
+    ot_error err = {0};
+    ot_manifest offer;
+    ot_model *m = tiny_open(offer_dir);
+    ot_trainables t = {0};
+    ot_peft p;
+    bool tuned[MAX_LAYERS];
+    must(ot_manifest_read(offer_dir, &offer, &err), &err);
+    for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = b == 0 || b == m->desc.layers - 1;
+    must(ot_peft_begin(&p, method, m, tuned, 1, &t, &err), &err);
+    randomise(&p);
+    must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
+    for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F;
+    double loss = loss_of(m, ot_peft_hooks(&p));
+    ot_peft_settle(&p, &t);
+    must(ot_make_dirs(dir, &err), &err);
+    must(ot_return_write_peft(dir, &offer, &p, &t, NULL, &err), &err);
+    ot_trainables_free(&t);
+    ot_peft_end(&p);
+    ot_model_close(m);
+    ot_manifest_free(&offer);
+    return loss;
+}
+
+static ot_status plug(const char *family, const char *back, const char *to, bool merge, ot_plug_summary *s, ot_error *err) {
+    ot_model *m = tiny_open(model_dir(family));
+    ot_plug_options o = {.own_dtype = true, .merge = merge};
+    ot_status status = ot_plug(m, back, to, &o, s, err);
+    ot_model_close(m);
+    return status;
+}
+
+static void returns_become_adapters_of_the_whole_model(void **state) {
+    (void)state;
+    for (int f = 0; f < 2; f++) {
+        scratch s;
+        scratch_open(&s, TEST_BINARY_DIR);
+        const char *offer = tiny_path(s.dir, "offer");
+        make_offer(families[f], offer);
+        for (int k = 0; k < 3; k++) {
+            ot_error err = {0};
+            ot_plug_summary sum;
+            const char *back = tiny_path(s.dir, "back"), *plugged = tiny_path(s.dir, "plugged");
+            double trained = make_return(offer, back, hooking[k]);
+            assert_true(loss_with(offer, back) == trained);
+            assert_true(loss_with(offer, NULL) != trained);
+            must(plug(families[f], back, plugged, false, &sum, &err), &err);
+            assert_true(sum.adapter && !sum.merged && sum.tensors > 0);
+            /* The adapter in the whole model's numbers is the return laid over the whole model. */
+            double whole = loss_with(model_dir(families[f]), plugged);
+            assert_true(whole == loss_with(model_dir(families[f]), back));
+            assert_true(whole != loss_with(model_dir(families[f]), NULL));
+            /* Only LoRA is PEFT's. */
+            bool lora = k == 0;
+            assert_true(ot_path_exists(tiny_path(back, "adapter_config.json")) == lora);
+            assert_true(ot_path_exists(tiny_path(plugged, lora ? "adapter_model.safetensors" : "adapter.safetensors")));
+            refused(open_adapter(offer, plugged, &err), &err, OT_ERR_REFUSED, "");
+            must(ot_remove_tree(back, &err), &err);
+            must(ot_remove_tree(plugged, &err), &err);
+        }
+        scratch_close(&s);
+    }
+}
+
+static void merging(void **state) {
+    (void)state;
+    for (int f = 0; f < 2; f++) {
+        ot_error err = {0};
+        ot_plug_summary sum;
+        scratch s;
+        scratch_open(&s, TEST_BINARY_DIR);
+        const char *offer = tiny_path(s.dir, "offer"), *back = tiny_path(s.dir, "back"), *merged = tiny_path(s.dir, "merged");
+        make_offer(families[f], offer);
+        make_return(offer, back, hooking[0]);
+        must(plug(families[f], back, merged, true, &sum, &err), &err);
+        assert_true(sum.merged && !sum.adapter && sum.largest_change > 0.01);
+        ot_model *m = tiny_open(merged);
+        bool f32 = ot_model_dtype(m) == OT_F32;
+        ot_model_close(m);
+        assert_true(f32 ? sum.rounding_error == 0 : sum.rounding_error > 0);
+        double over = loss_with(model_dir(families[f]), back), alone = loss_with(merged, NULL);
+        assert_true(fabs(over - alone) < (f32 ? 1e-4 : 0.5) * fabs(over));
+        must(ot_remove_tree(back, &err), &err);
+        must(ot_remove_tree(merged, &err), &err);
+        make_return(offer, back, hooking[1]);
+        refused(plug(families[f], back, merged, true, &sum, &err), &err, OT_ERR_USAGE, "houlsby");
+        assert_false(ot_path_exists(merged));
+        scratch_close(&s);
+    }
+}
+
+/* What finetune writes: over the very model, every block. */
+static void adapters_of_every_block(void **state) {
+    (void)state;
+    const char *methods[] = {hooking[0], hooking[1], hooking[2], "bitfit"};
+    for (int f = 0; f < 2; f++) {
+        for (int k = 0; k < 4; k++) {
+            ot_error err = {0};
+            scratch s;
+            scratch_open(&s, TEST_BINARY_DIR);
+            const char *dir = tiny_path(s.dir, "adapter");
+            must(ot_make_dirs(dir, &err), &err);
+            ot_model *m = tiny_open(model_dir(families[f]));
+            bool tuned[MAX_LAYERS];
+            for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = true;
+            ot_peft p;
+            ot_trainables t = {0};
+            must(ot_peft_begin(&p, methods[k], m, tuned, 1, &t, &err), &err);
+            randomise(&p);
+            must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
+            for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F;
+            double trained = loss_of(m, ot_peft_hooks(&p));
+            ot_peft_settle(&p, &t);
+            ot_peft_form form = ot_peft_form_of(&p, false);
+            assert_int_equal(form, k == 0 ? OT_PEFT_FORM_LORA : k == 2 ? OT_PEFT_FORM_PREFIX : OT_PEFT_FORM_OWN);
+            must(ot_peft_files_write(dir, &p, &t, form, NULL, &err), &err);
+            ot_trainables_free(&t);
+            ot_peft_end(&p);
+            ot_model_close(m);
+            assert_true(loss_with(model_dir(families[f]), dir) == trained);
+            refused(open_adapter(model_dir(families[1 - f]), dir, &err), &err, OT_ERR_REFUSED, "");
+            scratch_close(&s);
+        }
+    }
+}
+
+/* ==== PEFT's configurations. ==== */
+
+static const char *write_lora(scratch *s, const char *config) {
+    ot_error err = {0};
+    const char *dir = tiny_path(s->dir, "peft");
+    ot_model *m = tiny_open(model_dir("qwen2"));
+    bool tuned[MAX_LAYERS] = {[1] = true, [2] = true};
+    ot_peft p;
+    ot_trainables t = {0};
+    must(ot_make_dirs(dir, &err), &err);
+    must(ot_peft_begin(&p, "lora:r=2,targets=q_proj,down_proj", m, tuned, 1, &t, &err), &err);
+    randomise(&p);
+    must(ot_peft_files_write(dir, &p, NULL, OT_PEFT_FORM_LORA, NULL, &err), &err);
+    if (config != NULL) tiny_text(tiny_path(dir, "adapter_config.json"), config);
+    ot_trainables_free(&t);
+    ot_peft_end(&p);
+    ot_model_close(m);
+    return dir;
+}
+
+#define LORA(more) "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 32, \"layers_to_transform\": [1, 2]" more "}"
+#define TARGETS ", \"target_modules\": [\"q_proj\", \"down_proj\"]"
+
+static void peft_configurations(void **state) {
+    (void)state;
+    const struct {
+        const char *config;
+        ot_status status;
+        const char *says; /* of a good one: "same" loss as with our own configuration, or "other" */
+    } rows[] = {
+        {LORA(TARGETS), OT_OK, "same"},
+        {LORA(", \"target_modules\": [\"self_attn.q_proj\", \"mlp.down_proj\"]"), OT_OK, "same"},
+        {LORA(", \"target_modules\": \"model\\\\.layers\\\\.\\\\d+\\\\..*\\\\.(q|down)_proj\""), OT_OK, "same"},
+        {LORA(", \"target_modules\": \"all-linear\", \"exclude_modules\": \".*(k|v|o|gate|up)_proj\""), OT_OK, "same"},
+        {LORA(TARGETS ", \"rank_pattern\": {\"o_proj\": 7}, \"alpha_pattern\": {}"), OT_OK, "same"},
+        {LORA(TARGETS ", \"alpha_pattern\": {\"layers.1.self_attn.q_proj\": 5}"), OT_OK, "other"},
+        {LORA(TARGETS ", \"use_rslora\": true"), OT_OK, "other"},
+        {LORA(TARGETS ", \"rank_pattern\": {\"q_proj\": 3}"), OT_ERR_REFUSED, "shape"},
+        {LORA(", \"target_modules\": [\"q_proj\", \"down_proj\", \"k_proj\"]"), OT_ERR_REFUSED, "k_proj.lora_A.weight"},
+        {LORA(", \"target_modules\": [\"q_proj\"]"), OT_ERR_REFUSED, "down_proj"},
+        {LORA(", \"target_modules\": [\"c_attn\"]"), OT_ERR_REFUSED, "names no linear"},
+        {LORA(", \"target_modules\": \"(\""), OT_ERR_FORMAT, "no regular expression"},
+        {LORA(", \"target_modules\": 7"), OT_ERR_FORMAT, "target_modules"},
+        {LORA(TARGETS ", \"use_dora\": true"), OT_ERR_UNSUPPORTED, "use_dora"},
+        {LORA(TARGETS ", \"bias\": \"all\""), OT_ERR_UNSUPPORTED, "bias"},
+        {LORA(TARGETS ", \"modules_to_save\": [\"lm_head\"]"), OT_ERR_UNSUPPORTED, "modules_to_save"},
+        {LORA(TARGETS ", \"lora_alpha\": 3"), OT_ERR_FORMAT, ""},
+        {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 32" TARGETS "}", OT_ERR_REFUSED, "layers.0"},
+        {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 32, \"layers_to_transform\": [1, 99]" TARGETS "}", OT_ERR_REFUSED, "block 99"},
+        {"{\"peft_type\": \"LORA\", \"r\": 1e9, \"lora_alpha\": 32, \"layers_to_transform\": [1, 2]" TARGETS "}", OT_ERR_REFUSED, "rank"},
+        {"{\"peft_type\": \"IA3\"}", OT_ERR_UNSUPPORTED, "IA3"},
+        {"{\"peft_type\": \"PREFIX_TUNING\", \"num_virtual_tokens\": 3}", OT_ERR_REFUSED, "prompt_embeddings"},
+        {"{\"r\": 2}", OT_ERR_FORMAT, "peft_type"},
+        {"{\"peft_type\": \"OFFSITE\"}", OT_ERR_IO, "adapter.safetensors"},
+        {"[]", OT_ERR_FORMAT, ""},
+    };
+    scratch s;
+    scratch_open(&s, TEST_BINARY_DIR);
+    double expected = loss_with(model_dir("qwen2"), write_lora(&s, NULL));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ot_error err = {0};
+        const char *dir = write_lora(&s, rows[i].config);
+        ot_status status = open_adapter(model_dir("qwen2"), dir, &err);
+        if (status != rows[i].status || (status != OT_OK && strstr(err.message, rows[i].says) == NULL)) {
+            fail_msg("%s: status %d, \"%s\"", rows[i].config, status, err.message);
+        }
+        if (status != OT_OK) continue;
+        bool same = loss_with(model_dir("qwen2"), dir) == expected;
+        if (same != (strcmp(rows[i].says, "same") == 0)) fail_msg("%s: the loss is %s", rows[i].config, same ? "the same" : "another");
+    }
+    scratch_close(&s);
+}
+
+/* ==== Returns that were tampered with. ==== */
+
+/* manifest.json with another method text. */
+static void set_method(const char *dir, const char *method) {
+    ot_error err = {0};
+    ot_manifest m;
+    must(ot_manifest_read(dir, &m, &err), &err);
+    snprintf(m.method, sizeof m.method, "%s", method);
+    must(ot_manifest_write(&m, dir, &err), &err);
+    ot_manifest_free(&m);
+}
+
+static void bad_returns_are_refused(void **state) {
+    (void)state;
+    const struct {
+        const char *method, *says;
+    } rows[] = {{"lora:r=3", "shape"},        {"lora:r=2,targets=q_proj", "no linear"}, {"lora:r=2,targets=c_attn", "does not belong"},
+                {"lora:r=100000", "method"}, {"nonsense", "method"},                   {"houlsby:width=3", "adapter.safetensors"}};
+    scratch s;
+    scratch_open(&s, TEST_BINARY_DIR);
+    const char *offer = tiny_path(s.dir, "offer"), *back = tiny_path(s.dir, "back"), *other = tiny_path(s.dir, "other"), *out = tiny_path(s.dir, "out");
+    make_offer("gpt2", offer);
+    make_offer("qwen2", other);
+    make_return(offer, back, "lora:r=2");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ot_error err = {0};
+        ot_plug_summary sum;
+        set_method(back, rows[i].method);
+        ot_status status = plug("gpt2", back, out, false, &sum, &err);
+        if (status != OT_ERR_REFUSED && status != OT_ERR_IO) fail_msg("%s: status %d", rows[i].method, status);
+        if (strstr(err.message, rows[i].says) == NULL) fail_msg("%s: \"%s\"", rows[i].method, err.message);
+        assert_false(ot_path_exists(out));
+    }
+    set_method(back, "lora:r=2");
+    ot_error err = {0};
+    ot_plug_summary sum;
+    refused(open_adapter(other, back, &err), &err, OT_ERR_REFUSED, "");
+    refused(plug("qwen2", back, out, false, &sum, &err), &err, OT_ERR_REFUSED, "");
+
+    /* One byte of a tensor. */
+    int64_t size = 0;
+    const char *file = tiny_path(back, "adapter_model.safetensors");
+    char *bytes = tiny_read(file, &size);
+    bytes[size - 2] ^= 1;
+    must(ot_write_file(file, bytes, size, &err), &err);
+    free(bytes);
+    refused(plug("gpt2", back, out, false, &sum, &err), &err, OT_ERR_REFUSED, "SHA-256");
+    refused(open_adapter(offer, back, &err), &err, OT_ERR_REFUSED, "SHA-256");
+    scratch_close(&s);
+}
+
+/* ==== First values from a file. ==== */
+
+static void first_values_from_a_file(void **state) {
+    (void)state;
+    ot_error err = {0};
+    scratch s;
+    scratch_open(&s, TEST_BINARY_DIR);
+    const char *path = tiny_path(s.dir, "first.safetensors");
+    ot_model *m = tiny_open(model_dir("gpt2"));
+    int64_t kv = m->desc.kv_heads, d = m->desc.head_dim, n = 2 * kv * d;
+    float *values = malloc((size_t)n * sizeof *values);
+    assert_non_null(values);
+    for (int64_t i = 0; i < n; i++) values[i] = (float)i;
+    bool tuned[MAX_LAYERS] = {[3] = true};
+    const struct {
+        const char *key, *value, *extra;
+        int64_t heads;
+        float spoil;
+        const char *says; /* NULL: read */
+    } rows[] = {{"3.key", "3.value", NULL, 0, 0, NULL},
+                {"3.key", "4.value", NULL, 0, 0, "3.value"},
+                {"3.key", "3.value", "2.key", 0, 0, "2.key"},
+                {"3.key", "3.value", NULL, 1, 0, "shape"},
+                {"3.key", "3.value", NULL, 0, NAN, "nan"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        values[1] = 1 + rows[i].spoil;
+        int64_t h = rows[i].heads > 0 ? rows[i].heads : kv;
+        ot_tensor t = {.name = rows[i].key, .dtype = OT_F32, .n_dims = 3, .shape = {2, h, kv * d / h}, .bytes = n * 4, .data = values};
+        ot_tensor all[3] = {t, t, t};
+        all[1].name = rows[i].value;
+        all[2].name = rows[i].extra;
+        tiny_write(path, all, rows[i].extra == NULL ? 2 : 3);
+        ot_safetensors *st = NULL;
+        ot_peft p;
+        must(ot_safetensors_open(path, &st, &err), &err);
+        must(ot_peft_attach(&p, "prefix:tokens=2", m, tuned, &err), &err);
+        ot_status status = ot_peft_load(&p, st, "", NULL, &err);
+        if (rows[i].says == NULL) {
+            must(status, &err);
+            assert_memory_equal(p.tensors[0]->values, values, (size_t)n * 4);
+        } else {
+            refused(status, &err, OT_ERR_REFUSED, rows[i].says);
+        }
+        ot_peft_end(&p);
+        ot_safetensors_close(st);
+    }
+    free(values);
+    ot_model_close(m);
+    scratch_close(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(returns_become_adapters_of_the_whole_model),
+        cmocka_unit_test(merging),
+        cmocka_unit_test(adapters_of_every_block),
+        cmocka_unit_test(peft_configurations),
+        cmocka_unit_test(bad_returns_are_refused),
+        cmocka_unit_test(first_values_from_a_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
