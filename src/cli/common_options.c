@@ -125,8 +125,8 @@ static const ot_option peft[] = {
      .kind = OT_KIND_STRING,
      .value = "METHOD",
      .fallback = "full",
-     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1, "
-             "prefix:tokens=20 or prompt:tokens=5 (values shown are the defaults)"},
+     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1 or "
+             "prefix:tokens=20 (values shown are the defaults)"},
     {.name = "init-adapter",
      .kind = OT_KIND_PATH,
      .value = "FILE.safetensors",
@@ -180,8 +180,9 @@ const ot_option_group ot_options_storage = {"Storage", stored};
 static const ot_option adapter[] = {
     {.name = "adapter",
      .kind = OT_KIND_PATH,
-     .value = "RETURN",
-     .help = "lay a return over the model: over its own offer, or over the whole model to see it plugged in"},
+     .value = "DIR",
+     .help = "lay a return or an adapter folder (ours or PEFT's) over the model; a return goes over its own offer, or over the whole model to see it "
+             "plugged in"},
     {0},
 };
 const ot_option_group ot_options_adapter = {"Adapter", adapter};
