@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The tests. Without options: the release build with warnings as errors, all of ctest, and the repository's own checks.
-# --all: besides them the address and undefined-behaviour sanitizers, the thread sanitizer (pthreads, reference backend), and
-# clang-tidy where it is installed. Ends with one line "N passed, N failed, N skipped".
+# --all: besides them the address and undefined-behaviour sanitizers and the thread sanitizer (pthreads, reference backend).
+# --tidy: besides the plain tests clang-tidy. Ends with one line "N passed, N failed, N skipped".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=no
+all=no tidy=no
 case ${1:-} in
 "") ;;
 --all) all=yes ;;
+--tidy) tidy=yes ;;
 *)
-    echo "usage: tools/test.sh [--all]" >&2
+    echo "usage: tools/test.sh [--all|--tidy]" >&2
     exit 2
     ;;
 esac
@@ -97,6 +98,9 @@ if [ "$all" = yes ]; then
     if build asan -DOFFSITE_WERROR=ON; then run_ctest build-asan -R '^(test|fuzz)_'; fi
     export TSAN_OPTIONS=halt_on_error=1
     if build tsan -DOFFSITE_WERROR=ON; then run_ctest build-tsan -R '^(test|fuzz)_'; fi
+fi
+
+if [ "$tidy" = yes ]; then
     if command -v clang-tidy >/dev/null; then
         check "clang-tidy" tools/tidy.sh build
     else
