@@ -152,6 +152,15 @@ static void dropout_follows_the_seed(void **state) {
     }
     assert_true(losses[0] == losses[1]);
     assert_true(losses[0] != losses[2] && losses[0] != losses[3]);
+    /* Other masks in every step and micro-batch: the same rows with the same weights, and never the same loss. */
+    loop l;
+    open_loop(&l, *state, TINY_COMMITTED("gpt2"), false);
+    l.o.dropout = 0.3;
+    l.o.lr = 0;
+    l.o.batch = 7;
+    loop_must_run(&l);
+    for (int i = 1; i < 6; i++) assert_true(l.events[i].loss != l.events[i - 1].loss);
+    loop_close(&l);
 }
 
 static void threads_do_not_change_a_bit(void **state) {

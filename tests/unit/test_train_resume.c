@@ -129,8 +129,11 @@ static void a_resumed_run_is_the_uninterrupted_one(void **state) {
 /* Killed later than its last checkpoint: the log is cut back to it, a torn line too. */
 static void the_log_is_cut_back(void **state) {
     scratch *s = *state;
-    static const char *const tails[] = {
-        "{\"step\": 6, \"epoch\": 1.2, \"loss\": 3}\n{\"step\": 7, \"ep", "{\"st", "{\n{\"step\": 1}\n", "notes\n{\"step\": 2}\n", "{\"step\": 17}\n", ""};
+    /* More than what is still to be written could cover. */
+    static char longer[20000];
+    memset(longer, 'x', sizeof longer - 1);
+    const char *const tails[] = {
+        "{\"step\": 6, \"epoch\": 1.2, \"loss\": 3}\n{\"step\": 7, \"ep", "{\"st", "{\n{\"step\": 1}\n", "notes\n{\"step\": 2}\n", "{\"step\": 17}\n", "", longer};
     loop whole;
     open_loop(&whole, s, "whole", OT_F32);
     loop_must_run(&whole);
