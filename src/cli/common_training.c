@@ -24,17 +24,38 @@ ot_status ot_training_open(ot_training *t, const ot_args *args, const char *labe
         return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
     }
     bool unfinished = ot_path_exists(t->checkpoint), done = ot_path_exists(finished) && !unfinished;
-    if (ot_args_flag(args, "force")) {
+    t->replace = ot_args_flag(args, "force");
+    if (t->replace) {
         OT_TRY(ot_output_replaceable(t->output, err));
-        OT_TRY(ot_remove_tree(t->output, err));
     } else if (ot_args_flag(args, "resume")) {
         t->finished_before = done;
     } else if (done || unfinished) {
         return ot_fail(err, OT_ERR_REFUSED, "%s holds %s: %s, choose another name, or start afresh with --force", t->output,
                        done ? "a finished result" : "an unfinished run", done ? "keep it" : "go on with --resume");
     }
-    if (!ot_path_exists(finished) && !unfinished) OT_TRY(ot_output_replaceable(t->output, err));
-    return ot_make_dirs(t->output, err);
+    return ot_path_exists(finished) || unfinished ? OT_OK : ot_output_replaceable(t->output, err);
+}
+
+/* A run that was killed while it wrote a file leaves it under its temporary name: name.tmp-0123456789abcdef. */
+static bool is_leftover(const char *name) {
+    static const char mark[] = ".tmp-";
+    const char *at = strstr(name, mark);
+    return at != NULL && strlen(at + sizeof mark - 1) == 16 && strspn(at + sizeof mark - 1, "0123456789abcdef") == 16;
+}
+
+static ot_status prepare_output(const ot_training *t, ot_error *err) {
+    if (t->replace) OT_TRY(ot_remove_tree(t->output, err));
+    OT_TRY(ot_make_dirs(t->output, err));
+    ot_arena arena = {0};
+    char **names = NULL;
+    int64_t count = 0;
+    ot_status status = ot_list_dir(t->output, &arena, &names, &count, err);
+    for (int64_t i = 0; status == OT_OK && i < count; i++) {
+        char path[4300];
+        if (is_leftover(names[i]) && ot_path_join(path, sizeof path, t->output, names[i])) status = ot_remove_tree(path, err);
+    }
+    ot_arena_free(&arena);
+    return status;
 }
 
 static ot_status open_data(ot_training *t, ot_error *err) {
@@ -168,10 +189,15 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     OT_TRY(ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, &t->options, &trainer, err));
     ot_trainer_memory(trainer, &t->memory);
     say_plan(t);
+    ot_status status = prepare_output(t, err);
+    if (status != OT_OK) {
+        ot_trainer_free(trainer);
+        return status;
+    }
     ot_interrupt_install();
     double start = ot_seconds();
     ot_progress_begin(&t->progress, t->args, t->label, "step", t->options.steps, 0);
-    ot_status status = ot_trainer_run(trainer, &t->result, err);
+    status = ot_trainer_run(trainer, &t->result, err);
     ot_progress_end(&t->progress);
     t->seconds = ot_seconds() - start;
     ot_trainer_free(trainer);

@@ -23,9 +23,11 @@ typedef struct ot_training {
     char checkpoint[4200];
     char *fingerprint;
     bool finished_before; /* --resume on a finished result: nothing to do */
+    bool replace;         /* --force: what the output holds goes when the run begins */
 } ot_training;
 
-/* Look at -o: refuse what is there, or clear it with --force, or note that it is finished (--resume); make the folder.
+/* Look at -o: refuse what is there, or note that it is to be replaced (--force) or finished (--resume). Nothing is changed yet: a command that
+ * cannot begin leaves everything as it was.
  * finished_file: what a finished result holds ("manifest.json"). */
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err);
 /* Options and data; the model is open. usual_warmup: 100; default_decay: of the verb. */

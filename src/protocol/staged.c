@@ -17,7 +17,11 @@ ot_status ot_output_replaceable(const char *path, ot_error *err) {
                                             : ot_fail(err, OT_ERR_REFUSED, "%s is a file: a directory will be written, choose another name", path);
     bool known = count == 0;
     for (int64_t i = 0; i < count; i++) {
-        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) known = known || strcmp(names[i], ours[k]) == 0;
+        for (size_t k = 0; k < sizeof ours / sizeof *ours; k++) {
+            /* Also under the temporary name that a killed run leaves. */
+            size_t n = strlen(ours[k]);
+            known = known || (strncmp(names[i], ours[k], n) == 0 && (names[i][n] == '\0' || strncmp(names[i] + n, ".tmp-", 5) == 0));
+        }
     }
     ot_arena_free(&arena);
     if (status == OT_OK && !known) {
