@@ -1,0 +1,94 @@
+# The life of an output folder: Ctrl-C, --resume, --force, what is refused, a full disk; and that a return carries nothing of the data.
+. "$CLI_TEST_DIR/train_setup.sh"
+
+set -- tune offer --train secret-notes.txt --valid held-out-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3
+run "$@" -o whole --log whole.jsonl
+
+# Ctrl-C: one line, exit code 1, and a checkpoint.
+"$OFFSITE" "$@" -o stopped --log stopped.jsonl --quiet >out 2>err </dev/null &
+pid=$!
+polls=0
+while kill -0 $pid 2>/dev/null && [ "$(lines stopped.jsonl)" -lt 3 ] && [ $polls -lt 3000 ]; do
+    polls=$((polls + 1))
+    sleep 0.005
+done
+kill -INT $pid
+code=0
+wait $pid || code=$?
+[ $code = 1 ] || die "after Ctrl-C the exit code is $code: $(cat err)"
+[ "$(wc -l <err)" = 1 ] && grep -q '^offsite: stopped after step [0-9]* of 60: the same command with --resume goes on from here$' err || die "after Ctrl-C: $(cat err)"
+[ "$(ls stopped)" = checkpoint.safetensors ] || die "after Ctrl-C there is $(ls stopped)"
+
+# What is unfinished is kept unless --resume or --force say otherwise, and goes on with the same command only.
+state stopped >before
+fails 3 'holds an unfinished run: go on with --resume' "$@" -o stopped
+fails 3 'other settings, data or model' "$@" -o stopped --resume --seed 1
+fails 3 'other settings, data or model' "$@" -o stopped --resume --schedule linear
+fails 3 'other settings, data or model' tune offer --train held-out-notes.txt --valid held-out-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3 \
+    -o stopped --resume
+fails 3 'other settings, data or model' finetune base --train secret-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3 -o stopped --resume
+fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o stopped --force
+fails 2 'lora' tune offer --train secret-notes.txt --peft lorra -o stopped --force
+state stopped | diff before - || die "a refused command changed the unfinished run"
+run "$@" -o stopped --resume --log stopped.jsonl
+diff -r whole stopped
+for log in whole stopped; do sed 's/, "tokens_per_second.*//' $log.jsonl >$log.cut; done
+diff whole.cut stopped.cut || die "the logs differ"
+
+# Killed while the very first checkpoint was written: ours to clear away.
+mkdir early
+echo torn >early/checkpoint.safetensors.tmp-0123456789abcdef
+run "$@" -o early --resume
+diff -r whole early
+
+# What is finished stays as it is.
+state stopped >before
+run "$@" -o stopped --resume
+fails 3 'holds a finished result: keep it' "$@" -o stopped
+fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o stopped --force
+state stopped | diff before - || die "the finished return was touched"
+run "$@" -o stopped --force --seed 9
+cmp -s whole/adapter.safetensors stopped/adapter.safetensors && die "--force did not run again"
+[ ! -e stopped/checkpoint.safetensors ]
+
+# Folders that are not ours, with and without --force; and nothing is made by a run that cannot begin.
+mkdir photos
+echo 1 >photos/one.jpg
+fails 3 'did not write' "$@" -o photos
+fails 3 'did not write' "$@" -o photos --force
+fails 3 'did not write' "$@" -o photos --resume
+fails 3 'is a file' "$@" -o secret-notes.txt --force
+[ "$(cat photos/one.jpg)" = 1 ]
+fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o not-made
+fails 2 'no offer' tune base --train secret-notes.txt -o not-made
+fails 2 'warmup' "$@" -o not-made --warmup 61
+fails 3 'fewer than one block' tune offer --train held-out-notes.txt --block 60000 -o not-made
+[ ! -e not-made ] || die "a run that could not begin left a folder"
+
+# A full disk: the last good checkpoint stays, and the run goes on from it when there is room.
+"$OFFSITE" "$@" -o full --log full.jsonl --save-every 1 --quiet >out 2>err </dev/null &
+pid=$!
+polls=0
+while kill -0 $pid 2>/dev/null && [ "$(lines full.jsonl)" -lt 3 ] && [ $polls -lt 3000 ]; do
+    polls=$((polls + 1))
+    sleep 0.005
+done
+kill -TERM $pid
+wait $pid && die "a terminated run ended well"
+cp full/checkpoint.safetensors good
+code=0
+(
+    trap '' XFSZ
+    ulimit -f 20
+    "$OFFSITE" "$@" -o full --save-every 1 --resume --quiet >/dev/null 2>err </dev/null
+) || code=$?
+[ $code = 1 ] && grep -q '^offsite: .*disk may be full' err || die "on a full disk: exit code $code, $(cat err)"
+[ "$(ls full)" = checkpoint.safetensors ] || die "on a full disk there is $(ls full)"
+cmp good full/checkpoint.safetensors || die "the full disk damaged the checkpoint"
+run "$@" -o full --resume
+diff -r whole full || die "the return after a full disk differs"
+
+# Nothing of the data in what goes back: not a text, not a name, not even a word that the tokenizer would know.
+for word in "$canary" Zephyrine Quillfeather 48213 umbrellas secret-notes held-out "$(pwd)"; do
+    ! grep -raFq -- "$word" whole || die "the return holds '$word'"
+done
