@@ -1,6 +1,5 @@
 #include "cli/common_model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 ot_status ot_common_open(const ot_args *args, ot_common_model *out, ot_error *err) {
@@ -35,16 +34,4 @@ ot_status ot_common_backend(const ot_args *args, const ot_backend **backend, ot_
         return ot_fail(err, OT_ERR_UNSUPPORTED, "the backend %s has no %s arithmetic", name, *compute == OT_BF16 ? "bf16" : "f32");
     }
     return OT_OK;
-}
-
-const char *ot_bytes_text(int64_t bytes, char *text, size_t size) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double value = (double)bytes;
-    int unit = 0;
-    while (value >= 1024 && unit < 4) {
-        value /= 1024;
-        unit++;
-    }
-    snprintf(text, size, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
-    return text;
 }

@@ -17,7 +17,5 @@ void ot_common_close(ot_common_model *c);
 
 /* --backend and --dtype of a verb with ot_options_compute. A backend that cannot run here or lacks the dtype is an error. */
 ot_status ot_common_backend(const ot_args *args, const ot_backend **backend, ot_dtype *compute, ot_error *err);
-/* "512.0 MiB" */
-const char *ot_bytes_text(int64_t bytes, char *text, size_t size);
 
 #endif

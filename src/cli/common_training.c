@@ -13,6 +13,7 @@
 #include "cli/config.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/text.h"
 #include "protocol/digest.h"
 #include "protocol/split.h"
 
@@ -175,11 +176,11 @@ static void say_plan(const ot_training *t) {
     int64_t total = m->weights + m->trained + m->activations + m->data, free_bytes = ot_memory_available();
     ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
             t->train.length, t->options.steps, t->trained.count);
-    ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_bytes_text(m->weights, a, sizeof a),
-            ot_bytes_text(m->trained, b, sizeof b), ot_bytes_text(m->activations, c, sizeof c), ot_bytes_text(m->data, d, sizeof d),
-            ot_bytes_text(total, e, sizeof e));
+    ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
+            ot_text_bytes(m->trained, b, sizeof b), ot_text_bytes(m->activations, c, sizeof c), ot_text_bytes(m->data, d, sizeof d),
+            ot_text_bytes(total, e, sizeof e));
     if (free_bytes > 0 && total - m->weights > free_bytes) {
-        ot_note(t->args, "warning: only %s are free; try --recompute, a smaller --batch or --block", ot_bytes_text(free_bytes, a, sizeof a));
+        ot_note(t->args, "warning: only %s are free; try --recompute, a smaller --batch or --block", ot_text_bytes(free_bytes, a, sizeof a));
     }
 }
 

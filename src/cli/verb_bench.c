@@ -9,6 +9,7 @@
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
+#include "cli/text.h"
 #include "cli/verbs.h"
 #include "model/sizes.h"
 #include "peft/peft.h"
@@ -125,8 +126,8 @@ static ot_status measure(bench_job *job, ot_model *m, ot_error *err) {
     }
     char bytes[32], planned[32];
     printf("%.1f tokens/s: %.1f ms a step (median of %" PRId64 ", best %.1f), %" PRId64 " trained values, planned %s, peak %s\n", r.tokens_per_second,
-           r.seconds * 1e3, job->options.steps, r.seconds_best * 1e3, job->trained, ot_bytes_text(r.planned_bytes, planned, sizeof planned),
-           ot_bytes_text(ot_memory_peak(), bytes, sizeof bytes));
+           r.seconds * 1e3, job->options.steps, r.seconds_best * 1e3, job->trained, ot_text_bytes(r.planned_bytes, planned, sizeof planned),
+           ot_text_bytes(ot_memory_peak(), bytes, sizeof bytes));
     return job->options.profile ? print_profile(job, &r, err) : OT_OK;
 }
 

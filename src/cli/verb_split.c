@@ -6,6 +6,7 @@
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
+#include "cli/text.h"
 #include "cli/verbs.h"
 #include "protocol/split.h"
 
@@ -26,7 +27,7 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, ot_error 
     }
     char bytes[32];
     printf("offer %s (id %.8s): %" PRId64 " layers, %" PRId64 " of %" PRId64 " middle blocks kept, %" PRId64 " trainable values, weights %s\n", offer,
-           s->offer_id, s->layers, s->kept_middle, s->middle, s->trainable, ot_bytes_text(s->offer_bytes, bytes, sizeof bytes));
+           s->offer_id, s->layers, s->kept_middle, s->middle, s->trainable, ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
     printf("the data owner holds %.0f %% of the middle's bytes exactly as you have them\n",
            s->middle_bytes > 0 ? 100.0 * (double)s->exact_bytes / (double)s->middle_bytes : 0.0);
     printf("private ledger %s.owner.json: keep it, plugging in needs it; send only %s\n", offer, offer);

@@ -78,7 +78,6 @@ wait $pid && die "a terminated run ended well"
 cp full/checkpoint.safetensors good
 code=0
 (
-    trap '' XFSZ
     ulimit -f 20
     "$OFFSITE" "$@" -o full --save-every 1 --resume --quiet >/dev/null 2>err </dev/null
 ) || code=$?
