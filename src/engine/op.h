@@ -43,6 +43,7 @@ typedef enum ot_op_kind {
     OT_OP_GATHER,    /* out[i] = in0[target_rows[i]] */
     OT_OP_KEEP,      /* out[kept_rows[r]] = in0[r]: keys or values into the cache; no backward */
     OT_OP_HEAD_LOSS, /* cross-entropy of in0 [L, D] . w0^T (w0 [V, D], w1 bias [V] or absent) against targets, never holding [L, V] */
+    OT_OP_DISTANCE,  /* loss mean((in0 - in1)^2) / mean(in1^2) over all rows: student in0, teacher in1, which gets no gradient */
     OT_OP_COUNT
 } ot_op_kind;
 
@@ -104,6 +105,10 @@ typedef union ot_op_attr {
         float p;
         uint32_t site; /* distinguishes the dropouts of one step */
     } dropout;
+    struct {
+        float weight; /* in the total that is differentiated */
+        int32_t index; /* of batch.distances */
+    } distance;
 } ot_op_attr;
 
 /* One attention problem: queries are rows [q0, q0 + nq); keys are first rows [prefix0, prefix0 + n_prefix), then [k0, k0 + nk) of k and v
@@ -137,6 +142,8 @@ typedef struct ot_batch {
     double loss_scale;          /* gradient of the total with respect to one target's loss: 1 / counted targets of the whole step */
     float *target_loss;         /* [L] loss of each target, or NULL */
     double loss_sum;            /* written by HEAD_LOSS: sum over the targets */
+    double distance_scale;      /* of every DISTANCE's gradient: this batch's share of the rows of the whole step */
+    double *distances;          /* written by DISTANCE, one for each; without weight and scale */
     uint64_t dropout_seed;      /* changes every step and micro-batch */
 } ot_batch;
 
@@ -161,7 +168,7 @@ typedef struct ot_call {
     ot_op_kind kind;
     const ot_op_attr *attr;
     ot_view in[OT_OP_INPUTS]; /* x is NULL for inputs the kind does not have */
-    ot_view out;              /* HEAD_LOSS has none: x is NULL */
+    ot_view out;              /* losses have none: x is NULL */
     ot_weight w[OT_OP_WEIGHTS];
     void *save;               /* what forward leaves for backward; size from ot_op_save_bytes */
     void *scratch;
@@ -183,13 +190,14 @@ typedef struct ot_op_traits {
     uint8_t needs_for_dx; /* mask: values read to compute input gradients */
     uint8_t needs_for_dw; /* mask: values read to compute weight gradients */
     bool in_place;
+    bool loss; /* ends the trace: no output, backward computes forward's result too */
 } ot_op_traits;
 const ot_op_traits *ot_op_info(ot_op_kind kind);
 
 typedef ot_status ot_kernel(const ot_call *call);
 
-/* A backend is a const table. HEAD_LOSS: forward computes loss_sum (and target_loss); backward computes the same and the gradients in one go,
- * so a training plan runs only its backward. `scratch` answers for one call shape, whatever the phase. */
+/* A backend is a const table. Losses: forward computes the loss; backward computes the same and the gradients in one go, so a training plan
+ * runs only its backward. `scratch` answers for one call shape, whatever the phase. */
 typedef struct ot_backend {
     const char *name, *help;
     bool (*available)(void);          /* can this machine run it? */

@@ -22,6 +22,8 @@ static bool op_trains(const plan_op *op) {
     return false;
 }
 
+static bool is_loss(const plan_op *op) { return ot_op_info(op->spec.kind)->loss; }
+
 static ot_status mark_gradients(ot_plan *plan, ot_error *err) {
     bool *depends = calloc((size_t)plan->n_values + 1, 1); /* on a trainable weight */
     bool *reaches = calloc((size_t)plan->n_values + 1, 1); /* the loss */
@@ -38,7 +40,7 @@ static ot_status mark_gradients(ot_plan *plan, ot_error *err) {
     }
     for (int64_t i = plan->n_ops - 1; i >= 0; i--) {
         plan_op *op = &plan->ops[i];
-        bool r = op->spec.kind == OT_OP_HEAD_LOSS || (op->spec.out >= 0 && reaches[op->spec.out]);
+        bool r = is_loss(op) || (op->spec.out >= 0 && reaches[op->spec.out]);
         if (!r) continue;
         bool any = op_trains(op);
         for (int k = 0; k < OT_OP_INPUTS; k++) {
@@ -48,7 +50,7 @@ static ot_status mark_gradients(ot_plan *plan, ot_error *err) {
             op->want_dx[k] = depends[v];
             any = any || depends[v];
         }
-        op->backward = any || op->spec.kind == OT_OP_HEAD_LOSS;
+        op->backward = any || is_loss(op);
     }
     for (int64_t v = 0; v < plan->n_values; v++) plan->values[v].has_grad = depends[v] && reaches[v];
     free(depends);
@@ -84,7 +86,7 @@ static bool is_inner(const ot_plan *plan, int32_t value) {
 /* Mask of the values that an operation's backward reads. */
 static unsigned backward_needs(const plan_op *op) {
     const ot_op_traits *traits = ot_op_info(op->spec.kind);
-    bool dx = op->spec.kind == OT_OP_HEAD_LOSS;
+    bool dx = is_loss(op);
     for (int k = 0; k < OT_OP_INPUTS; k++) dx = dx || op->want_dx[k];
     return (dx ? traits->needs_for_dx : 0U) | (op_trains(op) ? traits->needs_for_dw : 0U);
 }
@@ -128,7 +130,7 @@ static ot_status make_trace(ot_plan *plan, ot_error *err) {
     }
     bool train = plan->options.train;
     for (int64_t i = 0; i < plan->n_ops; i++) {
-        if (!train || plan->ops[i].spec.kind != OT_OP_HEAD_LOSS) push(plan, i, OT_PHASE_FORWARD);
+        if (!train || !is_loss(&plan->ops[i])) push(plan, i, OT_PHASE_FORWARD);
     }
     int32_t current = -1;
     for (int64_t i = plan->n_ops - 1; train && i >= 0; i--) {

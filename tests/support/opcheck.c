@@ -20,7 +20,8 @@ void opcheck_begin(opcheck_problem *p, ot_op_kind kind, uint64_t seed, const cha
     va_start(args, format);
     vsnprintf(p->name + n, sizeof p->name - (size_t)n, format, args);
     va_end(args);
-    ot_rng_seed(&p->rng, seed * OT_OP_COUNT + (uint64_t)kind);
+    enum { KINDS = 13 }; /* not OT_OP_COUNT: a new operation must not change the numbers of the others */
+    ot_rng_seed(&p->rng, seed * KINDS + (uint64_t)kind);
 }
 
 void opcheck_free(opcheck_problem *p) { ot_arena_free(&p->arena); }
@@ -175,6 +176,7 @@ void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype c
     float *target_loss = exact_buffer((size_t)batch.n_targets * sizeof *target_loss);
     batch.target_loss = target_loss;
     batch.loss_sum = NAN;
+    batch.distances = p->kind == OT_OP_DISTANCE ? &batch.loss_sum : NULL;
     ot_call call = make_call(p, compute, &batch, &err);
     int64_t rows = call.in[0].x ? call.in[0].rows : call.out.rows, cols = call.in[0].x ? call.in[0].cols : call.out.cols;
     call.save = exact_buffer((size_t)ot_op_save_bytes(p->kind, &p->attr, rows, cols, compute));
@@ -196,8 +198,8 @@ void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype c
             if (call.w[i].dw)
                 result->dw[i] = decode(&result->arena, real_dtype(compute), call.w[i].dw, call.w[i].rows * call.w[i].cols);
     }
-    if (p->kind == OT_OP_HEAD_LOSS) {
-        result->target_loss = decode(&result->arena, OT_F32, target_loss, batch.n_targets);
+    if (ot_op_info(p->kind)->loss) {
+        if (p->kind == OT_OP_HEAD_LOSS) result->target_loss = decode(&result->arena, OT_F32, target_loss, batch.n_targets);
         result->loss_sum = batch.loss_sum;
         if (!(fabs(batch.loss_sum - forward_loss) <= 1e-6 * fabs(forward_loss)))
             fail_msg("%s: %s has loss %.9g forward and %.9g backward", p->name, backend->name, forward_loss, batch.loss_sum);
@@ -226,6 +228,7 @@ static double objective(const opcheck_problem *p) {
     opcheck_run(p, &ot_backend_ref64, OT_F64, false, &r);
     double sum = 0;
     if (p->kind == OT_OP_HEAD_LOSS) sum = p->batch.loss_scale * r.loss_sum;
+    else if (p->kind == OT_OP_DISTANCE) sum = (double)p->attr.distance.weight * p->batch.distance_scale * r.loss_sum;
     else
         for (int64_t i = 0; i < p->out.rows * p->out.cols; i++) sum += p->out.g[i] * r.out[i];
     opcheck_result_free(&r);
@@ -335,7 +338,7 @@ int opcheck_compare(const opcheck_problem *p, const ot_backend *oracle, ot_dtype
     for (int i = 0; i < OT_OP_WEIGHTS; i++)
         bad += tensor_differs(p, dw_names[i], candidate, compute, a.dw[i], b.dw[i], p->w[i].rows * p->w[i].cols);
     bad += tensor_differs(p, "target_loss", candidate, compute, a.target_loss, b.target_loss, p->batch.n_targets);
-    if (p->kind == OT_OP_HEAD_LOSS) bad += tensor_differs(p, "loss_sum", candidate, compute, &a.loss_sum, &b.loss_sum, 1);
+    if (ot_op_info(p->kind)->loss) bad += tensor_differs(p, "loss_sum", candidate, compute, &a.loss_sum, &b.loss_sum, 1);
     opcheck_result_free(&a);
     opcheck_result_free(&b);
     return bad;

@@ -439,6 +439,25 @@ static void make_head_loss(opcheck_problem *p, int variant, uint64_t seed) {
     if (c->bias) p->w[1] = opcheck_tensor_make(p, 1, c->vocabulary, NULL);
 }
 
+/* ==== DISTANCE ==== */
+
+static const struct distance_case {
+    int64_t rows, cols;
+    bool add, wide_in;
+    float weight;
+} distance_cases[] = {{1, 1, false, true, 1},   {7, 5, true, true, 30},      {0, 8, false, true, 1},
+                      {9, 33, false, false, 2}, {70, 770, true, false, 30}, {300, 129, false, true, 0.5F}};
+
+static void make_distance(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct distance_case *c = &distance_cases[variant];
+    opcheck_begin(p, OT_OP_DISTANCE, seed, "%lld x %lld, weight %g%s", (long long)c->rows, (long long)c->cols, (double)c->weight,
+                  c->add ? ", add_dx" : "");
+    p->attr.distance.weight = c->weight;
+    p->batch.distance_scale = 0.25;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add), c->wide_in);
+    p->in[1] = without_gradient(wide(opcheck_tensor_make(p, c->rows, c->cols, opcheck_random(p, c->rows * c->cols, 3, 0.5)), c->wide_in));
+}
+
 /* ==== All ==== */
 
 int opcheck_variants(ot_op_kind kind) {
@@ -456,6 +475,7 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_GATHER: return COUNT(gather_cases);
     case OT_OP_KEEP: return COUNT(keep_cases);
     case OT_OP_HEAD_LOSS: return COUNT(head_cases);
+    case OT_OP_DISTANCE: return COUNT(distance_cases);
     case OT_OP_COUNT: break;
     }
     return 0;
@@ -476,6 +496,7 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_GATHER: make_gather(p, variant, seed); break;
     case OT_OP_KEEP: make_keep(p, variant, seed); break;
     case OT_OP_HEAD_LOSS: make_head_loss(p, variant, seed); break;
+    case OT_OP_DISTANCE: make_distance(p, variant, seed); break;
     case OT_OP_COUNT: break;
     }
     if (kind != OT_OP_GATHER && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;

@@ -374,6 +374,20 @@ static void check_cross_entropy(fixture *f) {
     expect(f, "grad.logits", run(f)->dx[0]);
 }
 
+static void check_distance(fixture *f) {
+    int64_t rows = dim(f, "student", 0) * dim(f, "student", 1), cols = dim(f, "student", 2);
+    opcheck_problem *p = stage(f, OT_OP_DISTANCE);
+    p->attr.distance.weight = 1;
+    p->batch.rows = rows;
+    p->batch.distance_scale = floats(f, "grad.y")[0];
+    p->in[0] = tensor(f, rows, cols, floats(f, "student"));
+    p->in[1] = tensor(f, rows, cols, floats(f, "teacher"));
+    p->in[1].wanted = false;
+    const opcheck_result *r = run(f);
+    expect(f, "y", (double[1]){r->loss_sum});
+    expect(f, "grad.student", r->dx[0]);
+}
+
 /* ==== Attention ==== */
 
 /* The attributes all fixtures share; segments are still to come. */
@@ -506,7 +520,7 @@ static const struct fixture_kind {
     {"attention_prefix", check_attention_prefix},
     {"adamw", NULL},
     {"cosine", NULL},
-    {"kd_loss", NULL},
+    {"kd_loss", check_distance},
     {"patch_conv", NULL},
     {"patch_conv_no_bias", NULL},
 };

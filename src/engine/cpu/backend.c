@@ -115,6 +115,7 @@ static size_t scratch(const ot_call *call) {
     case OT_OP_HEAD_LOSS: return (size_t)ot_cpu_head_loss_scratch(call);
     case OT_OP_ATTENTION: return (size_t)ot_cpu_attention_scratch(call);
     case OT_OP_NORM: return (size_t)ot_cpu_norm_scratch(call);
+    case OT_OP_DISTANCE: return (size_t)ot_cpu_distance_scratch(call);
     default: return 0;
     }
 }
@@ -132,7 +133,8 @@ static size_t scratch(const ot_call *call) {
     X(OT_OP_ADD, add)                                                                                                  \
     X(OT_OP_DROPOUT, dropout)                                                                                          \
     X(OT_OP_GATHER, gather)                                                                                            \
-    X(OT_OP_HEAD_LOSS, head_loss)
+    X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
+    X(OT_OP_DISTANCE, distance)
 #define FORWARD(kind, name) [kind] = ot_cpu_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_cpu_##name##_backward,
 

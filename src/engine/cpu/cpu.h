@@ -47,6 +47,7 @@ int64_t ot_cpu_linear_scratch(const ot_call *call);
 int64_t ot_cpu_head_loss_scratch(const ot_call *call);
 int64_t ot_cpu_attention_scratch(const ot_call *call);
 int64_t ot_cpu_norm_scratch(const ot_call *call);
+int64_t ot_cpu_distance_scratch(const ot_call *call);
 
 ot_kernel ot_cpu_embed_forward, ot_cpu_embed_backward;
 ot_kernel ot_cpu_position_forward, ot_cpu_position_backward;
@@ -61,5 +62,6 @@ ot_kernel ot_cpu_dropout_forward, ot_cpu_dropout_backward;
 ot_kernel ot_cpu_gather_forward, ot_cpu_gather_backward;
 ot_kernel ot_cpu_keep_forward;
 ot_kernel ot_cpu_head_loss_forward, ot_cpu_head_loss_backward;
+ot_kernel ot_cpu_distance_forward, ot_cpu_distance_backward;
 
 #endif

@@ -64,5 +64,6 @@ ot_kernel ot_ref_dropout_forward, ot_ref_dropout_backward;
 ot_kernel ot_ref_gather_forward, ot_ref_gather_backward;
 ot_kernel ot_ref_keep_forward;
 ot_kernel ot_ref_head_loss_forward, ot_ref_head_loss_backward;
+ot_kernel ot_ref_distance_forward, ot_ref_distance_backward;
 
 #endif

@@ -18,7 +18,8 @@ static bool supports_double(ot_dtype compute) { return compute == OT_F64; }
     X(OT_OP_ADD, add)                                                                                                  \
     X(OT_OP_DROPOUT, dropout)                                                                                          \
     X(OT_OP_GATHER, gather)                                                                                            \
-    X(OT_OP_HEAD_LOSS, head_loss)
+    X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
+    X(OT_OP_DISTANCE, distance)
 #define FORWARD(kind, name) [kind] = ot_ref_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_ref_##name##_backward,
 
