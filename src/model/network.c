@@ -208,6 +208,8 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
         .target_rows = n->target_rows,
         .targets = n->targets,
         .loss_scale = options->loss_scale != 0 ? options->loss_scale : n->n_targets > 0 ? 1.0 / (double)n->n_targets : 0.0,
+        .distance_scale = options->distance_scale != 0 ? options->distance_scale : 1.0,
+        .distances = &n->distance,
         .target_loss = options->target_loss,
         .dropout_seed = options->dropout_seed,
     };
@@ -222,5 +224,7 @@ const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols) {
 }
 
 const void *ot_network_last_block(const ot_network *n) { return ot_plan_value(n->plan, n->last_block); }
+
+double ot_network_distance(const ot_network *n) { return n->distance; }
 
 const void *ot_network_logits(const ot_network *n) { return ot_plan_value(n->plan, n->logits); }

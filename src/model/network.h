@@ -23,6 +23,15 @@ typedef struct ot_hooks {
     int32_t position_shift;
 } ot_hooks;
 
+/* Distillation: a second model's blocks, run forward only from the hidden states that enter this network's emulator, and the distance of the
+ * emulator's output from theirs as a further loss (paper section 4.3). They stand in the same trace, so their memory serves the emulator afterwards. */
+typedef struct ot_teacher {
+    const ot_model *model;          /* frozen */
+    int64_t first_block, end_block; /* of the teacher: its middle */
+    int64_t first_item, end_item;   /* of this network's stack: the emulator that learns to stand in for it */
+    double weight;                  /* of the distance in the total */
+} ot_teacher;
+
 enum {
     OT_OUT_LOSS = 1,         /* cross-entropy over the batch's targets */
     OT_OUT_LOGITS = 2,       /* logits of every row */
@@ -38,6 +47,7 @@ typedef struct ot_network_options {
     unsigned outputs;      /* OT_OUT_* */
     int64_t max_segments;  /* sequences a batch */
     double dropout;        /* on the branches, before they are added (training) */
+    const ot_teacher *teacher; /* NULL: none. Without outputs nothing is computed above the emulator */
 } ot_network_options;
 
 typedef struct ot_network ot_network;
@@ -69,6 +79,7 @@ int64_t ot_network_row_of(const ot_network *n, int64_t sequence, int64_t column)
 
 typedef struct ot_run_options {
     double loss_scale;     /* see ot_batch; 0: 1 / targets of this batch */
+    double distance_scale; /* see ot_batch; 0: 1 */
     float *target_loss;    /* [targets] or NULL */
     uint64_t dropout_seed;
     ot_profile *profile;
@@ -79,6 +90,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
 /* After a run. hidden(i): i in [0, items) the input of entry i; i = items: what the head reads. */
 const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols);
 const void *ot_network_last_block(const ot_network *n);
+double ot_network_distance(const ot_network *n);   /* from the teacher: mean(((T - S) / rms(T))^2), without weight */
 const void *ot_network_logits(const ot_network *n); /* [rows or targets, vocabulary], F32 (F64) */
 
 #endif

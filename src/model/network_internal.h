@@ -10,6 +10,7 @@ struct ot_network {
     int32_t *hidden; /* [items + 1] value ids */
     int64_t n_items;
     int32_t last_block, logits;
+    double distance;
     int64_t head_cols;
     float *alibi; /* [heads] */
     float *inv_freq;

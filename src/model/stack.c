@@ -13,6 +13,7 @@ typedef struct emitter {
     ot_builder *b;
     ot_dtype stream; /* residual stream */
     ot_dtype inner;  /* what feeds matrix products and attention */
+    double dropout;
     uint32_t dropout_site;
 } emitter;
 
@@ -41,7 +42,7 @@ static int32_t linear(emitter *e, int32_t item, ot_role role, int64_t block, int
 }
 
 static int32_t add(emitter *e, int32_t trunk, int32_t branch) {
-    double p = e->net->options.dropout;
+    double p = e->dropout;
     if (p > 0) {
         int32_t dropped = ot_build_like(e->b, branch, ot_build_dtype(e->b, branch), ot_build_cols(e->b, branch));
         op(e, OT_OP_DROPOUT, (ot_op_attr){.dropout = {.p = (float)p, .site = e->dropout_site++}}, branch, OT_NO_VALUE, OT_NO_VALUE, dropped, NULL, NULL);
@@ -191,23 +192,67 @@ static void emit_outputs(emitter *e, int32_t x) {
     if ((outputs & OT_OUT_LOSS) != 0) op(e, OT_OP_HEAD_LOSS, no_attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, NULL);
 }
 
+/* ==== The teacher of a distillation. ==== */
+
+static ot_status check_teacher(const ot_network *n, ot_error *err) {
+    const ot_teacher *t = n->options.teacher;
+    const ot_desc *a = &n->model->desc, *b = &t->model->desc;
+    bool same = a->arch == b->arch && a->hidden_size == b->hidden_size && a->heads == b->heads && a->kv_heads == b->kv_heads &&
+                a->head_dim == b->head_dim && a->position == b->position && a->rotary_dim == b->rotary_dim && a->rope_theta == b->rope_theta;
+    if (!same) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s cannot teach %s: they must be of one architecture, with the same hidden size, attention heads and positions",
+                       t->model->path, n->model->path);
+    }
+    bool inside = t->first_block >= 0 && t->first_block <= t->end_block && t->end_block <= b->layers && t->first_item >= 0 &&
+                  t->first_item < t->end_item && t->end_item <= n->n_items;
+    return inside ? OT_OK : ot_fail(err, OT_ERR_REFUSED, "the teacher %s has no such middle as the emulator stands for", t->model->path);
+}
+
+/* Its middle on the hidden states x. Blocks are numbered after the network's own, as they are nobody's to recompute. */
+static int32_t emit_teacher(const emitter *e, int32_t x) {
+    const ot_teacher *t = e->net->options.teacher;
+    emitter of_teacher = *e;
+    of_teacher.m = t->model;
+    of_teacher.d = &t->model->desc;
+    of_teacher.hooks = NULL;
+    of_teacher.dropout = 0;
+    for (int64_t block = t->first_block; block < t->end_block; block++) {
+        int32_t item = (int32_t)(e->net->n_items + block - t->first_block);
+        ot_build_block(e->b, item);
+        x = emit_block(&of_teacher, item, block, x);
+    }
+    return x;
+}
+
+static void emit_distance(emitter *e, int32_t student, int32_t teacher) {
+    ot_build_block(e->b, -1);
+    op(e, OT_OP_DISTANCE, (ot_op_attr){.distance = {.weight = (float)e->net->options.teacher->weight}}, student, teacher, OT_NO_VALUE, OT_NO_VALUE,
+       NULL, NULL);
+}
+
 ot_status ot_network_emit(ot_network *n, ot_error *err) {
     const ot_plan_options *options = &n->options.plan;
+    if (n->options.teacher != NULL) OT_TRY(check_teacher(n, err));
     emitter e = {.net = n,
                  .m = n->model,
                  .d = &n->model->desc,
                  .hooks = n->options.hooks,
+                 .dropout = n->options.dropout,
                  .b = ot_builder_new(options, err),
                  .stream = options->compute == OT_BF16 ? OT_F32 : options->compute,
                  .inner = options->compute};
     if (e.b == NULL) return OT_ERR_MEMORY;
     bool hidden = (n->options.outputs & OT_OUT_HIDDEN) != 0;
-    int32_t x = emit_embedding(&e);
-    for (int64_t i = 0; i < n->n_items; i++) {
+    const ot_teacher *teacher = n->options.teacher;
+    int32_t x = emit_embedding(&e), taught = OT_NO_VALUE;
+    int64_t end = teacher != NULL && n->options.outputs == 0 ? teacher->end_item : n->n_items;
+    for (int64_t i = 0; i < end; i++) {
         n->hidden[i] = x;
+        if (teacher != NULL && i == teacher->first_item) taught = emit_teacher(&e, x);
         if (hidden) ot_build_pin(e.b, x);
         ot_build_block(e.b, (int32_t)i);
         x = emit_block(&e, (int32_t)i, n->options.items == NULL ? i : n->options.items[i].block, x);
+        if (teacher != NULL && i + 1 == teacher->end_item) emit_distance(&e, x, taught);
     }
     n->last_block = x;
     if (hidden) ot_build_pin(e.b, x);

@@ -24,6 +24,9 @@ double ot_schedule_rate(ot_schedule schedule, double lr, int64_t warmup, int64_t
 
 /* ==== Setting up. ==== */
 
+/* Does the language-model loss count, besides or instead of a teacher? */
+static bool has_lm(const ot_trainer *tr) { return tr->options.teacher == NULL || tr->options.lm_weight > 0; }
+
 static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train, ot_network **out, ot_error *err) {
     int64_t rows = 0, most_targets = 0;
     if (!ot_mul_i64(tr->options.batch, data->length, &rows) || rows > INT32_MAX / 4) {
@@ -39,9 +42,10 @@ static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train
                  .train = train,
                  .recompute = train && tr->options.recompute},
         .hooks = tr->options.hooks,
-        .outputs = OT_OUT_LOSS,
+        .outputs = has_lm(tr) ? OT_OUT_LOSS : 0,
         .max_segments = tr->options.batch,
         .dropout = train ? tr->options.dropout : 0.0,
+        .teacher = train || !has_lm(tr) ? tr->options.teacher : NULL,
     };
     return ot_network_new(tr->model, &options, out, err);
 }
@@ -87,7 +91,7 @@ static int64_t weight_bytes(const ot_model *m) {
 
 void ot_trainer_memory(const ot_trainer *tr, ot_train_memory *out) {
     *out = (ot_train_memory){
-        .weights = weight_bytes(tr->model),
+        .weights = weight_bytes(tr->model) + (tr->options.teacher != NULL ? weight_bytes(tr->options.teacher->model) : 0),
         .trained = ot_trainables_bytes(tr->t, keeps_best(tr)) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
         .activations = ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0),
         .data = data_bytes(tr->train) + data_bytes(tr->valid) + tr->train->rows * 8,
@@ -120,23 +124,29 @@ static ot_status add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_e
     return ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, d->length, NULL, err);
 }
 
-static ot_status run_micro_batches(ot_trainer *tr, double *loss, int64_t *tokens, ot_error *err) {
+static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_t *tokens, ot_error *err) {
     const ot_train_options *o = &tr->options;
+    double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0, kd_weight = o->teacher != NULL ? o->teacher->weight : 0.0;
     int64_t first = tr->step * o->batch * o->grad_accum, targets = 0;
     for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += tr->train->counted[row_at(tr, first + i)];
-    double sum = 0;
+    double sum = 0, distance = 0;
     for (int64_t a = 0; a < o->grad_accum; a++) {
         ot_network_clear(tr->net);
         for (int64_t i = 0; i < o->batch; i++) OT_TRY(add_row(tr->net, tr->train, row_at(tr, first + a * o->batch + i), err));
         *tokens += ot_network_rows(tr->net);
         if (ot_network_targets(tr->net) == 0) continue;
-        double part = 0;
-        ot_run_options run = {.loss_scale = 1.0 / (double)targets,
+        double part = 0, share = (double)ot_network_targets(tr->net) / (double)targets;
+        ot_run_options run = {.loss_scale = lm_weight / (double)targets,
+                              .distance_scale = share,
                               .dropout_seed = ot_rng_hash(o->seed ^ 0x64726F70ULL, (uint64_t)(tr->step * o->grad_accum + a))};
         OT_TRY(ot_network_run(tr->net, &run, &part, err));
         sum += part;
+        if (o->teacher != NULL) distance += share * ot_network_distance(tr->net);
     }
-    *loss = targets > 0 ? sum / (double)targets : 0.0;
+    double lm = targets > 0 ? sum / (double)targets : 0.0;
+    event->loss = lm_weight * lm + kd_weight * distance;
+    event->loss_lm = o->teacher != NULL && has_lm(tr) ? lm : NAN;
+    event->loss_kd = o->teacher != NULL ? distance : NAN;
     return OT_OK;
 }
 
@@ -144,7 +154,7 @@ static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err)
     const ot_train_options *o = &tr->options;
     double start = ot_seconds();
     int64_t tokens = 0;
-    OT_TRY(run_micro_batches(tr, &event->loss, &tokens, err));
+    OT_TRY(run_micro_batches(tr, event, &tokens, err));
     double norm = ot_trainables_gradient_norm(tr->t);
     if (!isfinite(event->loss) || !isfinite(norm)) {
         return ot_fail(err, OT_ERR_NUMERIC,
@@ -175,7 +185,7 @@ static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err)
 
 /* ==== Validation. ==== */
 
-ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, double *loss, ot_error *err) {
+ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, bool by_distance, double *loss, ot_error *err) {
     double sum = 0;
     for (int64_t r = 0; r < data->rows; r += batch) {
         ot_network_clear(net);
@@ -183,14 +193,14 @@ ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch
         if (ot_network_targets(net) == 0) continue;
         double part = 0;
         OT_TRY(ot_network_run(net, &(ot_run_options){0}, &part, err));
-        sum += part;
+        sum += by_distance ? ot_network_distance(net) * (double)ot_network_targets(net) : part;
     }
     *loss = sum / (double)ot_dataset_targets(data);
     return OT_OK;
 }
 
 static ot_status validate(ot_trainer *tr, ot_train_event *event, ot_error *err) {
-    OT_TRY(ot_dataset_loss(tr->valid_net, tr->valid, tr->options.batch, &tr->last_valid, err));
+    OT_TRY(ot_dataset_loss(tr->valid_net, tr->valid, tr->options.batch, !has_lm(tr), &tr->last_valid, err));
     event->validated = true;
     event->valid_loss = tr->last_valid;
     event->best = isnan(tr->best_valid) || tr->last_valid < tr->best_valid;
@@ -208,8 +218,11 @@ static ot_status log_event(ot_trainer *tr, const ot_train_event *e, ot_error *er
     if (tr->log == NULL) return OT_OK;
     fprintf(tr->log,
             "{\"step\": %" PRId64 ", \"epoch\": %.9g, \"loss\": %.9g, \"learning_rate\": %.9g, \"grad_norm\": %.9g, \"tokens\": %" PRId64
-            ", \"tokens_per_second\": %.9g, \"peak_memory_bytes\": %" PRId64 "}\n",
+            ", \"tokens_per_second\": %.9g, \"peak_memory_bytes\": %" PRId64,
             e->step, e->epoch, e->loss, e->learning_rate, e->grad_norm, e->tokens, e->tokens_per_second, e->peak_memory_bytes);
+    if (!isnan(e->loss_lm)) fprintf(tr->log, ", \"loss_lm\": %.9g", e->loss_lm);
+    if (!isnan(e->loss_kd)) fprintf(tr->log, ", \"loss_kd\": %.9g", e->loss_kd);
+    fputs("}\n", tr->log);
     if (e->validated) {
         fprintf(tr->log, "{\"step\": %" PRId64 ", \"epoch\": %.9g, \"valid_loss\": %.9g, \"best\": %s}\n", e->step, e->epoch, e->valid_loss,
                 e->best ? "true" : "false");

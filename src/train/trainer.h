@@ -18,6 +18,7 @@ typedef struct ot_train_event {
     int64_t step; /* from 0: the step that was just done */
     int64_t steps;
     double epoch, loss, learning_rate, grad_norm;
+    double loss_lm, loss_kd; /* what `loss` is made of when there is a teacher; NaN otherwise */
     int64_t tokens; /* seen so far */
     double tokens_per_second;
     int64_t peak_memory_bytes;
@@ -43,13 +44,15 @@ typedef struct ot_train_options {
     const char *fingerprint;     /* of everything that must be the same for a resume */
     bool resume;                 /* from checkpoint_path if it exists */
     const ot_hooks *hooks;
+    const ot_teacher *teacher; /* distillation: the loss is lm_weight * LM + teacher->weight * distance; NULL: LM alone */
+    double lm_weight;          /* with a teacher; 0: nothing above the emulator is run, and --valid is scored by distance */
     const volatile sig_atomic_t *stop; /* raised: save and return OT_ERR_INTERRUPTED; NULL: never */
     void (*observe)(void *context, const ot_train_event *event); /* after every step; NULL: nobody */
     void *context;
 } ot_train_options;
 
 typedef struct ot_train_memory {
-    int64_t weights;     /* frozen, as mapped or copied */
+    int64_t weights;     /* frozen, as mapped or copied; a teacher's too */
     int64_t trained;     /* masters, gradients, moments, copies */
     int64_t activations; /* training and validation plans */
     int64_t data;
@@ -71,7 +74,7 @@ void ot_trainer_memory(const ot_trainer *trainer, ot_train_memory *out);
 ot_status ot_trainer_run(ot_trainer *trainer, ot_train_result *result, ot_error *err);
 void ot_trainer_free(ot_trainer *trainer);
 
-/* Mean loss over all targets of a data set, with any network that has OT_OUT_LOSS. */
-ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, double *loss, ot_error *err);
+/* Mean loss over all targets of a data set, with any network that has OT_OUT_LOSS; by_distance: mean distance from the network's teacher instead. */
+ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, bool by_distance, double *loss, ot_error *err);
 
 #endif
