@@ -15,6 +15,7 @@ LAYERS = [
     ["engine"],
     ["engine/ref", "engine/cpu", "engine/cuda"],
     ["model"],
+    ["task"],
     ["emulator"],
     ["train"],
     ["peft"],

@@ -1,0 +1,103 @@
+/* Evaluation tasks as data: how a row of an official data set becomes a context, the choices that may follow it, and the right one, exactly as
+ * lm-evaluation-harness 0.4 renders them. Training on a task goes through the same functions, so it sees what evaluation scores.
+ *
+ *     ot_task_set_options options = {.folders = &folder, .n_folders = 1};
+ *     OT_TRY(ot_task_set_open(task, &options, &set, err));
+ *     for (int64_t i = 0; i < ot_task_set_count(set); i++) {
+ *         ot_arena arena = {0};
+ *         ot_task_doc doc;
+ *         OT_TRY(ot_task_set_doc(set, i, &arena, &doc, err));   // doc.context, doc.choices[doc.gold]
+ *         OT_TRY(ot_task_continuation(&doc, doc.gold, &arena, &continuation, err));
+ *         OT_TRY(ot_encode_pair(encoder, doc.context, continuation, &arena, &pair, err));   // task/encode.h: ids of both
+ *         ot_arena_free(&arena);
+ *     }
+ *
+ * A new task is one file with a const ot_task and one line in task_list.c. */
+#ifndef OT_TASK_TASK_H
+#define OT_TASK_TASK_H
+
+#include "task/rows.h"
+
+typedef enum ot_task_kind {
+    OT_TASK_CHOICE,  /* which continuation is likeliest (or: is any of them what greedy decoding writes) */
+    OT_TASK_ROLLING, /* the likelihood of a whole text in windows of the greatest length */
+    OT_TASK_BLOCKS,  /* the paper's perplexity: one text cut into blocks that do not overlap */
+} ot_task_kind;
+
+enum {
+    OT_METRIC_ACC = 1,          /* the likeliest choice is the right one */
+    OT_METRIC_ACC_NORM = 2,     /* the same with likelihoods divided by the choices' characters */
+    OT_METRIC_EXACT_MATCH = 4,  /* greedy decoding writes one of the right choices */
+    OT_METRIC_PERPLEXITIES = 8, /* word_perplexity, byte_perplexity, bits_per_byte */
+    OT_METRIC_BLOCKS = 16,      /* perplexity, loss */
+};
+
+enum { OT_GOLD_ALL = -1 }; /* every choice is right */
+
+/* One document, rendered. Texts are slices of the row or of the arena. */
+typedef struct ot_task_doc {
+    ot_str context;
+    ot_str *choices; /* without the delimiter in front */
+    int64_t n_choices, gold;
+    ot_str delimiter;     /* between context and choice */
+    ot_str page;          /* ROLLING: what is scored */
+    int64_t words, bytes; /* ROLLING: what its likelihood is divided by */
+} ot_task_doc;
+
+typedef struct ot_task ot_task;
+struct ot_task {
+    const char *name;
+    const char *help; /* one line */
+    const char *dataset, *config; /* where the official rows come from */
+    const char *version;
+    ot_task_kind kind;
+    unsigned metrics;
+    const char *split;     /* what is scored: DIR/NAME.SPLIT.jsonl */
+    const char *const *examples; /* splits that few-shot examples come from, the first whose file is there; NULL: no examples */
+    bool no_test_split;    /* the harness's own definition has none: examples equal to the document are left out */
+    ot_status (*render)(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err);
+    /* ROLLING, BLOCKS: a plain text file DIR/NAME.SPLIT.txt (or of one of the other names) as rows; NULL: JSONL only. */
+    const char *const *text_names;
+    ot_status (*rows_of_text)(ot_str text, ot_rows *rows, ot_error *err);
+    const void *own; /* of a user's task */
+};
+
+/* All tasks, NULL-terminated. */
+extern const ot_task *const ot_tasks[];
+/* The task of a name, or an error that names the nearest and lists all. */
+ot_status ot_task_find(const char *name, const ot_task **out, ot_error *err);
+
+/* ==== The documents of a task. ==== */
+
+typedef struct ot_task_set_options {
+    const char *const *folders; /* looked through in order */
+    int64_t n_folders;
+    const char *file;  /* rows from this file instead of the folders; NULL: look there */
+    const char *split; /* NULL: the task's own */
+    int64_t shots;
+    int64_t limit; /* documents at most, 0: all */
+} ot_task_set_options;
+
+typedef struct ot_task_set ot_task_set;
+ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *options, ot_task_set **out, ot_error *err);
+void ot_task_set_close(ot_task_set *set);
+int64_t ot_task_set_count(const ot_task_set *set);
+const ot_row *ot_task_set_row(const ot_task_set *set, int64_t i);
+/* Document i with its few-shot examples in front. With examples, documents must be asked for in order from 0: each draws from one generator. */
+ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_doc *doc, ot_error *err);
+/* Rows of the file that examples come from, drawn for the document asked for last; [shots]. */
+const int64_t *ot_task_set_drawn(const ot_task_set *set);
+
+/* What is scored after the context: delimiter and choice. */
+ot_status ot_task_continuation(const ot_task_doc *doc, int64_t choice, ot_arena *arena, ot_str *out, ot_error *err);
+/* The choice that training teaches: the right one; where all are, the first. */
+static inline int64_t ot_task_answer(const ot_task_doc *doc) { return doc->gold == OT_GOLD_ALL ? 0 : doc->gold; }
+
+/* ==== For the files of tasks. ==== */
+
+/* context = the parts in order; the delimiter is one space. */
+ot_status ot_task_context(ot_arena *arena, ot_task_doc *doc, const ot_str *parts, int64_t n, ot_error *err);
+/* n empty choices. */
+ot_status ot_task_choices(ot_arena *arena, ot_task_doc *doc, int64_t n, ot_error *err);
+
+#endif
