@@ -80,8 +80,13 @@ static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     const ot_dataset *sets[] = {&t->train, &t->valid};
     for (int i = 0; i < 2; i++) {
         ot_digest_add(&d, &sets[i]->rows, sizeof sets[i]->rows);
-        ot_digest_add(&d, sets[i]->ids, sets[i]->rows * sets[i]->length * 4);
-        ot_digest_add(&d, sets[i]->targets, sets[i]->rows * sets[i]->length * 4);
+        int64_t columns = ot_dataset_columns(sets[i]);
+        ot_digest_add(&d, sets[i]->ids, columns * 4);
+        ot_digest_add(&d, sets[i]->targets, columns * 4);
+        for (int64_t r = 0; r < sets[i]->rows; r++) {
+            int64_t ends[] = {ot_dataset_first(sets[i], r + 1), ot_dataset_start(sets[i], ot_dataset_first(sets[i], r + 1))};
+            ot_digest_add(&d, ends, sizeof ends);
+        }
     }
     for (int64_t i = 0; i < t->model->n_params; i++) {
         const ot_tensor *p = &t->model->params[i].stored;

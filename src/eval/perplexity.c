@@ -3,10 +3,9 @@
 #include <math.h>
 
 static ot_status one_block(ot_network *net, const ot_dataset *d, int64_t row, double *loss, ot_error *err) {
-    int64_t at = row * d->length;
     double sum = 0;
     ot_network_clear(net);
-    OT_TRY(ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, d->length, NULL, err));
+    OT_TRY(ot_dataset_add_row(net, d, row, err));
     OT_TRY(ot_network_run(net, &(ot_run_options){0}, &sum, err));
     *loss = sum / (double)d->counted[row];
     return OT_OK;
@@ -14,10 +13,10 @@ static ot_status one_block(ot_network *net, const ot_dataset *d, int64_t row, do
 
 ot_status ot_perplexity_run(const ot_model *m, const ot_dataset *data, const ot_perplexity_options *options, ot_perplexity *out, ot_error *err) {
     ot_network_options network = {
-        .plan = {.backend = options->backend, .compute = options->compute, .max_rows = data->length, .max_targets = data->length},
+        .plan = {.backend = options->backend, .compute = options->compute, .max_rows = data->length, .max_targets = ot_dataset_most_targets(data)},
         .hooks = options->hooks,
         .outputs = OT_OUT_LOSS,
-        .max_segments = 1,
+        .max_segments = ot_dataset_most_examples(data),
     };
     *out = (ot_perplexity){.tokens = data->tokens};
     ot_network *net = NULL;

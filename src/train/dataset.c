@@ -1,147 +1,38 @@
 #include "train/dataset.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
-#include "format/safetensors.h"
-#include "format/tokenizer.h"
 
-enum { IGNORED_LABEL = -100 };
+int64_t ot_dataset_columns(const ot_dataset *d) { return ot_dataset_start(d, ot_dataset_first(d, d->rows)); }
 
-static ot_status allocate(ot_dataset *d, bool with_mask, ot_error *err) {
+int64_t ot_dataset_targets(const ot_dataset *d) {
     int64_t n = 0;
-    if (!ot_mul_i64(d->rows, d->length, &n)) return ot_fail(err, OT_ERR_FORMAT, "the data set is impossibly large");
-    OT_TRY(ot_malloc(n, 4, "token ids", (void **)&d->ids, err));
-    OT_TRY(ot_malloc(n, 4, "targets", (void **)&d->targets, err));
-    OT_TRY(ot_malloc(d->rows, 4, "target counts", (void **)&d->counted, err));
-    return with_mask ? ot_malloc(n, 8, "the attention mask", (void **)&d->mask, err) : OT_OK;
+    for (int64_t r = 0; r < d->rows; r++) n += d->counted[r];
+    return n;
 }
 
-static int64_t at(const ot_tensor *t, int64_t i) {
-    int64_t v;
-    memcpy(&v, (const char *)t->data + i * 8, 8);
-    return v;
+int64_t ot_dataset_most_targets(const ot_dataset *d) {
+    int64_t most = 0;
+    for (int64_t r = 0; r < d->rows; r++) most = d->counted[r] > most ? d->counted[r] : most;
+    return most;
 }
 
-static ot_status check_tensor(const ot_tensor *t, const ot_tensor *ids, const char *path, ot_error *err) {
-    if (t == NULL) return OT_OK;
-    if (t->dtype != OT_I64 || t->n_dims != 2 || t->shape[0] != ids->shape[0] || t->shape[1] != ids->shape[1]) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s must be int64 with the shape of input_ids", path, t->name);
-    }
-    return OT_OK;
+int64_t ot_dataset_most_examples(const ot_dataset *d) {
+    int64_t most = 1;
+    for (int64_t r = 0; d->packs != NULL && r < d->rows; r++) most = d->packs[r + 1] - d->packs[r] > most ? d->packs[r + 1] - d->packs[r] : most;
+    return most;
 }
 
-static ot_status fill_from_tensors(ot_dataset *d, const char *path, const ot_tensor *ids, const ot_tensor *labels, const ot_tensor *mask,
-                                   int64_t vocab, ot_error *err) {
-    for (int64_t r = 0; r < d->rows; r++) {
-        d->counted[r] = 0;
-        for (int64_t t = 0; t < d->length; t++) {
-            int64_t i = r * d->length + t, id = at(ids, i);
-            bool real = mask == NULL || at(mask, i) != 0;
-            if (d->mask != NULL) d->mask[i] = real;
-            d->tokens += real;
-            if (real && (id < 0 || id >= vocab)) {
-                return ot_fail(err, OT_ERR_FORMAT, "%s: input_ids[%lld, %lld] is %lld, outside the vocabulary of %lld", path, (long long)r,
-                               (long long)t, (long long)id, (long long)vocab);
-            }
-            d->ids[i] = real ? (int32_t)id : 0;
-            int64_t label = t + 1 == d->length ? IGNORED_LABEL : labels != NULL ? at(labels, i + 1) : at(ids, i + 1);
-            if (labels == NULL && mask != NULL && t + 1 < d->length && at(mask, i + 1) == 0) label = IGNORED_LABEL;
-            /* Without labels the next round checks it, as the id that it is. */
-            if (labels != NULL && label != IGNORED_LABEL && (label < 0 || label >= vocab)) {
-                return ot_fail(err, OT_ERR_FORMAT, "%s: labels[%lld, %lld] is %lld: neither a token id nor -100", path, (long long)r,
-                               (long long)t + 1, (long long)label);
-            }
-            d->targets[i] = label == IGNORED_LABEL || !real ? -1 : (int32_t)label;
-            d->counted[r] += d->targets[i] >= 0;
-        }
-    }
-    return OT_OK;
-}
-
-static ot_status open_tensors(const char *path, int64_t vocab, int64_t limit, ot_dataset *d, ot_error *err) {
-    ot_safetensors *st = NULL;
-    OT_TRY(ot_safetensors_open(path, &st, err));
-    const ot_tensor *ids = ot_safetensors_find(st, "input_ids"), *labels = ot_safetensors_find(st, "labels");
-    const ot_tensor *mask = ot_safetensors_find(st, "attention_mask");
-    ot_status status = OT_OK;
-    if (ids == NULL || ids->dtype != OT_I64 || ids->n_dims != 2 || ids->shape[0] < 1 || ids->shape[1] < 2) {
-        status = ot_fail(err, OT_ERR_FORMAT, "%s: needs a tensor input_ids, int64 of shape [rows, tokens] with two tokens or more a row", path);
-    }
-    if (status == OT_OK) status = check_tensor(labels, ids, path, err);
-    if (status == OT_OK) status = check_tensor(mask, ids, path, err);
-    if (status == OT_OK) {
-        d->rows = limit > 0 && limit < ids->shape[0] ? limit : ids->shape[0];
-        d->length = ids->shape[1];
-        status = allocate(d, mask != NULL, err);
-    }
-    if (status == OT_OK) status = fill_from_tensors(d, path, ids, labels, mask, vocab, err);
-    ot_safetensors_close(st);
-    return status;
-}
-
-static ot_status cut(ot_dataset *d, const char *path, const int32_t *all, int64_t count, int64_t block, int64_t vocab, int64_t limit,
-                     ot_error *err) {
-    d->text_tokens = count;
-    d->length = block;
-    d->rows = count / block;
-    if (d->rows == 0) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s has %lld tokens, fewer than one block of %lld: use a smaller --block or more text", path,
-                       (long long)count, (long long)block);
-    }
-    if (limit > 0 && limit < d->rows) d->rows = limit;
-    OT_TRY(allocate(d, false, err));
-    for (int64_t i = 0; i < d->rows * block; i++) {
-        if (all[i] >= vocab) {
-            return ot_fail(err, OT_ERR_FORMAT, "%s: the tokenizer gave id %d, but the model's vocabulary has %lld: they do not belong together",
-                           path, all[i], (long long)vocab);
-        }
-        d->ids[i] = all[i];
-        d->targets[i] = (i + 1) % block == 0 ? -1 : all[i + 1];
-    }
-    for (int64_t r = 0; r < d->rows; r++) d->counted[r] = (int32_t)block - 1;
-    d->tokens = d->rows * block;
-    return OT_OK;
-}
-
-static ot_status open_text(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *d,
-                           ot_error *err) {
-    ot_map map = {0};
-    ot_tokenizer *tokenizer = NULL;
-    int32_t *all = NULL;
-    int64_t count = 0;
-    OT_TRY(ot_map_open(path, &map, err));
-    ot_status status = OT_OK;
-    if (map.size == 0) status = ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
-    if (status == OT_OK) status = ot_tokenizer_open(tokenizer_path, &tokenizer, err);
-    if (status == OT_OK) status = ot_tokenizer_encode(tokenizer, (const char *)map.data, (size_t)map.size, false, &all, &count, err);
-    if (status == OT_OK) status = cut(d, path, all, count, block, vocab, limit, err);
-    ot_free(all);
-    ot_tokenizer_close(tokenizer);
-    ot_map_close(&map);
-    return status;
-}
-
-ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
-                          ot_error *err) {
-    ot_dataset d = {0};
-    ot_status status = ot_path_ends(path, ".safetensors") ? open_tensors(path, vocab, limit, &d, err)
-                                                          : open_text(path, tokenizer_path, block, vocab, limit, &d, err);
-    if (status == OT_OK && ot_dataset_targets(&d) == 0) {
-        status = ot_fail(err, OT_ERR_REFUSED, "%s: every label is ignored (-100): there is nothing to learn or score", path);
-    }
-    if (status != OT_OK) {
-        ot_dataset_free(&d);
-        return status;
-    }
-    *out = d;
-    return OT_OK;
+int64_t ot_dataset_bytes(const ot_dataset *d) {
+    int64_t tables = (d->starts != NULL ? d->examples + 1 : 0) + (d->packs != NULL ? d->rows + 1 : 0);
+    return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + tables * 8;
 }
 
 void ot_dataset_free(ot_dataset *d) {
+    ot_free(d->starts);
+    ot_free(d->packs);
     ot_free(d->ids);
     ot_free(d->targets);
     ot_free(d->mask);
@@ -149,10 +40,12 @@ void ot_dataset_free(ot_dataset *d) {
     *d = (ot_dataset){0};
 }
 
-int64_t ot_dataset_targets(const ot_dataset *d) {
-    int64_t n = 0;
-    for (int64_t r = 0; r < d->rows; r++) n += d->counted[r];
-    return n;
+ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err) {
+    for (int64_t e = ot_dataset_first(d, row); e < ot_dataset_first(d, row + 1); e++) {
+        int64_t at = ot_dataset_start(d, e);
+        OT_TRY(ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, ot_dataset_start(d, e + 1) - at, NULL, err));
+    }
+    return OT_OK;
 }
 
 void ot_dataset_order(const ot_dataset *d, bool shuffle, uint64_t seed, int64_t epoch, int64_t *order) {
@@ -163,4 +56,130 @@ void ot_dataset_order(const ot_dataset *d, bool shuffle, uint64_t seed, int64_t 
     ot_rng rng;
     ot_rng_seed(&rng, ot_rng_hash(seed, (uint64_t)epoch));
     ot_rng_permutation(&rng, order, d->rows);
+}
+
+/* ==== Building. ==== */
+
+ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, const int32_t *targets, const int64_t *mask, int64_t count, ot_error *err) {
+    ot_dataset *d = &b->d;
+    int64_t columns = b->columns + count;
+    OT_TRY(ot_grow((void **)&d->starts, &b->starts_room, d->rows + 2, 8, "example starts", err));
+    OT_TRY(ot_grow((void **)&d->counted, &b->counted_room, d->rows + 1, 4, "target counts", err));
+    OT_TRY(ot_grow((void **)&d->ids, &b->ids_room, columns, 4, "token ids", err));
+    OT_TRY(ot_grow((void **)&d->targets, &b->targets_room, columns, 4, "targets", err));
+    if (mask != NULL || d->mask != NULL) {
+        bool first = d->mask == NULL;
+        OT_TRY(ot_grow((void **)&d->mask, &b->mask_room, columns, 8, "the attention mask", err));
+        for (int64_t i = first ? 0 : b->columns; i < b->columns; i++) d->mask[i] = 1;
+        for (int64_t i = 0; i < count; i++) d->mask[b->columns + i] = mask == NULL || mask[i] != 0;
+    }
+    memcpy(d->ids + b->columns, ids, (size_t)count * 4);
+    memcpy(d->targets + b->columns, targets, (size_t)count * 4);
+    int32_t counted = 0;
+    for (int64_t i = 0; i < count; i++) {
+        counted += targets[i] >= 0;
+        d->tokens += mask == NULL || mask[i] != 0;
+    }
+    d->counted[d->rows] = counted;
+    d->starts[d->rows] = b->columns;
+    d->examples = ++d->rows;
+    d->starts[d->rows] = b->columns = columns;
+    if (count > d->length) d->length = count;
+    return OT_OK;
+}
+
+/* ==== Packing. ==== */
+
+enum { OPEN_PACKS = 64 }; /* few enough to look at all of them for every example */
+
+typedef struct packing {
+    const ot_dataset *d;
+    int64_t *pack_of; /* [examples] */
+    int64_t n_packs;
+    int64_t open[OPEN_PACKS], room[OPEN_PACKS];
+    int n_open;
+} packing;
+
+static int64_t length_of(const ot_dataset *d, int64_t example) { return ot_dataset_start(d, example + 1) - ot_dataset_start(d, example); }
+
+/* The open pack that an example fits into most tightly, or a new one. With one open pack, neighbours stay together. */
+static void place(packing *p, int64_t example, int64_t capacity, int most_open) {
+    int64_t length = length_of(p->d, example);
+    int best = -1;
+    for (int i = 0; i < p->n_open; i++) {
+        if (p->room[i] >= length && (best < 0 || p->room[i] < p->room[best])) best = i;
+    }
+    if (best < 0) {
+        best = p->n_open;
+        if (p->n_open < most_open) {
+            p->n_open++;
+        } else {
+            best = 0; /* the fullest goes */
+            for (int i = 1; i < p->n_open; i++) best = p->room[i] < p->room[best] ? i : best;
+        }
+        p->open[best] = p->n_packs++;
+        p->room[best] = capacity;
+    }
+    p->pack_of[example] = p->open[best];
+    p->room[best] -= length;
+}
+
+/* Lay the examples down pack by pack, in `order` within a pack. */
+static ot_status rebuild(const ot_dataset *d, const packing *p, const int64_t *order, int64_t *places, ot_dataset *out, ot_error *err) {
+    int64_t columns = ot_dataset_columns(d);
+    *out = (ot_dataset){.rows = p->n_packs, .examples = d->examples, .tokens = d->tokens, .text_tokens = d->text_tokens};
+    OT_TRY(ot_malloc(d->examples + 1, 8, "example starts", (void **)&out->starts, err));
+    OT_TRY(ot_calloc(p->n_packs + 1, 8, "packs", (void **)&out->packs, err));
+    OT_TRY(ot_malloc(columns, 4, "token ids", (void **)&out->ids, err));
+    OT_TRY(ot_malloc(columns, 4, "targets", (void **)&out->targets, err));
+    OT_TRY(ot_calloc(p->n_packs, 4, "target counts", (void **)&out->counted, err));
+    if (d->mask != NULL) OT_TRY(ot_malloc(columns, 8, "the attention mask", (void **)&out->mask, err));
+    for (int64_t e = 0; e < d->examples; e++) out->packs[p->pack_of[e] + 1]++;
+    for (int64_t r = 0; r < p->n_packs; r++) out->packs[r + 1] += out->packs[r];
+    int64_t *next = places, *from = places + p->n_packs; /* where the next example of a pack goes; which example lies where */
+    memcpy(next, out->packs, (size_t)p->n_packs * 8);
+    for (int64_t i = 0; i < d->examples; i++) from[next[p->pack_of[order[i]]]++] = order[i];
+    int64_t at = 0;
+    for (int64_t i = 0; i < d->examples; i++) {
+        int64_t start = ot_dataset_start(d, from[i]), length = length_of(d, from[i]);
+        out->starts[i] = at;
+        memcpy(out->ids + at, d->ids + start, (size_t)length * 4);
+        memcpy(out->targets + at, d->targets + start, (size_t)length * 4);
+        if (d->mask != NULL) memcpy(out->mask + at, d->mask + start, (size_t)length * 8);
+        for (int64_t t = 0; t < length; t++) out->counted[p->pack_of[from[i]]] += d->targets[start + t] >= 0;
+        at += length;
+    }
+    out->starts[d->examples] = at;
+    for (int64_t r = 0; r < out->rows; r++) {
+        int64_t row = out->starts[out->packs[r + 1]] - out->starts[out->packs[r]];
+        out->length = row > out->length ? row : out->length;
+    }
+    return OT_OK;
+}
+
+ot_status ot_dataset_pack(ot_dataset *d, int64_t capacity, bool shuffle, uint64_t seed, ot_error *err) {
+    int64_t *order = NULL, *places = NULL;
+    packing p = {.d = d};
+    ot_dataset packed = {0};
+    ot_status status = ot_malloc(d->examples, 8, "the packing order", (void **)&order, err);
+    if (status == OT_OK) status = ot_malloc(d->examples, 8, "the packing", (void **)&p.pack_of, err);
+    if (status == OT_OK) status = ot_malloc(d->examples, 16, "the packing", (void **)&places, err);
+    if (status == OT_OK) {
+        ot_rng rng;
+        ot_rng_seed(&rng, ot_rng_hash(seed ^ 0x7061636BULL, 0));
+        for (int64_t i = 0; i < d->examples; i++) order[i] = i;
+        if (shuffle) ot_rng_permutation(&rng, order, d->examples);
+        for (int64_t i = 0; i < d->examples; i++) place(&p, order[i], capacity, shuffle ? OPEN_PACKS : 1);
+        status = rebuild(d, &p, order, places, &packed, err);
+    }
+    ot_free(order);
+    ot_free(places);
+    ot_free(p.pack_of);
+    if (status != OT_OK) {
+        ot_dataset_free(&packed);
+        return status;
+    }
+    ot_dataset_free(d);
+    *d = packed;
+    return OT_OK;
 }

@@ -1,4 +1,5 @@
-/* Training and evaluation data as rows of token ids with a target for each position. */
+/* Training and evaluation data as rows of token ids with a target for each position. A row is what is shuffled, counted by --batch and left
+ * behind at a checkpoint: one example, or a pack of several that do not see each other. Rows differ in length; there is no padding. */
 #ifndef OT_TRAIN_DATASET_H
 #define OT_TRAIN_DATASET_H
 
@@ -6,16 +7,20 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "model/model.h"
+#include "model/network.h"
 
 typedef struct ot_dataset {
-    int64_t rows, length; /* every row has `length` columns */
-    int32_t *ids;         /* [rows, length] */
-    int32_t *targets;     /* [rows, length]: what position t must predict, -1: nothing */
-    int64_t *mask;        /* [rows, length] or NULL: all ones */
-    int32_t *counted;     /* [rows] targets of each row */
-    int64_t tokens;       /* positions that are not masked */
-    int64_t text_tokens;  /* tokens of the text before it was cut; 0 for id files */
+    int64_t rows;
+    int64_t examples; /* as many as rows unless packed */
+    int64_t length;   /* columns of the longest row */
+    int64_t *starts;  /* [examples + 1]: example e is columns starts[e] .. starts[e + 1]; NULL: all have `length` columns */
+    int64_t *packs;   /* [rows + 1]: row r is examples packs[r] .. packs[r + 1]; NULL: one each */
+    int32_t *ids;     /* [columns] */
+    int32_t *targets; /* [columns]: what this position must predict, -1: nothing */
+    int64_t *mask;    /* [columns] or NULL: all ones */
+    int32_t *counted; /* [rows] targets of each row */
+    int64_t tokens;   /* positions that are not masked */
+    int64_t text_tokens; /* tokens of the text before it was cut; 0 for other data */
 } ot_dataset;
 
 /* path: .safetensors with input_ids [N, T] int64 and optionally labels (not shifted, -100 ignored) and attention_mask; anything else is text,
@@ -24,9 +29,37 @@ typedef struct ot_dataset {
 ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
                           ot_error *err);
 void ot_dataset_free(ot_dataset *d);
-int64_t ot_dataset_targets(const ot_dataset *d); /* of all rows */
+
+/* The first column of an example; of example `examples`: all columns. */
+static inline int64_t ot_dataset_start(const ot_dataset *d, int64_t example) {
+    return d->starts != NULL ? d->starts[example] : example * d->length;
+}
+/* The first example of a row; of row `rows`: all examples. */
+static inline int64_t ot_dataset_first(const ot_dataset *d, int64_t row) { return d->packs != NULL ? d->packs[row] : row; }
+int64_t ot_dataset_columns(const ot_dataset *d);
+int64_t ot_dataset_targets(const ot_dataset *d);       /* of all rows */
+int64_t ot_dataset_most_targets(const ot_dataset *d);  /* of one row */
+int64_t ot_dataset_most_examples(const ot_dataset *d); /* of one row */
+int64_t ot_dataset_bytes(const ot_dataset *d);
+
+/* Append a row to the network's batch, each of its examples as a sequence of its own. */
+ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err);
 
 /* Row order of one epoch: 0, 1, 2, ... or a permutation that depends only on seed and epoch. */
 void ot_dataset_order(const ot_dataset *d, bool shuffle, uint64_t seed, int64_t epoch, int64_t *order);
+
+/* Lay examples together into rows of up to `capacity` columns; an example that is longer keeps a row to itself. Which come together depends on
+ * the seed alone; without shuffle neighbours stay neighbours, in their order. The rows change, the examples do not. */
+ot_status ot_dataset_pack(ot_dataset *d, int64_t capacity, bool shuffle, uint64_t seed, ot_error *err);
+
+/* ==== Building: append examples, then finish. Readers use this; a failed build is freed with ot_dataset_free(&b->d). ==== */
+
+typedef struct ot_dataset_builder {
+    ot_dataset d;
+    int64_t columns, starts_room, ids_room, targets_room, mask_room, counted_room;
+} ot_dataset_builder;
+
+/* One example as a row of its own. targets: as above. mask: NULL for all ones. */
+ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, const int32_t *targets, const int64_t *mask, int64_t count, ot_error *err);
 
 #endif

@@ -28,22 +28,21 @@ double ot_schedule_rate(ot_schedule schedule, double lr, int64_t warmup, int64_t
 static bool has_lm(const ot_trainer *tr) { return tr->options.teacher == NULL || tr->options.lm_weight > 0; }
 
 static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train, ot_network **out, ot_error *err) {
-    int64_t rows = 0, most_targets = 0;
+    int64_t rows = 0;
     if (!ot_mul_i64(tr->options.batch, data->length, &rows) || rows > INT32_MAX / 4) {
         return ot_fail(err, OT_ERR_USAGE, "a micro-batch of %lld rows of %lld tokens is too large: use a smaller --batch or --block",
                        (long long)tr->options.batch, (long long)data->length);
     }
-    for (int64_t r = 0; r < data->rows; r++) most_targets = data->counted[r] > most_targets ? data->counted[r] : most_targets;
     ot_network_options options = {
         .plan = {.backend = tr->options.backend,
                  .compute = tr->options.compute,
                  .max_rows = rows,
-                 .max_targets = most_targets * tr->options.batch,
+                 .max_targets = ot_dataset_most_targets(data) * tr->options.batch,
                  .train = train,
                  .recompute = train && tr->options.recompute},
         .hooks = tr->options.hooks,
         .outputs = has_lm(tr) ? OT_OUT_LOSS : 0,
-        .max_segments = tr->options.batch,
+        .max_segments = ot_dataset_most_examples(data) * tr->options.batch,
         .dropout = train ? tr->options.dropout : 0.0,
         .teacher = train || !has_lm(tr) ? tr->options.teacher : NULL,
     };
@@ -76,10 +75,6 @@ ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train,
     return OT_OK;
 }
 
-static int64_t data_bytes(const ot_dataset *d) {
-    return d == NULL ? 0 : d->rows * d->length * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4;
-}
-
 static bool keeps_best(const ot_trainer *tr) { return tr->options.select_best && tr->valid != NULL; }
 
 /* Those of a file, and fresh ones, which ot_model_initialise lays down in F32. */
@@ -94,7 +89,7 @@ void ot_trainer_memory(const ot_trainer *tr, ot_train_memory *out) {
         .weights = weight_bytes(tr->model) + (tr->options.teacher != NULL ? weight_bytes(tr->options.teacher->model) : 0),
         .trained = ot_trainables_bytes(tr->t, keeps_best(tr)) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
         .activations = ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0),
-        .data = data_bytes(tr->train) + data_bytes(tr->valid) + tr->train->rows * 8,
+        .data = ot_dataset_bytes(tr->train) + (tr->valid != NULL ? ot_dataset_bytes(tr->valid) : 0) + tr->train->rows * 8,
     };
 }
 
@@ -119,11 +114,6 @@ static int64_t row_at(ot_trainer *tr, int64_t position) {
     return tr->order[position % tr->train->rows];
 }
 
-static ot_status add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err) {
-    int64_t at = row * d->length;
-    return ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, d->length, NULL, err);
-}
-
 static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_t *tokens, ot_error *err) {
     const ot_train_options *o = &tr->options;
     double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0, kd_weight = o->teacher != NULL ? o->teacher->weight : 0.0;
@@ -132,7 +122,7 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
     double sum = 0, distance = 0;
     for (int64_t a = 0; a < o->grad_accum; a++) {
         ot_network_clear(tr->net);
-        for (int64_t i = 0; i < o->batch; i++) OT_TRY(add_row(tr->net, tr->train, row_at(tr, first + a * o->batch + i), err));
+        for (int64_t i = 0; i < o->batch; i++) OT_TRY(ot_dataset_add_row(tr->net, tr->train, row_at(tr, first + a * o->batch + i), err));
         *tokens += ot_network_rows(tr->net);
         if (ot_network_targets(tr->net) == 0) continue;
         double part = 0, share = (double)ot_network_targets(tr->net) / (double)targets;
@@ -189,7 +179,7 @@ ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch
     double sum = 0;
     for (int64_t r = 0; r < data->rows; r += batch) {
         ot_network_clear(net);
-        for (int64_t i = r; i < r + batch && i < data->rows; i++) OT_TRY(add_row(net, data, i, err));
+        for (int64_t i = r; i < r + batch && i < data->rows; i++) OT_TRY(ot_dataset_add_row(net, data, i, err));
         if (ot_network_targets(net) == 0) continue;
         double part = 0;
         OT_TRY(ot_network_run(net, &(ot_run_options){0}, &part, err));
