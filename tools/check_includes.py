@@ -10,6 +10,7 @@ import tempfile
 
 LAYERS = [
     ["base"],
+    ["plot"],
     ["tensor"],
     ["format"],
     ["engine"],

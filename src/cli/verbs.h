@@ -16,6 +16,7 @@
     X(inspect)                                                                                                         \
     X(verify)                                                                                                          \
     X(forward)                                                                                                         \
+    X(plot)                                                                                                            \
     X(bench)                                                                                                           \
     X(tokenize)                                                                                                        \
     X(help)                                                                                                            \
