@@ -7,6 +7,7 @@
 /* X(NAME): src/cli/verb_NAME.c defines `const ot_verb ot_verb_NAME`. This is the order in `offsite --help`. */
 #define OT_VERB_LIST(X)                                                                                                \
     X(split)                                                                                                           \
+    X(distill)                                                                                                         \
     X(plug)                                                                                                            \
     X(tune)                                                                                                            \
     X(finetune)                                                                                                        \

@@ -12,6 +12,7 @@ static const char format_name[] = "offsite-ledger";
 
 void ot_ledger_free(ot_ledger *l) {
     ot_arena_free(&l->arena);
+    json_decref(l->distilled);
     *l = (ot_ledger){0};
 }
 
@@ -29,6 +30,19 @@ void ot_model_digest(const ot_model *m, char text[OT_DIGEST_TEXT]) {
     ot_digest_end(&d, text);
 }
 
+ot_status ot_ledger_check_base(const ot_ledger *l, const ot_model *m, ot_error *err) {
+    if (strcmp(l->architecture, m->desc.arch->name) != 0 || l->base_layers != m->desc.layers) {
+        return ot_fail(err, OT_ERR_REFUSED, "the ledger is of a %s model with %lld layers, but %s is %s with %lld", l->architecture,
+                       (long long)l->base_layers, m->path, m->desc.arch->name, (long long)m->desc.layers);
+    }
+    char digest[OT_DIGEST_TEXT];
+    ot_model_digest(m, digest);
+    if (strcmp(digest, l->base_sha256) != 0) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s is not the model that the offer was split from: its tensors have another SHA-256 than the ledger notes", m->path);
+    }
+    return OT_OK;
+}
+
 ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err) {
     json_t *stack = json_array();
     for (int64_t i = 0; i < l->n_stack; i++) json_array_append_new(stack, json_integer(l->stack[i]));
@@ -37,6 +51,7 @@ ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err) {
                           (json_int_t)l->bottom, "top", (json_int_t)l->top, "emulator", l->recipe, "stack", stack, "program",
                           "offsite " OFFSITE_VERSION);
     if (j == NULL) return ot_fail_memory(err, 0, "the ledger");
+    if (l->distilled != NULL) json_object_set(j, "distilled", l->distilled);
     ot_status status = ot_json_write(path, j, err);
     json_decref(j);
     return status;
@@ -72,6 +87,7 @@ static ot_status parse(const json_t *j, const char *path, ot_ledger *l, ot_error
             return ot_fail(err, OT_ERR_FORMAT, "%s: \"stack\" names a block that the model of %" PRId64 " layers does not have", path, l->base_layers);
         }
     }
+    l->distilled = json_incref(json_object_get(j, "distilled"));
     if (l->bottom < 0 || l->top < 0 || l->bottom > l->n_stack || l->top > l->n_stack || l->bottom + l->top > l->n_stack) {
         return ot_fail(err, OT_ERR_FORMAT, "%s: \"bottom\" and \"top\" do not fit the stack", path);
     }

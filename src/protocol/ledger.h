@@ -17,12 +17,15 @@ typedef struct ot_ledger {
     int64_t *stack; /* offer block -> block of the whole model */
     int64_t n_stack;
     char recipe[1024];
+    json_t *distilled; /* how the emulator was distilled, NULL: it was not */
     ot_arena arena;
 } ot_ledger;
 
 void ot_ledger_free(ot_ledger *l);
 /* Names, dtypes, shapes and bytes of all parameters. */
 void ot_model_digest(const ot_model *m, char text[OT_DIGEST_TEXT]);
+/* REFUSED when m is not the model that the offer was split from. */
+ot_status ot_ledger_check_base(const ot_ledger *l, const ot_model *m, ot_error *err);
 ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err);
 ot_status ot_ledger_read(const char *path, ot_ledger *out, ot_error *err);
 /* Look through every *.owner.json in the given folders for the offer's ledger; NULL folders are passed over. */

@@ -44,19 +44,6 @@ static ot_status find_ledger(const ot_model *m, const char *return_dir, const ch
     return OT_OK;
 }
 
-static ot_status check_base(const ot_model *m, const ot_ledger *l, ot_error *err) {
-    if (strcmp(l->architecture, m->desc.arch->name) != 0 || l->base_layers != m->desc.layers) {
-        return ot_fail(err, OT_ERR_REFUSED, "the ledger is of a %s model with %lld layers, but %s is %s with %lld", l->architecture,
-                       (long long)l->base_layers, m->path, m->desc.arch->name, (long long)m->desc.layers);
-    }
-    char digest[OT_DIGEST_TEXT];
-    ot_model_digest(m, digest);
-    if (strcmp(digest, l->base_sha256) != 0) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s is not the model that the offer was split from: its tensors have another SHA-256 than the ledger notes", m->path);
-    }
-    return OT_OK;
-}
-
 /* Does this parameter get new values? */
 static bool changes(const plug_job *job, const ot_param *p) {
     if (job->values != NULL) return job->values[p - job->m->params] != NULL;
@@ -157,7 +144,7 @@ ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, cons
     job.save = (ot_save_options){.own_dtype = options->own_dtype, .dtype = options->dtype, .values = plugged_values, .context = &job};
     OT_TRY(ot_return_open(return_dir, &job.source, err));
     ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.manifest, &job.ledger, err);
-    if (status == OT_OK) status = check_base(m, &job.ledger, err);
+    if (status == OT_OK) status = ot_ledger_check_base(&job.ledger, m, err);
     if (status == OT_OK) status = map_tensors(&job, options, err);
     if (status == OT_OK) status = write_result(&job, out_dir, options, err);
     ot_peft_end(&job.peft);

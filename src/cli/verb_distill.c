@@ -1,0 +1,106 @@
+/* `offsite distill`: the model owner trains an offer's emulator to stand in for the middle it replaces. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "cli/common_options.h"
+#include "cli/common_training.h"
+#include "cli/text.h"
+#include "cli/verbs.h"
+#include "protocol/distill.h"
+
+static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+
+/* What the ledger notes: nothing of the text, only how the run went. */
+static json_t *record(const ot_training *t) {
+    const ot_train_result *r = &t->result;
+    json_t *j = json_object();
+    json_object_set_new(j, "steps", json_integer(r->steps_done));
+    json_object_set_new(j, "loss", number_or_null(r->last_loss));
+    json_object_set_new(j, "valid_loss", number_or_null(r->best_valid_loss));
+    json_object_set_new(j, "best_step", json_integer(r->best_step));
+    return j;
+}
+
+static ot_status write_result(ot_training *t, const ot_distillation *d, ot_error *err) {
+    char step[256];
+    const ot_train_options *o = &t->options;
+    snprintf(step, sizeof step, "distill:steps=%" PRId64 ",lr=%.9g,batch=%" PRId64 ",block=%" PRId64 ",warmup=%" PRId64 ",lm=%.9g,kd=%.9g,seed=%" PRIu64,
+             o->steps, o->lr, o->batch * o->grad_accum, t->train.length, o->warmup, o->lm_weight, o->teacher->weight, o->seed);
+    return ot_distillation_write(d, t->output, ot_training_values, t, step, record(t), err);
+}
+
+static ot_status train(ot_training *t, ot_distillation *d, ot_error *err) {
+    OT_TRY(ot_training_prepare(t, d->student, 2000, err));
+    ot_teacher teacher;
+    ot_distillation_teacher(d, ot_args_f64(t->args, "kd-weight"), &teacher);
+    t->options.teacher = &teacher;
+    t->options.lm_weight = ot_args_f64(t->args, "lm-weight");
+    if (!(teacher.weight > 0)) return ot_args_fail(t->args, err, "--kd-weight: must be above 0: without it there is no teacher");
+    for (int64_t i = 0; i < d->student->n_params; i++) {
+        ot_param *p = &d->student->params[i];
+        if (ot_distillation_trains(d, p)) OT_TRY(ot_trainables_add_param(&t->trained, p, err));
+    }
+    char bytes[32];
+    ot_note(t->args, "distill: %" PRId64 " blocks learn to stand in for %" PRId64 " of %s (%s, forward only)", teacher.end_item - teacher.first_item,
+            teacher.end_block - teacher.first_block, d->teacher->path, ot_text_bytes(ot_model_stored_bytes(d->teacher), bytes, sizeof bytes));
+    OT_TRY(ot_training_run(t, err));
+    OT_TRY(write_result(t, d, err));
+    return ot_training_close(t, err);
+}
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    ot_training t = {0};
+    ot_distillation d = {0};
+    ot_status status = ot_training_open(&t, args, "distill", "manifest.json", err);
+    if (status == OT_OK && t.finished_before) {
+        ot_note(args, "%s is finished already", t.output);
+    } else if (status == OT_OK) {
+        status = ot_distillation_open(ot_args_operand(args, "OFFER"), ot_args_str(args, "teacher"), ot_args_str(args, "ledger"), &d, err);
+        if (status == OT_OK) status = train(&t, &d, err);
+    }
+    ot_training_free(&t);
+    ot_distillation_close(&d);
+    return status;
+}
+
+static const ot_option options[] = {
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OFFER2", .required = true, .transient = true,
+     .help = "folder of the distilled offer; its ledger becomes OFFER2.owner.json; holds the checkpoint while the run is not finished"},
+    {.name = "teacher", .kind = OT_KIND_PATH, .value = "MODEL", .required = true, .help = "the whole model that the offer was split from"},
+    {.name = "ledger", .kind = OT_KIND_PATH, .value = "FILE", .shown = "*.owner.json beside the offer or the teacher, by offer id",
+     .help = "the offer's ledger"},
+    {.name = "lm-weight", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = OT_NO_MAX,
+     .help = "weight of the language-model loss through the emulator; 0 leaves out everything above the emulator"},
+    {.name = "kd-weight", .kind = OT_KIND_F64, .fallback = "30", .min = 0, .max = OT_NO_MAX,
+     .help = "weight of the distance from the teacher, mean(((T - S) / rms(T))^2)"},
+    {0},
+};
+static const ot_option_group group = {"Distillation", options};
+static const ot_operand operands[] = {{.name = "OFFER", .kind = OT_KIND_PATH, .help = "an offer that you made with `offsite split`"}, {0}};
+static const ot_example examples[] = {
+    {"Distil on a text, keep the emulator with the best held-out perplexity",
+     "offsite distill offer --teacher gpt2-xl/ --train pile.txt --valid held-out.txt --steps 20000 -o offer2"},
+    {"Go on after an interruption", "offsite distill offer --teacher gpt2-xl/ --train pile.txt --steps 20000 -o offer2 --resume"},
+    {0},
+};
+
+const ot_verb ot_verb_distill = {
+    .name = "distill",
+    .audience = OT_FOR_OWNER,
+    .summary = "train an offer's emulator to stand in for the middle it replaces: a better offer",
+    .about = "The emulator learns on any text to give what the whole middle gives for the same hidden states: the loss is the language-model loss "
+             "through the emulator plus 30 times the distance between the two outputs. Only the emulator's blocks change; adapter layers, embeddings "
+             "and head stay as they are. The teacher's blocks run forward only, in the same arithmetic, without gradients.\n\n"
+             "OFFER2 is an offer of its own, with its own id and ledger: returns for it are plugged in as ever, by its ledger OFFER2.owner.json.\n\n"
+             "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",
+    .examples = examples,
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_memory, &ot_options_compute,
+                                               &ot_options_json, NULL},
+    .overrides = (const ot_override[]){{.name = "weight-decay", .fallback = "0.1"},
+                                       {.name = "warmup", .shown = "2000, or a tenth of the steps of shorter runs"},
+                                       {.name = "valid", .help = "held-out data: the emulator with the best loss on it is kept"},
+                                       {0}},
+    .run = run,
+};
