@@ -85,7 +85,7 @@ static int compare_folder(const char *folder) {
         snprintf(path, sizeof path, "%s/%s/generate.safetensors", folder, decoders[i]);
         if (!ot_path_exists(path)) continue;
         compare_with_golden(folder, decoders[i], &ot_backend_ref);
-        compare_with_golden(folder, decoders[i], &ot_backend_cpu);
+        compare_with_golden(folder, decoders[i], ot_backends[0]);
         done++;
     }
     return done;
@@ -171,7 +171,7 @@ static void test_cache_changes_nothing(void **state) {
         snprintf(path, sizeof path, OWN_MODELS "/%s/config.json", decoders[i]);
         if (!ot_path_exists(path)) continue;
         check_batches(decoders[i], &ot_backend_ref);
-        check_batches(decoders[i], &ot_backend_cpu);
+        check_batches(decoders[i], ot_backends[0]);
     }
 }
 
@@ -194,7 +194,7 @@ static void test_ends(void **state) {
     int32_t ids[] = {3, 4, 5};
     ot_prompt prompts[] = {{ids, 3}, {ids, 2}, {ids, 1}};
     listener l = {.stop_at = 4};
-    ot_generate_options o = {.backend = &ot_backend_cpu, .max_new = 7, .token = listen, .context = &l};
+    ot_generate_options o = {.backend = ot_backends[0], .max_new = 7, .token = listen, .context = &l};
     ot_generated g, again;
     must(ot_generate(m, prompts, 3, &o, &g, &err), &err);
     assert_int_equal(g.counts[0], 7);
@@ -206,7 +206,7 @@ static void test_ends(void **state) {
     int32_t end = g.ids[2];
     int64_t first = 0;
     while (g.ids[first] != end) first++;
-    o = (ot_generate_options){.backend = &ot_backend_cpu, .max_new = 7, .end_ids = &end, .n_end_ids = 1};
+    o = (ot_generate_options){.backend = ot_backends[0], .max_new = 7, .end_ids = &end, .n_end_ids = 1};
     must(ot_generate(m, prompts, 1, &o, &again, &err), &err);
     assert_int_equal(again.counts[0], first + 1);
     assert_int_equal(again.ids[first], end);
@@ -233,7 +233,7 @@ static void test_positions(void **state) {
     for (int64_t i = 0; i <= max; i++) ids[i] = 3;
     ot_prompt p = {ids, max - 2};
     assert_int_equal(ot_generate_room(&m->desc, NULL, p.count), 3);
-    ot_generate_options o = {.backend = &ot_backend_cpu, .max_new = 3};
+    ot_generate_options o = {.backend = ot_backends[0], .max_new = 3};
     ot_generated g;
     must(ot_generate(m, &p, 1, &o, &g, &err), &err);
     assert_int_equal(g.counts[0], 3);
@@ -383,7 +383,7 @@ static void test_sampled_text_does_not_depend_on_neighbours(void **state) {
     ot_model *m = open_model(OWN_MODELS, "qwen2");
     int32_t ids[] = {3, 4, 5, 6};
     ot_prompt prompts[] = {{ids, 4}, {ids, 3}, {ids, 2}};
-    ot_generate_options o = {.backend = &ot_backend_cpu, .max_new = NEW, .sampling = {.temperature = 1.5, .top_p = 0.9, .top_k = 40, .seed = 3}};
+    ot_generate_options o = {.backend = ot_backends[0], .max_new = NEW, .sampling = {.temperature = 1.5, .top_p = 0.9, .top_k = 40, .seed = 3}};
     ot_generated together, apart;
     must(ot_generate(m, prompts, 3, &o, &together, &err), &err);
     o.lanes = 1;

@@ -41,7 +41,7 @@ static ot_model *from_text(scratch *s, const char *config) {
 }
 
 static ot_inspect_tuning tuning(const char *peft, int64_t block) {
-    return (ot_inspect_tuning){.peft = peft, .backend = &ot_backend_cpu, .compute = OT_F32, .batch = 1, .block = block};
+    return (ot_inspect_tuning){.peft = peft, .backend = ot_backends[0], .compute = OT_F32, .batch = 1, .block = block};
 }
 
 static ot_inspect_memory plan(const ot_model *m, const ot_inspect_split *s, const ot_inspect_tuning *t) {
@@ -229,7 +229,7 @@ static void compare_with_split(const ot_model *m, const char *dir, const char *e
             ot_train_memory wanted;
             int32_t counted[] = {11, 11, 11, 11, 11};
             ot_dataset data = {.rows = 5, .length = 12, .counted = counted};
-            ot_train_options o = {.backend = &ot_backend_cpu, .compute = compute, .batch = 3, .grad_accum = 1, .recompute = recompute != 0};
+            ot_train_options o = {.backend = ot_backends[0], .compute = compute, .batch = 3, .grad_accum = 1, .recompute = recompute != 0};
             must(ot_peft_begin(&peft, methods[k], offer, tuned, 0, &trained, &err), &err);
             o.hooks = ot_peft_hooks(&peft);
             must(ot_trainer_new(offer, &trained, &data, NULL, &o, &trainer, &err), &err);

@@ -89,7 +89,7 @@ static void same_run(const loop *a, const loop *b) {
 
 static void stop_at(scratch *s, const char *name, ot_dtype compute, int64_t step, int64_t first) {
     loop l;
-    char part[64];
+    char part[128];
     open_loop(&l, s, name, compute);
     l.stop_after = step;
     ot_status status = loop_run(&l);
