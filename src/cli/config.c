@@ -21,15 +21,16 @@ typedef struct config_reader {
     bool has_event;
 } config_reader;
 
-#define REFUSE(r, ...) refuse(r, err, __VA_ARGS__)
+/* The status in plain sight of readers and of the analyser. */
+#define REFUSE(r, ...) (refuse(r, err, __VA_ARGS__), OT_ERR_USAGE)
 
-__attribute__((format(printf, 3, 4))) static ot_status refuse(const config_reader *r, ot_error *err, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static void refuse(const config_reader *r, ot_error *err, const char *format, ...) {
     char text[OT_ERROR_TEXT];
     va_list list;
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    return ot_fail(err, OT_ERR_USAGE, "%s:%zu: %s", r->path, r->event.start_mark.line + 1, text);
+    (void)ot_fail(err, OT_ERR_USAGE, "%s:%zu: %s", r->path, r->event.start_mark.line + 1, text);
 }
 
 static ot_status next_event(config_reader *r, ot_error *err) {

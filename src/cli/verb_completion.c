@@ -233,7 +233,8 @@ static const struct {
 static ot_status run(const ot_args *args, ot_error *err) {
     const char *shell = ot_args_operand(args, "SHELL");
     int which = 0;
-    while (strcmp(shells[which], shell) != 0) which++; /* the table admits no other */
+    /* The table of operands admits no other shell. */
+    while (shells[which + 1] != NULL && strcmp(shells[which], shell) != 0) which++;
     writers[which].begin();
     for (int64_t i = 0; ot_verbs[i] != NULL; i++) {
         ot_args verb;

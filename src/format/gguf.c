@@ -395,11 +395,11 @@ static int64_t take_alignment(cursor *c, const ot_gguf *g) {
     if (v == NULL) return alignment;
     if (!ot_gguf_i64(g, v->key, &alignment)) {
         fail_at(c, OT_ERR_FORMAT, v->at, "the value of key \"general.alignment\" is no integer");
-    } else if (alignment <= 0 || alignment > INT32_MAX || (alignment & (alignment - 1)) != 0) {
-        fail_at(c, OT_ERR_FORMAT, v->at, "the value of key \"general.alignment\" is %lld, no power of two below 2^31",
-                (long long)alignment);
+        return DEFAULT_ALIGNMENT;
     }
-    return c->status == OT_OK ? alignment : DEFAULT_ALIGNMENT;
+    if (alignment > 0 && alignment <= INT32_MAX && (alignment & (alignment - 1)) == 0) return alignment;
+    fail_at(c, OT_ERR_FORMAT, v->at, "the value of key \"general.alignment\" is %lld, no power of two below 2^31", (long long)alignment);
+    return DEFAULT_ALIGNMENT;
 }
 
 static ot_status read_file(ot_gguf *g, extent **extents, ot_error *err) {

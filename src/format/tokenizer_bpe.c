@@ -327,7 +327,8 @@ static ot_status cached_word(engine *e, const char *word, int64_t size) {
     uint64_t hash = ot_tok_hash(word, size), mask = (uint64_t)e->slot_count - 1, at = hash & mask;
     for (; e->entries[at].size != 0; at = (at + 1) & mask) {
         const cache_entry *c = &e->entries[at];
-        if (c->hash != hash || c->size != size || memcmp(e->cache_text.data + c->text, word, (size_t)size) != 0) continue;
+        if (c->hash != hash || c->size != size) continue;
+        if (e->cache_text.data == NULL || memcmp(e->cache_text.data + c->text, word, (size_t)size) != 0) continue;
         for (int32_t i = 0; i < c->count; i++) OT_TRY(ot_tok_ids_put(e->out, e->cache_ids.data[c->ids + i], e->err));
         return OT_OK;
     }

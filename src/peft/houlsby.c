@@ -70,7 +70,7 @@ static void initialise(const ot_peft *p, const ot_peft_tensor *t, ot_rng *rng, f
 static ot_status name(const ot_peft *p, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
     (void)p;
     (void)err;
-    snprintf(out, OT_PARAM_NAME, "%lld.%s.%s", (long long)block, places[place_of(t->role)], parts[t->part]);
+    snprintf(out, OT_PARAM_NAME, "%lld.%s.%s", (long long)block, t->role == OT_ROLE_O ? places[0] : places[1], parts[t->part]);
     return OT_OK;
 }
 

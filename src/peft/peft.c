@@ -29,6 +29,7 @@ ot_status ot_peft_count(const char *text, const ot_desc *desc, int64_t blocks, i
 
 ot_status ot_peft_add(ot_peft *p, int32_t block, ot_role role, int32_t part, int32_t n_dims, int64_t rows, int64_t cols, ot_peft_tensor **out,
                       ot_error *err) {
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
     OT_TRY(ot_grow((void **)&p->tensors, &p->capacity, p->n_tensors + 1, sizeof *p->tensors, "the list of new tensors", err));
     ot_peft_tensor *t = ot_arena_alloc(&p->arena, (int64_t)sizeof *t, err);
     if (t == NULL) return OT_ERR_MEMORY;
