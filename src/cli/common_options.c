@@ -87,7 +87,13 @@ static const ot_option training[] = {
 const ot_option_group ot_options_training = {"Training", training};
 
 static const ot_option optimizer[] = {
-    {.name = "lr", .kind = OT_KIND_F64, .fallback = "1e-4", .min = 0, .max = OT_NO_MAX, .help = "peak learning rate of AdamW"},
+    {.name = "optimizer",
+     .kind = OT_KIND_STRING,
+     .value = "NAME",
+     .fallback = "adamw",
+     .help = "adamw:beta1=0.9,beta2=0.999,eps=1e-8, adamw8bit (the same with 8-bit moments: a quarter of their memory) or sgd:momentum=0.9 "
+             "(values shown are the defaults)"},
+    {.name = "lr", .kind = OT_KIND_F64, .fallback = "1e-4", .min = 0, .max = OT_NO_MAX, .help = "peak learning rate"},
     {.name = "warmup",
      .kind = OT_KIND_I64,
      .min = 0,

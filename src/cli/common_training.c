@@ -135,6 +135,7 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
                             .stop = ot_interrupt_flag(),
                             .observe = observe,
                             .context = t};
+    OT_TRY(ot_optimizer_parse(ot_args_str(args, "optimizer"), &o->optimizer, err));
     OT_TRY(ot_common_backend(args, &o->backend, &o->compute, err));
     int64_t rows_a_step = 0, all_rows = 0;
     if (!ot_mul_i64(o->batch, o->grad_accum, &rows_a_step) || !ot_mul_i64(t->train.rows, ot_args_i64(args, "epochs"), &all_rows)) {

@@ -58,8 +58,7 @@ static ot_status time_steps(ot_network *net, const ot_model *m, ot_trainables *t
         double ran = ot_seconds();
         if (!o->forward_only) {
             double norm = ot_trainables_gradient_norm(t);
-            ot_trainables_adamw(t, &(ot_adamw){.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.01, .step = s + WARM_UP + 1,
-                                               .grad_scale = fmin(1.0, 1.0 / (norm + 1e-6))});
+            ot_trainables_update(t, &(ot_update){.lr = 1e-5, .decay = 0.01, .step = s + WARM_UP + 1, .grad_scale = fmin(1.0, 1.0 / (norm + 1e-6))});
         }
         if (s < 0) continue;
         double end = ot_seconds();

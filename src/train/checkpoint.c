@@ -1,4 +1,4 @@
-/* Checkpoints: one safetensors file, written atomically, with masters, moments, the best weights, and the loop's state in its metadata.
+/* Checkpoints: one safetensors file, written atomically, with masters, the optimizer's state, the best weights, and the loop's state in its metadata.
  * Everything else of a step (data order, dropout masks, schedule) is a function of the step number and the seed. */
 #include <inttypes.h>
 #include <math.h>
@@ -11,29 +11,44 @@
 #include "format/safetensors.h"
 #include "train/trainer_internal.h"
 
-static const char *const parts[] = {"master", "exp_avg", "exp_avg_sq", "best"};
-enum { N_PARTS = sizeof parts / sizeof *parts };
+/* What is kept of every tensor, in this order: its master, the optimizer's states, its best values. */
+enum { N_PARTS = OT_OPTIMIZER_STATES + 2, MASTER = 0, BEST = N_PARTS - 1 };
 
-static float *arena_of(const ot_trainables *t, int part) {
-    float *const arenas[N_PARTS] = {t->master, t->m, t->v, t->best};
-    return arenas[part];
+/* Where part `part` of a tensor lies, under which name; false when there is none. */
+static bool part_of(const ot_trainables *t, int part, const ot_trainable *item, char name[512], ot_tensor *out, void **data) {
+    int64_t count = item->count;
+    const char *prefix = part == MASTER ? "master" : "best";
+    *out = (ot_tensor){.dtype = OT_F32, .n_dims = item->n_dims, .shape = {item->shape[0], item->shape[1]}};
+    if (part == MASTER || part == BEST) {
+        float *arena = part == MASTER ? t->master : t->best;
+        if (arena == NULL) return false;
+        *data = arena + item->offset;
+    } else {
+        const ot_optimizer_state *state = &t->optimizer.optimizer->states[part - 1];
+        if (state->kind == OT_STATE_NONE) return false;
+        prefix = state->name;
+        out->dtype = ot_trainables_state(t, part - 1, item, data, &count);
+        if (count != item->count) {
+            out->n_dims = 1;
+            out->shape[0] = count;
+        }
+    }
+    out->bytes = count * (out->dtype == OT_U8 ? 1 : 4);
+    out->data = *data;
+    snprintf(name, 512, "%s.%s", prefix, item->name);
+    return true;
 }
 
 static ot_status declare(const ot_trainables *t, ot_arena *names, ot_tensor *tensors, int64_t *count, ot_error *err) {
     for (int p = 0; p < N_PARTS; p++) {
-        if (arena_of(t, p) == NULL) continue;
         for (int64_t i = 0; i < t->n_items; i++) {
-            const ot_trainable *item = &t->items[i];
             char name[512];
-            snprintf(name, sizeof name, "%s.%s", parts[p], item->name);
-            ot_tensor *out = &tensors[(*count)++];
-            *out = (ot_tensor){.name = ot_arena_strdup(names, name, err),
-                               .dtype = OT_F32,
-                               .n_dims = item->n_dims,
-                               .shape = {item->shape[0], item->shape[1]},
-                               .bytes = item->count * 4,
-                               .data = arena_of(t, p) + item->offset};
+            void *data = NULL;
+            ot_tensor *out = &tensors[*count];
+            if (!part_of(t, p, &t->items[i], name, out, &data)) break;
+            out->name = ot_arena_strdup(names, name, err);
             if (out->name == NULL) return OT_ERR_MEMORY;
+            ++*count;
         }
     }
     return OT_OK;
@@ -61,16 +76,16 @@ ot_status ot_trainer_save(ot_trainer *tr, ot_error *err) {
 }
 
 static ot_status read_part(const ot_safetensors *st, const ot_trainables *t, int part, ot_error *err) {
-    float *arena = arena_of(t, part);
-    for (int64_t i = 0; arena != NULL && i < t->n_items; i++) {
-        const ot_trainable *item = &t->items[i];
+    for (int64_t i = 0; i < t->n_items; i++) {
         char name[512];
-        snprintf(name, sizeof name, "%s.%s", parts[part], item->name);
+        ot_tensor wanted;
+        void *data = NULL;
+        if (!part_of(t, part, &t->items[i], name, &wanted, &data)) break;
         const ot_tensor *tensor = ot_safetensors_find(st, name);
-        if (tensor == NULL || tensor->dtype != OT_F32 || tensor->bytes != item->count * 4) {
+        if (tensor == NULL || tensor->dtype != wanted.dtype || tensor->bytes != wanted.bytes) {
             return ot_fail(err, OT_ERR_FORMAT, "%s: the checkpoint has no fitting tensor %s: begin again with --force", ot_safetensors_path(st), name);
         }
-        memcpy(arena + item->offset, tensor->data, (size_t)tensor->bytes);
+        memcpy(data, tensor->data, (size_t)tensor->bytes);
     }
     return OT_OK;
 }

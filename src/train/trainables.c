@@ -1,5 +1,6 @@
 #include "train/trainables.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,11 @@ ot_status ot_trainables_add(ot_trainables *t, const char *name, ot_slot *slot, i
                                             .decay = decay,
                                             .lr_scale = lr_scale,
                                             .offset = t->stretch,
-                                            .count = count};
+                                            .count = count,
+                                            .first_block = t->blocks};
     t->count += count;
     t->stretch += ot_round_up(count, PAD);
+    t->blocks += (count + OT_STATE_BLOCK - 1) / OT_STATE_BLOCK;
     slot->trainable = true;
     return OT_OK;
 }
@@ -32,13 +35,40 @@ ot_status ot_trainables_add_param(ot_trainables *t, ot_param *p, ot_error *err) 
 
 static int64_t half_elements(const ot_trainables *t, ot_dtype compute) { return compute == OT_BF16 ? t->stretch : 0; }
 
-int64_t ot_trainables_bytes(const ot_trainables *t, bool keep_best) { return t->stretch * 4 * (keep_best ? 5 : 4); }
+static int64_t element_bytes(ot_state_kind kind) { return kind == OT_STATE_CODES ? 1 : 4; }
+
+/* Elements of a state. */
+static int64_t state_count(const ot_trainables *t, ot_state_kind kind) {
+    return kind == OT_STATE_NONE ? 0 : kind == OT_STATE_SCALES ? t->blocks : t->stretch;
+}
+
+static const ot_optimizer *optimizer_of(const ot_trainables *t) { return t->optimizer.optimizer != NULL ? t->optimizer.optimizer : ot_optimizers[0]; }
+
+int64_t ot_trainables_bytes(const ot_trainables *t, bool keep_best) {
+    int64_t bytes = t->stretch * 4 * (keep_best ? 3 : 2);
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
+        ot_state_kind kind = optimizer_of(t)->states[k].kind;
+        bytes += state_count(t, kind) * element_bytes(kind);
+    }
+    return bytes;
+}
+
+ot_dtype ot_trainables_state(const ot_trainables *t, int state, const ot_trainable *item, void **data, int64_t *count) {
+    ot_state_kind kind = t->optimizer.optimizer->states[state].kind;
+    bool scales = kind == OT_STATE_SCALES;
+    *count = scales ? (item->count + OT_STATE_BLOCK - 1) / OT_STATE_BLOCK : item->count;
+    *data = (char *)t->states[state] + (scales ? item->first_block : item->offset) * element_bytes(kind);
+    return kind == OT_STATE_CODES ? OT_U8 : OT_F32;
+}
 
 ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err) {
     t->compute = compute;
-    float **arenas[] = {&t->master, &t->grad, &t->m, &t->v};
-    for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) {
-        OT_TRY(ot_calloc(t->stretch, 4, "trained values and their moments", (void **)arenas[i], err));
+    if (t->optimizer.optimizer == NULL) OT_TRY(ot_optimizer_parse(ot_optimizers[0]->spec.name, &t->optimizer, err));
+    OT_TRY(ot_calloc(t->stretch, 4, "trained values", (void **)&t->master, err));
+    OT_TRY(ot_calloc(t->stretch, 4, "their gradients", (void **)&t->grad, err));
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
+        ot_state_kind kind = t->optimizer.optimizer->states[k].kind;
+        OT_TRY(ot_calloc(state_count(t, kind), element_bytes(kind), "the optimizer's state", &t->states[k], err));
     }
     if (keep_best) OT_TRY(ot_calloc(t->stretch, 4, "the best trained values", (void **)&t->best, err));
     OT_TRY(ot_calloc(half_elements(t, compute), 2, "bf16 copies of trained values", (void **)&t->halves, err));
@@ -58,8 +88,7 @@ void ot_trainables_free(ot_trainables *t) {
     free(t->items);
     ot_free(t->master);
     ot_free(t->grad);
-    ot_free(t->m);
-    ot_free(t->v);
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) ot_free(t->states[k]);
     ot_free(t->best);
     ot_free(t->halves);
     *t = (ot_trainables){0};
@@ -107,7 +136,7 @@ static void norm_part(void *context, int64_t part) {
     norm_job *job = context;
     int64_t each = norm_part_size(job->t);
     int64_t begin = part * each, end = begin + each < job->t->stretch ? begin + each : job->t->stretch;
-    job->sums[part] = begin < end ? ot_sweeps_best()->squares(job->t->grad + begin, end - begin) : 0.0;
+    job->sums[part] = begin < end ? ot_sweep_squares(job->t->grad + begin, end - begin) : 0.0;
 }
 
 double ot_trainables_gradient_norm(const ot_trainables *t) {
@@ -119,39 +148,45 @@ double ot_trainables_gradient_norm(const ot_trainables *t) {
     return sqrt(sum);
 }
 
-/* ==== AdamW. ==== */
+/* ==== The optimizer. ==== */
 
-typedef struct adamw_job {
+typedef struct update_job {
     ot_trainables *t;
     const ot_trainable *item;
-    ot_adamw_constants constants;
-} adamw_job;
+    ot_optimizer_step step;
+} update_job;
 
-static void adamw_chunk(void *context, int64_t chunk) {
-    const adamw_job *job = context;
-    ot_trainables *t = job->t;
-    int64_t begin = job->item->offset + chunk * CHUNK, end = begin + CHUNK, last = job->item->offset + job->item->count;
-    if (end > last) end = last;
-    ot_sweeps_best()->adamw(t->master + begin, t->grad + begin, t->m + begin, t->v + begin, t->halves == NULL ? NULL : t->halves + begin,
-                            end - begin, &job->constants);
+static void update_chunk(void *context, int64_t chunk) {
+    const update_job *job = context;
+    const ot_trainables *t = job->t;
+    const ot_trainable *item = job->item;
+    int64_t from = chunk * CHUNK, begin = item->offset + from;
+    ot_optimizer_span span = {.w = t->master + begin,
+                              .g = t->grad + begin,
+                              .half = t->halves == NULL ? NULL : t->halves + begin,
+                              .n = item->count - from < CHUNK ? item->count - from : CHUNK,
+                              .first = begin};
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
+        ot_state_kind kind = t->optimizer.optimizer->states[k].kind;
+        int64_t at = kind == OT_STATE_SCALES ? item->first_block + from / OT_STATE_BLOCK : begin;
+        if (kind != OT_STATE_NONE) span.states[k] = (char *)t->states[k] + at * element_bytes(kind);
+    }
+    t->optimizer.optimizer->update(&job->step, &span);
 }
 
-void ot_trainables_adamw(ot_trainables *t, const ot_adamw *o) {
-    double c1 = 1.0 - pow(o->beta1, (double)o->step), c2 = 1.0 - pow(o->beta2, (double)o->step);
+void ot_trainables_update(ot_trainables *t, const ot_update *u) {
+    static_assert(CHUNK % OT_STATE_BLOCK == 0, "a block must not lie in two chunks");
     for (int64_t i = 0; i < t->n_items; i++) {
         const ot_trainable *item = &t->items[i];
-        double lr = o->lr * item->lr_scale;
-        adamw_job job = {.t = t,
-                         .item = item,
-                         .constants = {.scale = (float)o->grad_scale,
-                                       .beta1 = (float)o->beta1,
-                                       .beta2 = (float)o->beta2,
-                                       .rest1 = (float)(1.0 - o->beta1),
-                                       .rest2 = (float)(1.0 - o->beta2),
-                                       .keep = item->decay ? (float)(1.0 - lr * o->decay) : 1.0F,
-                                       .rate = (float)(lr / c1),
-                                       .root = (float)sqrt(c2),
-                                       .eps = (float)o->eps}};
-        ot_parallel_for((item->count + CHUNK - 1) / CHUNK, adamw_chunk, &job);
+        update_job job = {.t = t,
+                          .item = item,
+                          .step = {.lr = u->lr * item->lr_scale,
+                                   .decay = item->decay ? u->decay : 0.0,
+                                   .grad_scale = u->grad_scale,
+                                   .step = u->step,
+                                   .keys = t->optimizer.keys}};
+        ot_parallel_for((item->count + CHUNK - 1) / CHUNK, update_chunk, &job);
     }
 }
+
+void ot_trainables_clear_gradients(ot_trainables *t) { memset(t->grad, 0, (size_t)t->stretch * sizeof *t->grad); }

@@ -1,10 +1,11 @@
-/* What is trained: F32 master values, gradients and AdamW moments, each in one contiguous arena; and, for bf16 arithmetic, the bf16 copies
- * that the kernels read. */
+/* What is trained: F32 master values, gradients and the optimizer's state, each in one contiguous arena; and, for bf16 arithmetic, the bf16
+ * copies that the kernels read. */
 #ifndef OT_TRAIN_TRAINABLES_H
 #define OT_TRAIN_TRAINABLES_H
 
 #include "engine/plan.h"
 #include "model/model.h"
+#include "train/optimizer.h"
 
 typedef struct ot_trainable {
     const char *name; /* in result files and checkpoints */
@@ -14,6 +15,7 @@ typedef struct ot_trainable {
     bool decay;
     double lr_scale;
     int64_t offset, count; /* in the arenas, in elements */
+    int64_t first_block;   /* of OT_STATE_BLOCK elements; every tensor begins one */
 } ot_trainable;
 
 typedef struct ot_trainables {
@@ -21,8 +23,11 @@ typedef struct ot_trainables {
     int64_t n_items, capacity;
     int64_t count;   /* trained values */
     int64_t stretch; /* elements of each arena: tensors are padded to whole cache lines */
+    int64_t blocks;  /* of OT_STATE_BLOCK elements, of all tensors */
     ot_dtype compute;
-    float *master, *grad, *m, *v;
+    ot_optimizer_choice optimizer; /* set before _bytes and _bind; without one: AdamW */
+    float *master, *grad;
+    void *states[OT_OPTIMIZER_STATES]; /* the optimizer's, in its order */
     float *best;      /* copy of the best master, NULL unless asked for */
     ot_bf16 *halves;  /* of matrices, with bf16 arithmetic */
 } ot_trainables;
@@ -42,13 +47,17 @@ void ot_trainables_restore_best(ot_trainables *t); /* master = best */
 double ot_trainables_gradient_norm(const ot_trainables *t);
 void ot_trainables_free(ot_trainables *t);
 
-typedef struct ot_adamw {
-    double lr, beta1, beta2, eps, decay;
-    int64_t step; /* from 1, for the bias correction */
+/* A tensor's part of a state: where it lies, how many elements of which type. */
+ot_dtype ot_trainables_state(const ot_trainables *t, int state, const ot_trainable *item, void **data, int64_t *count);
+
+typedef struct ot_update {
+    double lr, decay;
+    int64_t step;      /* from 1: updates, this one included */
     double grad_scale; /* clipping */
-} ot_adamw;
-/* One step, exactly PyTorch's AdamW: decoupled decay, bias-corrected moments. Also writes the halves, and clears the gradients for the next
- * step, as the values pass through the cache anyway. */
-void ot_trainables_adamw(ot_trainables *t, const ot_adamw *o);
+} ot_update;
+/* One step of the optimizer. Also writes the halves, and clears the gradients for the next step, as the values pass through the cache anyway. */
+void ot_trainables_update(ot_trainables *t, const ot_update *u);
+/* For a step without an update. */
+void ot_trainables_clear_gradients(ot_trainables *t);
 
 #endif

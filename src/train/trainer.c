@@ -62,6 +62,7 @@ ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train,
     tr->train = train;
     tr->valid = valid;
     tr->options = *options;
+    t->optimizer = options->optimizer;
     tr->order_epoch = tr->best_step = -1;
     tr->best_valid = tr->last_valid = tr->last_loss = NAN;
     ot_status status = ot_malloc(train->rows, 8, "the row order", (void **)&tr->order, err);
@@ -155,13 +156,7 @@ static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err)
     event->learning_rate = ot_schedule_rate(o->schedule, o->lr, o->warmup, o->steps, tr->step);
     event->grad_norm = norm;
     double scale = o->clip > 0 ? fmin(1.0, o->clip / (norm + 1e-6)) : 1.0;
-    ot_trainables_adamw(tr->t, &(ot_adamw){.lr = event->learning_rate,
-                                           .beta1 = 0.9,
-                                           .beta2 = 0.999,
-                                           .eps = 1e-8,
-                                           .decay = o->weight_decay,
-                                           .step = tr->step + 1,
-                                           .grad_scale = scale});
+    ot_trainables_update(tr->t, &(ot_update){.lr = event->learning_rate, .decay = o->weight_decay, .step = tr->step + 1, .grad_scale = scale});
     tr->tokens += tokens;
     tr->last_loss = event->loss;
     event->step = tr->step++;

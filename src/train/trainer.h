@@ -1,4 +1,4 @@
-/* The training loop that all training verbs share: accumulation weighted by tokens, AdamW, clipping, schedule, validation, best weights,
+/* The training loop that all training verbs share: accumulation weighted by tokens, the optimizer, clipping, schedule, validation, best weights,
  * log, checkpoints and resume. It knows nothing about files of models: the caller declares what is trained and saves the result. */
 #ifndef OT_TRAIN_TRAINER_H
 #define OT_TRAIN_TRAINER_H
@@ -31,6 +31,7 @@ typedef struct ot_train_options {
     ot_dtype compute;
     int64_t steps, batch, grad_accum;
     double lr, weight_decay, clip;
+    ot_optimizer_choice optimizer; /* zeroed: AdamW */
     int64_t warmup;
     ot_schedule schedule;
     uint64_t seed;

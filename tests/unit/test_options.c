@@ -531,7 +531,7 @@ static void test_effective_config_round_trip(void **state) {
     assert_int_equal(ot_config_write(&a, OT_CONFIG_WITH_PATHS, &first, &size, &err), OT_OK);
     assert_int_equal(size, strlen(first));
     assert_non_null(strstr(first, "# offsite probe, version "));
-    assert_non_null(strstr(first, "\n# Optimizer\nlr: 3e-4\n"));
+    assert_non_null(strstr(first, "\n# Optimizer\noptimizer: adamw\nlr: 3e-4\n"));
     assert_non_null(strstr(first, "\nshuffle: no\n"));
     assert_non_null(strstr(first, "\nweight-decay: 0.1\n"));
     assert_non_null(strstr(first, "\noffset: -7\n"));

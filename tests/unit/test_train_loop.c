@@ -120,7 +120,7 @@ static void clipping_shows_the_norm_before(void **state) {
         l[k].o.clip = k == 0 ? 0 : 1e-3;
         loop_must_run(&l[k]);
         double sum = 0;
-        for (int64_t i = 0; i < l[k].t.stretch; i++) sum += (double)l[k].t.m[i] * (double)l[k].t.m[i];
+        for (int64_t i = 0; i < l[k].t.stretch; i++) sum += (double)((float *)l[k].t.states[0])[i] * (double)((float *)l[k].t.states[0])[i];
         double used = k == 0 ? l[k].events[0].grad_norm : 1e-3;
         assert_true(l[k].events[0].grad_norm > 0.01);
         assert_true(fabs(sqrt(sum) - 0.1 * used) < 1e-3 * used);
@@ -180,7 +180,7 @@ static void threads_do_not_change_a_bit(void **state) {
             loop_must_run(&l[k]);
         }
         assert_memory_equal(l[0].t.master, l[1].t.master, (size_t)l[0].t.stretch * 4);
-        assert_memory_equal(l[0].t.v, l[1].t.v, (size_t)l[0].t.stretch * 4);
+        assert_memory_equal(l[0].t.states[1], l[1].t.states[1], (size_t)l[0].t.stretch * 4);
         assert_true(l[0].result.valid_loss == l[1].result.valid_loss);
         for (int k = 0; k < 2; k++) loop_close(&l[k]);
     }

@@ -184,14 +184,16 @@ static void stop_counting(const ot_train_event *e) {
 static void the_plan_is_what_is_allocated(void **state) {
     if (!CAN_COUNT) skip();
     scratch *s = *state;
-    for (int k = 0; k < 16; k++) {
+    static const char *const optimizers[] = {"adamw", "adamw8bit", "sgd"};
+    for (int k = 0; k < 48; k++) {
         loop l;
         bool valid = k % 2 == 1;
         loop_open(&l, tiny_open(TINY_COMMITTED("gpt2")), tiny_path(s->dir, "train.safetensors"), valid ? tiny_path(s->dir, "valid.safetensors") : NULL);
         l.o.compute = k / 2 % 2 == 0 ? OT_F32 : OT_BF16;
         l.o.select_best = k / 4 % 2 == 1;
-        l.o.recompute = k / 8 == 1;
+        l.o.recompute = k / 8 % 2 == 1;
         l.o.steps = 1;
+        assert_int_equal(ot_optimizer_parse(optimizers[k / 16], &l.o.optimizer, &l.err), OT_OK);
         l.also = stop_counting;
         if (ot_trainer_new(l.m, &l.t, &l.train, valid ? &l.valid : NULL, &l.o, &l.trainer, &l.err) != OT_OK) fail_msg("%s", l.err.message);
         ot_train_memory memory;

@@ -77,8 +77,8 @@ static void same_run(const loop *a, const loop *b) {
     size_t bytes = (size_t)a->t.stretch * 4;
     assert_memory_equal(a->t.master, b->t.master, bytes);
     assert_memory_equal(a->t.best, b->t.best, bytes);
-    assert_memory_equal(a->t.m, b->t.m, bytes);
-    assert_memory_equal(a->t.v, b->t.v, bytes);
+    assert_memory_equal(a->t.states[0], b->t.states[0], bytes);
+    assert_memory_equal(a->t.states[1], b->t.states[1], bytes);
     assert_int_equal(a->result.best_step, b->result.best_step);
     assert_true(a->result.best_valid_loss == b->result.best_valid_loss);
     assert_true(a->result.valid_loss == b->result.valid_loss);
