@@ -18,6 +18,9 @@ static const ot_op_traits traits[] = {
     [OT_OP_DROPOUT] = {.name = "dropout", .inputs = 1},
     [OT_OP_GATHER] = {.name = "gather", .inputs = 1},
     [OT_OP_KEEP] = {.name = "keep", .inputs = 1},
+    [OT_OP_PATCHES] = {.name = "patches"},
+    [OT_OP_CLASS] = {.name = "class", .inputs = 1},
+    [OT_OP_POOL] = {.name = "pool", .inputs = 1},
     [OT_OP_HEAD_LOSS] = {.name = "head_loss", .inputs = 1, .needs_for_dx = OT_NEEDS_IN0, .needs_for_dw = OT_NEEDS_IN0, .loss = true},
     [OT_OP_DISTANCE] = {.name = "distance", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1, .loss = true},
 };

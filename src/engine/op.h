@@ -42,6 +42,9 @@ typedef enum ot_op_kind {
     OT_OP_DROPOUT,   /* out = in0 * mask / (1 - p), mask from a hash of (seed, element); p = 0: copy */
     OT_OP_GATHER,    /* out[i] = in0[target_rows[i]] */
     OT_OP_KEEP,      /* out[kept_rows[r]] = in0[r]: keys or values into the cache; no backward */
+    OT_OP_PATCHES,   /* out[r] = the pixels of patch r of the batch's images, [C, P, P]; zeros for class rows; no backward */
+    OT_OP_CLASS,     /* out[r] = r is the first row of an image ? w0 : in0[r];  w0 [1, D] */
+    OT_OP_POOL,      /* out[i] = mean of the rows of in0 from target_rows[i] + skip on, `count` of them */
     OT_OP_HEAD_LOSS, /* cross-entropy of in0 [L, D] . w0^T (w0 [V, D], w1 bias [V] or absent) against targets, never holding [L, V] */
     OT_OP_DISTANCE,  /* loss mean((in0 - in1)^2) / mean(in1^2) over all rows: student in0, teacher in1, which gets no gradient */
     OT_OP_COUNT
@@ -102,6 +105,19 @@ typedef union ot_op_attr {
         ot_act_kind kind;
     } act; /* also GATE */
     struct {
+        int32_t channels, height, width, patch; /* of an image; what does not fill a patch at the right and lower edge is left out */
+        int32_t class_rows;                     /* before the patches: 1 or 0 */
+    } patches;
+    struct {
+        int32_t every; /* rows of an image */
+    } class_token;
+    struct {
+        int32_t skip, count;
+    } pool;
+    struct {
+        float smoothing; /* share of each target's weight that is spread evenly over the vocabulary */
+    } head;
+    struct {
         float p;
         uint32_t site; /* distinguishes the dropouts of one step */
     } dropout;
@@ -129,6 +145,7 @@ enum { OT_ROPE_TABLES = 2 };
 typedef struct ot_batch {
     int64_t rows;             /* R */
     const int32_t *ids;       /* [R] */
+    const float *pixels;      /* [images, C, H, W] for PATCHES: as many as the rows are of */
     const int32_t *positions; /* [R] for POSITION (and the rope tables) */
     const int32_t *slots;     /* [R] (for cached keys: of every cache row) index in the sequence, for the attention window */
     const int32_t *key_slots; /* slots of the rows of k and v; equals slots in training */
@@ -204,7 +221,7 @@ typedef struct ot_backend {
     bool (*supports)(ot_dtype compute);
     size_t (*scratch)(const ot_call *call); /* views have rows, cols, dtypes; pointers are not valid, but NULL-ness of dx/dw is */
     ot_kernel *forward[OT_OP_COUNT];
-    ot_kernel *backward[OT_OP_COUNT]; /* KEEP has none (NULL) */
+    ot_kernel *backward[OT_OP_COUNT]; /* KEEP and PATCHES have none (NULL) */
 } ot_backend;
 
 extern const ot_backend ot_backend_ref;    /* plain C, float: the oracle */

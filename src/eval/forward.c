@@ -6,21 +6,7 @@
 
 #include "format/safetensors.h"
 
-enum { IGNORED_LABEL = -100 };
-
-typedef struct forward_job {
-    ot_model *m;
-    const ot_forward_options *options;
-    int64_t batch, length;
-    const ot_tensor *ids, *mask, *labels;
-    ot_network *net;
-    int64_t counted;
-    float *grads;
-    /* output */
-    ot_arena arena;
-    ot_tensor *tensors;
-    int64_t n_tensors;
-} forward_job;
+#include "eval/forward_internal.h"
 
 static ot_status take_ids(const ot_safetensors *st, const char *name, bool required, const ot_tensor *like, const ot_tensor **out, ot_error *err) {
     const ot_tensor *t = ot_safetensors_find(st, name);
@@ -102,7 +88,7 @@ static ot_status fill_batch(forward_job *job, ot_error *err) {
     return status;
 }
 
-static ot_status attach_gradients(forward_job *job, ot_error *err) {
+ot_status ot_forward_attach(forward_job *job, ot_error *err) {
     int64_t total = 0;
     for (int64_t i = 0; i < job->m->n_params; i++) total += ot_round_up(ot_param_elements(&job->m->params[i]), 16);
     OT_TRY(ot_calloc(total, 4, "gradients", (void **)&job->grads, err));
@@ -126,7 +112,7 @@ static void detach_gradients(forward_job *job) {
 
 /* ==== Output. ==== */
 
-static ot_status add_tensor(forward_job *job, const char *name, const int64_t *shape, int32_t n_dims, const float *data, ot_error *err) {
+ot_status ot_forward_add_tensor(forward_job *job, const char *name, const int64_t *shape, int32_t n_dims, const float *data, ot_error *err) {
     ot_tensor *t = &job->tensors[job->n_tensors++];
     *t = (ot_tensor){.name = ot_arena_strdup(&job->arena, name, err), .dtype = OT_F32, .n_dims = n_dims, .data = data};
     if (t->name == NULL) return OT_ERR_MEMORY;
@@ -136,7 +122,7 @@ static ot_status add_tensor(forward_job *job, const char *name, const int64_t *s
 }
 
 /* Rows of a value back to [B, T, cols], zeros where a position was masked. */
-static ot_status add_rows(forward_job *job, const char *name, const void *rows, int64_t cols, ot_error *err) {
+ot_status ot_forward_add_rows(forward_job *job, const char *name, const void *rows, int64_t cols, ot_error *err) {
     const float *from = rows;
     float *to = ot_arena_alloc(&job->arena, job->batch * job->length * cols * 4, err);
     if (to == NULL) return OT_ERR_MEMORY;
@@ -146,19 +132,19 @@ static ot_status add_rows(forward_job *job, const char *name, const void *rows, 
             if (r >= 0) memcpy(to + (b * job->length + t) * cols, from + r * cols, (size_t)cols * 4);
         }
     }
-    return add_tensor(job, name, (const int64_t[]){job->batch, job->length, cols}, 3, to, err);
+    return ot_forward_add_tensor(job, name, (const int64_t[]){job->batch, job->length, cols}, 3, to, err);
 }
 
-static ot_status collect(forward_job *job, double loss, ot_error *err) {
+ot_status ot_forward_collect(forward_job *job, double loss, ot_error *err) {
     const ot_desc *d = &job->m->desc;
     job->tensors = ot_arena_alloc(&job->arena, (d->layers + 8 + job->m->n_params) * (int64_t)sizeof *job->tensors, err);
     if (job->tensors == NULL) return OT_ERR_MEMORY;
-    OT_TRY(add_rows(job, "logits", ot_network_logits(job->net), d->vocab_size, err));
+    if (!d->vision) OT_TRY(ot_forward_add_rows(job, "logits", ot_network_logits(job->net), d->vocab_size, err));
     if (job->labels != NULL) {
         float *value = ot_arena_alloc(&job->arena, 4, err);
         if (value == NULL) return OT_ERR_MEMORY;
         *value = (float)loss;
-        OT_TRY(add_tensor(job, "loss", (const int64_t[]){1}, 1, value, err));
+        OT_TRY(ot_forward_add_tensor(job, "loss", (const int64_t[]){1}, 1, value, err));
     }
     if (job->options->hidden) {
         for (int64_t i = 0; i <= d->layers; i++) {
@@ -166,20 +152,21 @@ static ot_status collect(forward_job *job, double loss, ot_error *err) {
             int64_t cols = 0;
             snprintf(name, sizeof name, "hidden_states.%lld", (long long)i);
             const void *rows = ot_network_hidden(job->net, i, &cols);
-            OT_TRY(add_rows(job, name, rows, cols, err));
+            OT_TRY(ot_forward_add_rows(job, name, rows, cols, err));
         }
-        OT_TRY(add_rows(job, "last_block", ot_network_last_block(job->net), d->hidden_size, err));
+        OT_TRY(ot_forward_add_rows(job, "last_block", ot_network_last_block(job->net), d->hidden_size, err));
     }
     for (int64_t i = 0; job->grads != NULL && i < job->m->n_params; i++) {
         const ot_param *p = &job->m->params[i];
         char name[300];
         snprintf(name, sizeof name, "grad.%s", p->name);
-        OT_TRY(add_tensor(job, name, p->stored.shape, p->stored.n_dims, p->slot.grad, err));
+        OT_TRY(ot_forward_add_tensor(job, name, p->stored.shape, p->stored.n_dims, p->slot.grad, err));
     }
     return OT_OK;
 }
 
 static ot_status run(forward_job *job, const ot_safetensors *st, const char *output, ot_forward_summary *summary, ot_error *err) {
+    if (job->m->desc.vision) return ot_forward_images(job, st, output, summary, err);
     OT_TRY(take_ids(st, "input_ids", true, NULL, &job->ids, err));
     OT_TRY(take_ids(st, "attention_mask", false, job->ids, &job->mask, err));
     OT_TRY(take_ids(st, "labels", false, job->ids, &job->labels, err));
@@ -188,7 +175,7 @@ static ot_status run(forward_job *job, const ot_safetensors *st, const char *out
     if (job->options->grad && job->labels == NULL) {
         return ot_fail(err, OT_ERR_USAGE, "%s: gradients need the tensor labels", ot_safetensors_path(st));
     }
-    if (job->options->grad) OT_TRY(attach_gradients(job, err));
+    if (job->options->grad) OT_TRY(ot_forward_attach(job, err));
     OT_TRY(make_network(job, err));
     OT_TRY(fill_batch(job, err));
     double sum = 0;
@@ -196,7 +183,7 @@ static ot_status run(forward_job *job, const ot_safetensors *st, const char *out
     double loss = job->counted > 0 ? sum / (double)job->counted : 0;
     *summary = (ot_forward_summary){
         .has_loss = job->labels != NULL, .loss = loss, .targets = job->counted, .tokens = ot_network_rows(job->net)};
-    OT_TRY(collect(job, loss, err));
+    OT_TRY(ot_forward_collect(job, loss, err));
     return ot_safetensors_write(output, job->tensors, job->n_tensors, NULL, err);
 }
 
@@ -208,6 +195,7 @@ ot_status ot_forward_file(ot_model *m, const char *input, const char *output, co
     ot_status status = run(&job, st, output, summary, err);
     detach_gradients(&job);
     ot_network_free(job.net);
+    ot_network_free(job.loss_net);
     ot_arena_free(&job.arena);
     ot_safetensors_close(st);
     return status;

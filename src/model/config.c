@@ -159,3 +159,31 @@ void ot_config_refuse(ot_config *c, const char *key, const char *why) {
         c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is set: %s", c->where, key, why);
     }
 }
+
+void ot_config_image(ot_config *c, ot_desc *d, int64_t image, int64_t patch) {
+    d->vision = d->bidirectional = d->class_token = d->head_bias = true;
+    const json_t *size = json_object_get(c->json, "image_size");
+    d->image_height = d->image_width = image;
+    if (json_is_array(size) && json_array_size(size) == 2 && json_is_integer(json_array_get(size, 0)) && json_is_integer(json_array_get(size, 1))) {
+        d->image_height = json_integer_value(json_array_get(size, 0));
+        d->image_width = json_integer_value(json_array_get(size, 1));
+    } else {
+        d->image_height = d->image_width = ot_config_size(c, "image_size", image);
+    }
+    d->patch_size = ot_config_size(c, "patch_size", patch);
+    d->channels = ot_config_size(c, "num_channels", 3);
+    if (c->status == OT_OK && (d->image_height < d->patch_size || d->image_width < d->patch_size || d->image_height > 1 << 14 || d->image_width > 1 << 14)) {
+        c->status = ot_fail(c->err, OT_ERR_FORMAT, "%s: \"image_size\" must be at least \"patch_size\" and at most 16384", c->where);
+        return;
+    }
+    d->position = OT_POSITION_LEARNED;
+    d->max_positions = ot_desc_image_rows(d, d->image_height, d->image_width);
+    d->norm = OT_NORM_LAYER;
+    d->norm_bias = d->bias_qkv = d->bias_o = d->bias_mlp = d->final_norm = true;
+    d->bos_id = d->eos_id = -1;
+}
+
+int64_t ot_config_labels(ot_config *c) {
+    const json_t *labels = json_object_get(c->json, "id2label");
+    return json_is_object(labels) && json_object_size(labels) > 0 ? (int64_t)json_object_size(labels) : ot_config_size(c, "num_labels", 2);
+}

@@ -24,6 +24,10 @@ int64_t ot_config_token(ot_config *c, const char *keys, int64_t fallback); /* a 
 ot_act_kind ot_config_act(ot_config *c, const char *keys, const char *fallback);
 /* rope_parameters of transformers 5, or rope_theta + rope_scaling of 4. */
 void ot_config_rope(ot_config *c, ot_desc *d, double theta);
+/* image_size (a number or [height, width]), patch_size, num_channels, and the class token: what every vision tower has. */
+void ot_config_image(ot_config *c, ot_desc *d, int64_t image, int64_t patch);
+/* Classes of a classifier: the entries of id2label, else num_labels, else 2. */
+int64_t ot_config_labels(ot_config *c);
 /* Refuse a setting that would change the computation and is not supported. */
 void ot_config_refuse(ot_config *c, const char *key, const char *why);
 

@@ -33,11 +33,45 @@ const ot_arch *ot_arch_by_gguf(const char *name) {
 }
 
 static ot_role_shape matrix(int64_t out, int64_t in, bool bias, bool conv1d) {
-    return (ot_role_shape){.exists = true, .bias = bias, .rows = conv1d ? in : out, .cols = conv1d ? out : in, .out = out, .in = in};
+    int64_t rows = conv1d ? in : out, cols = conv1d ? out : in;
+    return (ot_role_shape){.exists = true, .bias = bias, .rows = rows, .cols = cols, .out = out, .in = in, .n_dims = 2, .shape = {rows, cols}};
 }
 
 static ot_role_shape vector(int64_t n, bool bias) {
-    return (ot_role_shape){.exists = true, .vector = true, .bias = bias, .rows = 1, .cols = n, .out = n, .in = n};
+    return (ot_role_shape){.exists = true, .vector = true, .bias = bias, .rows = 1, .cols = n, .out = n, .in = n, .n_dims = 1, .shape = {n}};
+}
+
+/* [D, C, P, P] as it multiplies the pixels of a patch. */
+static ot_role_shape patch_shape(const ot_desc *d) {
+    ot_role_shape s = matrix(d->hidden_size, d->channels * d->patch_size * d->patch_size, d->patch_bias, false);
+    s.n_dims = 4;
+    s.shape[1] = d->channels;
+    s.shape[2] = s.shape[3] = d->patch_size;
+    return s;
+}
+
+static ot_role_shape class_shape(const ot_desc *d) {
+    ot_role_shape s = vector(d->hidden_size, false);
+    if (!d->leading_ones) return s;
+    s.vector = false;
+    s.n_dims = 3;
+    s.shape[0] = s.shape[1] = 1;
+    s.shape[2] = d->hidden_size;
+    return s;
+}
+
+static ot_role_shape position_shape(const ot_desc *d) {
+    ot_role_shape s = matrix(d->max_positions + d->position_offset, d->hidden_size, false, false);
+    if (!d->leading_ones) return s;
+    s.n_dims = 3;
+    s.shape[0] = 1;
+    s.shape[1] = s.rows;
+    s.shape[2] = s.cols;
+    return s;
+}
+
+int64_t ot_desc_image_rows(const ot_desc *d, int64_t height, int64_t width) {
+    return (height / d->patch_size) * (width / d->patch_size) + d->class_token;
 }
 
 ot_role_shape ot_desc_shape(const ot_desc *d, ot_role role) {
@@ -45,9 +79,10 @@ ot_role_shape ot_desc_shape(const ot_desc *d, ot_role role) {
     int64_t q = d->heads * d->head_dim, kv = d->kv_heads * d->head_dim;
     bool separate = d->qkv == OT_QKV_SEPARATE;
     switch (role) {
-    case OT_ROLE_EMBED: return matrix(d->vocab_size, d->embed_size, false, false);
-    case OT_ROLE_POSITIONS:
-        return d->position == OT_POSITION_LEARNED ? matrix(d->max_positions + d->position_offset, d->hidden_size, false, false) : none;
+    case OT_ROLE_EMBED: return d->vision ? none : matrix(d->vocab_size, d->embed_size, false, false);
+    case OT_ROLE_PATCH: return d->vision ? patch_shape(d) : none;
+    case OT_ROLE_CLASS: return d->class_token ? class_shape(d) : none;
+    case OT_ROLE_POSITIONS: return d->position == OT_POSITION_LEARNED ? position_shape(d) : none;
     case OT_ROLE_EMBED_NORM: return d->embed_norm ? vector(d->hidden_size, d->norm_bias) : none;
     case OT_ROLE_PROJECT_IN:
         return d->embed_size != d->hidden_size ? matrix(d->hidden_size, d->embed_size, false, false) : none;
@@ -66,7 +101,7 @@ ot_role_shape ot_desc_shape(const ot_desc *d, ot_role role) {
     case OT_ROLE_FINAL_NORM: return d->final_norm ? vector(d->hidden_size, d->norm_bias) : none;
     case OT_ROLE_PROJECT_OUT:
         return d->embed_size != d->hidden_size ? matrix(d->embed_size, d->hidden_size, false, false) : none;
-    case OT_ROLE_HEAD: return d->tied ? none : matrix(d->vocab_size, d->embed_size, false, false);
+    case OT_ROLE_HEAD: return d->tied ? none : matrix(d->vocab_size, d->embed_size, d->head_bias, false);
     case OT_ROLE_COUNT: break;
     }
     return none;
@@ -104,6 +139,11 @@ static ot_status check(const ot_desc *d, const char *where, ot_error *err) {
     if (d->heads % d->kv_heads != 0) {
         return ot_fail(err, OT_ERR_FORMAT, "%s: %lld attention heads cannot share %lld key/value heads evenly", where, (long long)d->heads,
                        (long long)d->kv_heads);
+    }
+    if (d->vision && (d->channels < 1 || d->channels > 64 || d->patch_size < 1 || d->image_height > 1 << 14 || d->image_width > 1 << 14 ||
+                      d->patch_size > d->image_height || d->patch_size > d->image_width)) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: images of %lld x %lld with %lld channels in patches of %lld make no sense", where,
+                       (long long)d->image_height, (long long)d->image_width, (long long)d->channels, (long long)d->patch_size);
     }
     if (d->heads * d->head_dim > 1 << 24) return ot_fail(err, OT_ERR_FORMAT, "%s: heads times head size is too large", where);
     if (!(d->norm_eps >= 0 && d->norm_eps < 1)) return ot_fail(err, OT_ERR_FORMAT, "%s: the norm epsilon %g makes no sense", where, d->norm_eps);

@@ -13,6 +13,8 @@
 /* The places a weight can have in a model. X(name, inside a block) */
 #define OT_ROLE_MAP(X)                                                                                                 \
     X(EMBED, false)                                                                                                    \
+    X(PATCH, false)                                                                                                    \
+    X(CLASS, false)                                                                                                    \
     X(POSITIONS, false)                                                                                                \
     X(EMBED_NORM, false)                                                                                               \
     X(PROJECT_IN, false)                                                                                               \
@@ -57,6 +59,16 @@ typedef struct ot_desc {
     int64_t max_positions; /* longest sequence; rows of the position table are this plus position_offset */
     int64_t embed_size;    /* width of the token embedding: hidden_size unless projected (OPT-350m) */
 
+    bool vision; /* reads images and classifies them: vocab_size is the number of classes, a row is a class token or a patch */
+    int64_t channels, image_height, image_width, patch_size;
+    bool class_token, patch_bias;
+    bool mean_pool;       /* the head reads the mean of the patches, else the class token */
+    bool head_skips_norm; /* the final norm is in the file, but the head reads what the blocks put out (CLIP) */
+    bool leading_ones;    /* class token and positions are stored as [1, ...] */
+    bool head_bias;
+    bool bidirectional;
+    bool no_key_bias;     /* the middle third of the fused bias is a constant (EVA) */
+
     ot_norm_kind norm;
     double norm_eps;
     bool post_norm; /* norm after the residual addition (OPT-350m) */
@@ -92,6 +104,8 @@ typedef struct ot_arch {
     const char *class_name;                /* transformers' class for `architectures` */
     const char *prefix;                    /* of the base model's tensors: "transformer." */
     const char *layers_key;                /* config key with the number of layers, as written */
+    const char *section;                   /* object in config.json that holds it, where there is one (CLIP's "vision_config") */
+    uint32_t bare;                         /* bit (1 << role): its tensor is named without ".weight" */
     const char *const *ignored;            /* suffixes of tensors that are no parameters, NULL-terminated or NULL */
     const char *stems[OT_ROLE_COUNT];      /* tensor name without prefix and ".weight": "h.%d.attn.c_attn"; NULL: no such role */
     const char *gguf_name;                 /* general.architecture, NULL: not read from GGUF */
@@ -110,8 +124,13 @@ typedef struct ot_role_shape {
     bool exists, vector, bias;
     int64_t rows, cols;   /* as stored */
     int64_t out, in;      /* as used: out = in . W^T */
+    int32_t n_dims;       /* of the tensor in the file */
+    int64_t shape[4];
 } ot_role_shape;
 ot_role_shape ot_desc_shape(const ot_desc *desc, ot_role role);
+
+/* Rows of one image of this size: patches, and the class token. */
+int64_t ot_desc_image_rows(const ot_desc *desc, int64_t height, int64_t width);
 
 /* Parse and check a config.json (any that transformers 4 or 5 writes). */
 ot_status ot_desc_from_config(const json_t *config, const char *where, ot_desc *desc, ot_error *err);

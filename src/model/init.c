@@ -13,7 +13,7 @@ static uint64_t hash_name(const char *name, uint64_t seed) {
 
 static void fill(const ot_model *m, const ot_param *p, uint64_t seed, float *out) {
     int64_t n = ot_param_elements(p);
-    if (!p->decay) {
+    if (!p->decay && p->role != OT_ROLE_CLASS) {
         for (int64_t i = 0; i < n; i++) out[i] = p->bias ? 0.0F : 1.0F;
         return;
     }

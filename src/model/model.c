@@ -19,13 +19,13 @@ ot_status ot_param_name(const ot_arch *arch, ot_role role, int64_t block, bool b
     if (template == NULL) {
         return ot_fail(err, OT_ERR_UNSUPPORTED, "the architecture %s has no name for one of the parts its configuration asks for", arch->name);
     }
-    const char *prefix = role == OT_ROLE_HEAD ? "" : arch->prefix, *kind = bias ? "bias" : "weight";
+    const char *prefix = role == OT_ROLE_HEAD ? "" : arch->prefix, *kind = bias ? ".bias" : (arch->bare >> role & 1U) != 0 ? "" : ".weight";
     /* Templates come from the const tables of arch/, with at most one %d. */
     const char *mark = strstr(template, "%d");
     if (mark != NULL) {
-        snprintf(name, OT_PARAM_NAME, "%s%.*s%lld%s.%s", prefix, (int)(mark - template), template, (long long)block, mark + 2, kind);
+        snprintf(name, OT_PARAM_NAME, "%s%.*s%lld%s%s", prefix, (int)(mark - template), template, (long long)block, mark + 2, kind);
     } else {
-        snprintf(name, OT_PARAM_NAME, "%s%s.%s", prefix, template, kind);
+        snprintf(name, OT_PARAM_NAME, "%s%s%s", prefix, template, kind);
     }
     return OT_OK;
 }
@@ -39,9 +39,9 @@ static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, 
     if (p->name == NULL) return OT_ERR_MEMORY;
     bool is_vector = bias || s->vector;
     p->slot = (ot_slot){.rows = is_vector ? 1 : s->rows, .cols = bias ? s->out : s->cols, .dtype = m->compute};
-    p->stored = (ot_tensor){.name = p->name, .n_dims = is_vector ? 1 : 2, .dtype = OT_F32};
-    p->stored.shape[0] = is_vector ? p->slot.cols : p->slot.rows;
-    p->stored.shape[1] = is_vector ? 0 : p->slot.cols;
+    p->stored = (ot_tensor){.name = p->name, .n_dims = is_vector ? 1 : s->n_dims, .dtype = OT_F32};
+    p->stored.shape[0] = p->slot.cols;
+    for (int32_t k = 0; !is_vector && k < s->n_dims; k++) p->stored.shape[k] = s->shape[k];
     return OT_OK;
 }
 

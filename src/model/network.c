@@ -51,6 +51,9 @@ static void *carve(carver *c, int64_t count, int64_t size) {
 
 static void carve_all(ot_network *n, carver *c) {
     int64_t rows = n->options.plan.max_rows, targets = n->options.plan.max_targets, kept = n->options.plan.max_kept;
+    if (n->model->desc.vision) {
+        n->pixels = carve(c, n->options.max_segments * n->options.image_height * n->options.image_width * n->model->desc.channels, 4);
+    }
     n->ids = carve(c, rows, 4);
     n->positions = carve(c, rows, 4);
     n->slots = carve(c, rows, 4);
@@ -81,6 +84,9 @@ ot_status ot_network_new(const ot_model *m, const ot_network_options *options, o
     if (status == OT_OK) {
         alibi_slopes(n->alibi, m->desc.heads);
         rope_frequencies(&m->desc, n->inv_freq);
+        status = m->desc.vision ? ot_network_image_size(n, err) : OT_OK;
+    }
+    if (status == OT_OK) {
         carver measure = {0};
         carve_all(n, &measure);
         n->storage_bytes = measure.used;
@@ -101,6 +107,7 @@ void ot_network_free(ot_network *n) {
     free(n->alibi);
     free(n->inv_freq);
     ot_free(n->storage);
+    ot_free(n->positions_table);
     free(n);
 }
 
@@ -137,6 +144,7 @@ static ot_status check_token(const ot_network *n, int32_t id, int64_t column, ot
 ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
                          ot_error *err) {
     const ot_desc *d = &n->model->desc;
+    if (d->vision) return ot_fail(err, OT_ERR_USAGE, "%s reads images, not text", n->model->path);
     OT_TRY(ot_network_allocate(n, err));
     int64_t wanted = 0;
     for (int64_t t = 0; t < count; t++) wanted += mask == NULL || mask[t] != 0;
@@ -197,6 +205,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
     ot_batch batch = {
         .rows = n->rows,
         .ids = n->ids,
+        .pixels = n->pixels,
         .positions = n->positions,
         .slots = n->slots,
         .key_slots = n->options.plan.max_kept > 0 ? n->key_slots : n->slots,
@@ -214,6 +223,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
         .dropout_seed = options->dropout_seed,
     };
     OT_TRY(ot_plan_run(n->plan, &batch, options->profile, err));
+    if (n->options.plan.train && n->model->desc.vision) ot_network_image_gradients(n);
     if (loss_sum != NULL) *loss_sum = batch.loss_sum;
     return OT_OK;
 }

@@ -48,6 +48,8 @@ typedef struct ot_network_options {
     int64_t max_segments;  /* sequences a batch */
     double dropout;        /* on the branches, before they are added (training) */
     const ot_teacher *teacher; /* NULL: none. Without outputs nothing is computed above the emulator */
+    int64_t image_height, image_width; /* of a vision model's batches; 0: its own. Positions of another size are interpolated */
+    double label_smoothing;            /* in the loss */
 } ot_network_options;
 
 typedef struct ot_network ot_network;
@@ -72,6 +74,9 @@ typedef struct ot_cache_lane {
 } ot_cache_lane;
 ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
                          ot_error *err);
+/* Vision models: append one image, pixels [channels, height, width] normalised as the model wants them. target: its class, below 0: it counts for
+ * nothing (where there are no labels, any class: logits need a target row). */
+ot_status ot_network_add_image(ot_network *n, const float *pixels, int32_t target, ot_error *err);
 int64_t ot_network_rows(const ot_network *n);
 int64_t ot_network_targets(const ot_network *n);
 /* The row that column `column` of the sequence added as number `sequence` became, -1 when it was masked. */
@@ -87,7 +92,7 @@ typedef struct ot_run_options {
 /* *loss_sum (may be NULL) gets the sum over the targets. */
 ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *loss_sum, ot_error *err);
 
-/* After a run. hidden(i): i in [0, items) the input of entry i; i = items: what the head reads. */
+/* After a run. hidden(i): i in [0, items) the input of entry i; i = items: what the head reads (of vision models the output of the last block). */
 const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols);
 const void *ot_network_last_block(const ot_network *n);
 double ot_network_distance(const ot_network *n);   /* from the teacher: mean(((T - S) / rms(T))^2), without weight */

@@ -18,6 +18,10 @@ struct ot_network {
     /* batch storage, sized by the plan's maxima */
     void *storage;
     int64_t storage_bytes;
+    float *pixels;          /* vision: [max_segments, channels, height, width] */
+    int64_t image_rows;     /* rows of one image */
+    float *positions_table; /* of another image size than the model's own */
+    ot_slot positions_slot; /* what POSITION reads of it */
     int32_t *ids, *positions, *slots, *kept_rows, *key_slots, *target_rows, *targets;
     float *cos, *sin;
     ot_segment *segments;
@@ -25,6 +29,10 @@ struct ot_network {
     int64_t *sequence_start;
     int64_t rows, n_targets, n_segments, columns;
 };
+
+/* image.c */
+ot_status ot_network_image_size(ot_network *n, ot_error *err); /* rows of an image; interpolates positions */
+void ot_network_image_gradients(ot_network *n);                /* what the engine left undone after a backward pass */
 
 /* stack.c: the emission. */
 ot_status ot_network_emit(ot_network *n, ot_error *err);

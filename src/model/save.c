@@ -17,7 +17,9 @@ ot_dtype ot_save_dtype(const ot_param *p, const ot_save_options *o) {
 
 /* ==== config.json and the small files. ==== */
 
-static void set_layers(const ot_model *m, json_t *config, const ot_save_options *o) {
+static void set_layers(const ot_model *m, json_t *whole, const ot_save_options *o) {
+    json_t *section = m->desc.arch->section != NULL ? json_object_get(whole, m->desc.arch->section) : NULL;
+    json_t *config = json_is_object(section) ? section : whole;
     static const char *const aliases[] = {"n_layer", "num_hidden_layers", "num_layers"};
     bool found = false;
     for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {

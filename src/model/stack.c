@@ -104,7 +104,7 @@ static int32_t attention(emitter *e, int32_t item, int64_t block, int32_t x) {
                                      .k = lk,
                                      .v = lv,
                                      .scale = (float)(1.0 / sqrt((double)d->head_dim)),
-                                     .causal = true,
+                                     .causal = !d->bidirectional,
                                      .alibi = d->position == OT_POSITION_ALIBI ? e->net->alibi : NULL}};
     if (d->scale_by_layer) attr.attention.scale /= (float)(block + 1);
     if (d->window > 0 && block >= d->window_from_layer) attr.attention.window = (int32_t)d->window;
@@ -143,8 +143,33 @@ static int32_t emit_block(emitter *e, int32_t item, int64_t block, int32_t x) {
     return add(e, x, mlp(e, item, block, norm(e, OT_ROLE_NORM2, block, x, width, e->inner)));
 }
 
+/* Patches through the convolution that is a product, the class token in its row, positions: [R, D]. */
+static int32_t emit_image(emitter *e) {
+    const ot_desc *d = e->d;
+    const ot_network *n = e->net;
+    int32_t pixels = ot_build_value(e->b, OT_SPACE_ROWS, e->inner, d->channels * d->patch_size * d->patch_size);
+    ot_op_attr attr = {.patches = {.channels = (int32_t)d->channels,
+                                   .height = (int32_t)n->options.image_height,
+                                   .width = (int32_t)n->options.image_width,
+                                   .patch = (int32_t)d->patch_size,
+                                   .class_rows = d->class_token}};
+    op(e, OT_OP_PATCHES, attr, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, pixels, NULL, NULL);
+    int32_t x = linear(e, -1, OT_ROLE_PATCH, -1, pixels, e->stream);
+    if (d->class_token) {
+        int32_t y = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->hidden_size);
+        op(e, OT_OP_CLASS, (ot_op_attr){.class_token = {.every = (int32_t)n->image_rows}}, x, OT_NO_VALUE, OT_NO_VALUE, y,
+           ot_model_slot(e->m, OT_ROLE_CLASS, -1, false), NULL);
+        x = y;
+    }
+    int32_t y = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->hidden_size);
+    const ot_slot *table = n->positions_table != NULL ? &n->positions_slot : ot_model_slot(e->m, OT_ROLE_POSITIONS, -1, false);
+    op(e, OT_OP_POSITION, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, y, table, NULL);
+    return d->embed_norm ? norm(e, OT_ROLE_EMBED_NORM, -1, y, d->hidden_size, e->stream) : y;
+}
+
 static int32_t emit_embedding(emitter *e) {
     const ot_desc *d = e->d;
+    if (d->vision) return emit_image(e);
     int32_t x = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->embed_size);
     op(e, OT_OP_EMBED, (ot_op_attr){.embed = {.scale = 1.0F, .padding_id = (int32_t)d->padding_id}}, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, x,
        ot_model_slot(e->m, OT_ROLE_EMBED, -1, false), NULL);
@@ -165,31 +190,63 @@ static int32_t emit_before_head(emitter *e, int32_t x, ot_dtype dtype) {
     return x;
 }
 
-static int32_t emit_logits(emitter *e, int32_t x, const ot_slot *head) {
+/* The same of a classifier, one row for each target: the class token's, or the mean of the patches. */
+static int32_t emit_image_summary(emitter *e, int32_t x, ot_dtype dtype) {
+    const ot_desc *d = e->d;
+    bool normed = d->final_norm && !d->head_skips_norm;
+    int32_t rows;
+    if (d->mean_pool) {
+        if (normed) x = norm(e, OT_ROLE_FINAL_NORM, -1, x, d->hidden_size, dtype);
+        rows = ot_build_value(e->b, OT_SPACE_TARGETS, dtype, d->hidden_size);
+        ot_op_attr attr = {.pool = {.skip = d->class_token, .count = (int32_t)e->net->image_rows - d->class_token}};
+        op(e, OT_OP_POOL, attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
+        return rows;
+    }
+    rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, d->hidden_size);
+    op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
+    return normed ? norm(e, OT_ROLE_FINAL_NORM, -1, rows, d->hidden_size, dtype) : rows;
+}
+
+static int32_t emit_logits(emitter *e, int32_t x, const ot_slot *head, const ot_slot *bias) {
     int32_t y = ot_build_like(e->b, x, e->stream, e->d->vocab_size);
-    op(e, OT_OP_LINEAR, (ot_op_attr){.linear = {.scale = 1.0F}}, x, OT_NO_VALUE, OT_NO_VALUE, y, head, NULL);
+    op(e, OT_OP_LINEAR, (ot_op_attr){.linear = {.scale = 1.0F}}, x, OT_NO_VALUE, OT_NO_VALUE, y, head, bias);
     ot_build_pin(e->b, y);
     return y;
+}
+
+static void emit_loss(emitter *e, int32_t read, const ot_slot *head, const ot_slot *bias) {
+    ot_op_attr attr = no_attr;
+    attr.head.smoothing = (float)e->net->options.label_smoothing;
+    op(e, OT_OP_HEAD_LOSS, attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, bias);
 }
 
 static void emit_outputs(emitter *e, int32_t x) {
     ot_network *n = e->net;
     unsigned outputs = n->options.outputs;
     const ot_slot *head = ot_model_slot(e->m, e->d->tied ? OT_ROLE_EMBED : OT_ROLE_HEAD, -1, false);
+    const ot_slot *bias = ot_model_slot(e->m, OT_ROLE_HEAD, -1, true);
     ot_build_block(e->b, -1);
+    if (e->d->vision) {
+        n->hidden[n->n_items] = x;
+        n->head_cols = e->d->hidden_size;
+        bool logits = (outputs & (OT_OUT_LOGITS | OT_OUT_TARGET_LOGITS)) != 0;
+        if (logits) n->logits = emit_logits(e, emit_image_summary(e, x, e->stream), head, bias);
+        if ((outputs & OT_OUT_LOSS) != 0) emit_loss(e, emit_image_summary(e, x, e->inner), head, bias);
+        return;
+    }
     if ((outputs & (OT_OUT_LOGITS | OT_OUT_HIDDEN)) != 0) {
         int32_t read = emit_before_head(e, x, e->stream);
         n->hidden[n->n_items] = read;
         n->head_cols = ot_build_cols(e->b, read);
         if ((outputs & OT_OUT_HIDDEN) != 0) ot_build_pin(e->b, read);
-        if ((outputs & OT_OUT_LOGITS) != 0) n->logits = emit_logits(e, read, head);
+        if ((outputs & OT_OUT_LOGITS) != 0) n->logits = emit_logits(e, read, head, bias);
     }
     if ((outputs & (OT_OUT_LOSS | OT_OUT_TARGET_LOGITS)) == 0) return;
     int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
     op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
     int32_t read = emit_before_head(e, rows, e->inner);
-    if ((outputs & OT_OUT_TARGET_LOGITS) != 0) n->logits = emit_logits(e, read, head);
-    if ((outputs & OT_OUT_LOSS) != 0) op(e, OT_OP_HEAD_LOSS, no_attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, NULL);
+    if ((outputs & OT_OUT_TARGET_LOGITS) != 0) n->logits = emit_logits(e, read, head, bias);
+    if ((outputs & OT_OUT_LOSS) != 0) emit_loss(e, read, head, bias);
 }
 
 /* ==== The teacher of a distillation. ==== */

@@ -363,8 +363,9 @@ void opcheck_complete(const ot_backend *backend) {
     assert_non_null(backend->help);
     for (int kind = 0; kind < OT_OP_COUNT; kind++) {
         if (!backend->forward[kind]) fail_msg("%s has no forward of %s", backend->name, ot_op_info(kind)->name);
-        if (!backend->backward[kind] != (kind == OT_OP_KEEP))
+        bool none = kind == OT_OP_KEEP || kind == OT_OP_PATCHES;
+        if (!backend->backward[kind] != none)
             fail_msg("%s: backward of %s is %s", backend->name, ot_op_info(kind)->name,
-                     kind == OT_OP_KEEP ? "not NULL" : "missing");
+                     none ? "not NULL" : "missing");
     }
 }

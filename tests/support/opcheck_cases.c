@@ -409,6 +409,73 @@ static void make_keep(opcheck_problem *p, int variant, uint64_t seed) {
     p->out.filled = true;
 }
 
+/* ==== PATCHES, CLASS, POOL ==== */
+
+static const struct patches_case {
+    int64_t images;
+    int32_t channels, height, width, patch, class_rows;
+    bool wide_out;
+} patches_cases[] = {{1, 1, 1, 1, 1, 0, true}, {2, 3, 15, 15, 5, 1, true}, {3, 3, 9, 14, 4, 1, false}, {5, 2, 32, 48, 16, 0, true}};
+
+static void make_patches(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct patches_case *c = &patches_cases[variant];
+    opcheck_begin(p, OT_OP_PATCHES, seed, "%lld images of %d x %d x %d in patches of %d, %d class rows", (long long)c->images, c->channels,
+                  c->height, c->width, c->patch, c->class_rows);
+    int64_t n = c->images * c->channels * c->height * c->width;
+    p->attr.patches.channels = c->channels;
+    p->attr.patches.height = c->height;
+    p->attr.patches.width = c->width;
+    p->attr.patches.patch = c->patch;
+    p->attr.patches.class_rows = c->class_rows;
+    p->forward_only = true;
+    float *pixels = opcheck_alloc(p, n, sizeof *pixels);
+    double *values = opcheck_random(p, n, 1, 0);
+    for (int64_t i = 0; i < n; i++) pixels[i] = (float)values[i];
+    p->batch.pixels = pixels;
+    int64_t rows = c->images * (c->class_rows + (c->height / c->patch) * (c->width / c->patch));
+    p->out = wide(opcheck_tensor_make(p, rows, (int64_t)c->channels * c->patch * c->patch, NULL), c->wide_out);
+}
+
+static const struct class_case {
+    int64_t images, cols;
+    int32_t every;
+    bool add, wide_in;
+    ot_dtype stored;
+} class_cases[] = {{1, 1, 1, false, true, OT_F32},  {2, 18, 10, false, true, OT_F32}, {3, 33, 5, true, true, OT_F32},
+                   {7, 1100, 3, true, false, OT_F32}, {2, 24, 17, false, true, OT_F16}, {2, 24, 17, true, true, OT_BF16}};
+
+static void make_class(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct class_case *c = &class_cases[variant];
+    opcheck_begin(p, OT_OP_CLASS, seed, "%lld images of %d rows, %lld wide, %s, %s", (long long)c->images, c->every, (long long)c->cols,
+                  ot_dtype_info(c->stored)->name, c->add ? "add_dx" : "overwrite");
+    p->attr.class_token.every = c->every;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->images * c->every, c->cols, NULL), c->add), c->wide_in);
+    p->w[0] = stored(opcheck_tensor_make(p, 1, c->cols, NULL), c->stored);
+    p->out = wide(opcheck_tensor_make(p, c->images * c->every, c->cols, NULL), true);
+}
+
+static const struct pool_case {
+    int64_t images, chosen, cols;
+    int32_t every, skip, count;
+    bool add, wide_in, wide_out;
+} pool_cases[] = {{1, 1, 1, 1, 0, 1, false, true, true},    {3, 2, 18, 10, 1, 9, false, true, true},  {3, 3, 33, 5, 1, 4, true, true, false},
+                  {4, 0, 7, 5, 1, 4, false, true, true},    {6, 5, 600, 17, 0, 17, true, false, true}, {2, 2, 16, 50, 2, 47, false, false, false}};
+
+static void make_pool(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct pool_case *c = &pool_cases[variant];
+    opcheck_begin(p, OT_OP_POOL, seed, "%lld of %lld images of %d rows, %d from %d, %lld wide, %s", (long long)c->chosen, (long long)c->images,
+                  c->every, c->count, c->skip, (long long)c->cols, c->add ? "add_dx" : "overwrite");
+    p->attr.pool.skip = c->skip;
+    p->attr.pool.count = c->count;
+    p->batch.rows = c->images * c->every;
+    p->batch.n_targets = c->chosen;
+    int32_t *rows = some_rows(p, c->images, c->chosen);
+    for (int64_t i = 0; i < c->chosen; i++) rows[i] *= c->every;
+    p->batch.target_rows = rows;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->images * c->every, c->cols, NULL), c->add), c->wide_in);
+    p->out = wide(opcheck_tensor_make(p, c->chosen, c->cols, NULL), c->wide_out);
+}
+
 /* ==== HEAD_LOSS ==== */
 
 static const struct head_case {
@@ -416,12 +483,15 @@ static const struct head_case {
     bool bias, add, wide_in, frozen;
     double std;
     ot_dtype stored;
+    float smoothing;
 } head_cases[] = {
-    {1, 3, 5, false, false, true, false, 1, OT_F32},     {7, 5, 11, true, false, true, false, 1, OT_F32},
-    {9, 16, 301, false, true, false, false, 0.3, OT_F32}, {6, 8, 50, true, false, false, false, 10, OT_F32},
-    {0, 8, 10, false, false, true, false, 1, OT_F32},    {5, 24, 33, false, true, false, false, 1, OT_BF16},
-    {8, 64, 70, false, false, false, true, 0.3, OT_Q8_0}, {70, 48, 1100, true, false, false, false, 0.3, OT_F32},
-    {40, 64, 517, false, true, true, true, 0.3, OT_F32},
+    {1, 3, 5, false, false, true, false, 1, OT_F32, 0},     {7, 5, 11, true, false, true, false, 1, OT_F32, 0},
+    {9, 16, 301, false, true, false, false, 0.3, OT_F32, 0}, {6, 8, 50, true, false, false, false, 10, OT_F32, 0},
+    {0, 8, 10, false, false, true, false, 1, OT_F32, 0},    {5, 24, 33, false, true, false, false, 1, OT_BF16, 0},
+    {8, 64, 70, false, false, false, true, 0.3, OT_Q8_0, 0}, {70, 48, 1100, true, false, false, false, 0.3, OT_F32, 0},
+    {40, 64, 517, false, true, true, true, 0.3, OT_F32, 0},
+    {7, 9, 12, true, true, true, false, 1, OT_F32, 0.1F}, {140, 16, 37, true, false, false, false, 1, OT_F32, 0.5F},
+    {40, 64, 517, false, true, true, true, 0.3, OT_F32, 0.2F},
 };
 
 static void make_head_loss(opcheck_problem *p, int variant, uint64_t seed) {
@@ -432,6 +502,7 @@ static void make_head_loss(opcheck_problem *p, int variant, uint64_t seed) {
     p->batch.n_targets = c->targets;
     p->batch.targets = random_ints(p, c->targets, c->vocabulary);
     p->batch.loss_scale = 1.0 / (double)(c->targets + 3);
+    p->attr.head.smoothing = c->smoothing;
     p->in[0] = wide(adding(opcheck_tensor_make(p, c->targets, c->cols, NULL), c->add), c->wide_in);
     double *head = opcheck_random(p, c->vocabulary * c->cols, c->std, 0);
     p->w[0] = stored(opcheck_tensor_make(p, c->vocabulary, c->cols, head), c->stored);
@@ -474,6 +545,9 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_DROPOUT: return COUNT(pointwise_cases) * COUNT(dropout_rates);
     case OT_OP_GATHER: return COUNT(gather_cases);
     case OT_OP_KEEP: return COUNT(keep_cases);
+    case OT_OP_PATCHES: return COUNT(patches_cases);
+    case OT_OP_CLASS: return COUNT(class_cases);
+    case OT_OP_POOL: return COUNT(pool_cases);
     case OT_OP_HEAD_LOSS: return COUNT(head_cases);
     case OT_OP_DISTANCE: return COUNT(distance_cases);
     case OT_OP_COUNT: break;
@@ -495,9 +569,12 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_DROPOUT: make_pointwise(p, kind, variant, seed); break;
     case OT_OP_GATHER: make_gather(p, variant, seed); break;
     case OT_OP_KEEP: make_keep(p, variant, seed); break;
+    case OT_OP_PATCHES: make_patches(p, variant, seed); break;
+    case OT_OP_CLASS: make_class(p, variant, seed); break;
+    case OT_OP_POOL: make_pool(p, variant, seed); break;
     case OT_OP_HEAD_LOSS: make_head_loss(p, variant, seed); break;
     case OT_OP_DISTANCE: make_distance(p, variant, seed); break;
     case OT_OP_COUNT: break;
     }
-    if (kind != OT_OP_GATHER && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;
+    if (kind != OT_OP_GATHER && kind != OT_OP_POOL && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;
 }

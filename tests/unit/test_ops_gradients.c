@@ -36,6 +36,8 @@ static void test_gate(void **state) { (void)state, check_kind(OT_OP_GATE); }
 static void test_add(void **state) { (void)state, check_kind(OT_OP_ADD); }
 static void test_dropout(void **state) { (void)state, check_kind(OT_OP_DROPOUT); }
 static void test_gather(void **state) { (void)state, check_kind(OT_OP_GATHER); }
+static void test_class(void **state) { (void)state, check_kind(OT_OP_CLASS); }
+static void test_pool(void **state) { (void)state, check_kind(OT_OP_POOL); }
 static void test_head_loss(void **state) { (void)state, check_kind(OT_OP_HEAD_LOSS); }
 static void test_distance(void **state) { (void)state, check_kind(OT_OP_DISTANCE); }
 
@@ -54,8 +56,9 @@ int main(void) {
         cmocka_unit_test(test_embed),     cmocka_unit_test(test_position), cmocka_unit_test(test_norm),
         cmocka_unit_test(test_linear),    cmocka_unit_test(test_rope),     cmocka_unit_test(test_attention),
         cmocka_unit_test(test_act),       cmocka_unit_test(test_gate),     cmocka_unit_test(test_add),
-        cmocka_unit_test(test_dropout),   cmocka_unit_test(test_gather),   cmocka_unit_test(test_head_loss),
-        cmocka_unit_test(test_distance),  cmocka_unit_test(test_float),    cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_dropout),   cmocka_unit_test(test_gather),   cmocka_unit_test(test_class),
+        cmocka_unit_test(test_pool),      cmocka_unit_test(test_head_loss), cmocka_unit_test(test_distance),
+        cmocka_unit_test(test_float),     cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,7 +120,7 @@ static size_t scratch(const ot_call *call) {
     }
 }
 
-/* X(kind, name of the kernels) for every operation with a backward; KEEP has none. */
+/* X(kind, name of the kernels) for every operation with a backward; KEEP and PATCHES have none. */
 #define KERNEL_MAP(X)                                                                                                  \
     X(OT_OP_EMBED, embed)                                                                                              \
     X(OT_OP_POSITION, position)                                                                                        \
@@ -133,6 +133,8 @@ static size_t scratch(const ot_call *call) {
     X(OT_OP_ADD, add)                                                                                                  \
     X(OT_OP_DROPOUT, dropout)                                                                                          \
     X(OT_OP_GATHER, gather)                                                                                            \
+    X(OT_OP_CLASS, class)                                                                                              \
+    X(OT_OP_POOL, pool)                                                                                                \
     X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
     X(OT_OP_DISTANCE, distance)
 #define FORWARD(kind, name) [kind] = ot_cpu_##name##_forward,
@@ -144,6 +146,6 @@ const ot_backend ot_backend_cpu = {
     .available = always,
     .supports = supports,
     .scratch = scratch,
-    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_cpu_keep_forward},
+    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_cpu_keep_forward, [OT_OP_PATCHES] = ot_cpu_patches_forward},
     .backward = {KERNEL_MAP(BACKWARD)},
 };

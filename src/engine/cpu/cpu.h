@@ -61,6 +61,9 @@ ot_kernel ot_cpu_add_forward, ot_cpu_add_backward;
 ot_kernel ot_cpu_dropout_forward, ot_cpu_dropout_backward;
 ot_kernel ot_cpu_gather_forward, ot_cpu_gather_backward;
 ot_kernel ot_cpu_keep_forward;
+ot_kernel ot_cpu_patches_forward;
+ot_kernel ot_cpu_class_forward, ot_cpu_class_backward;
+ot_kernel ot_cpu_pool_forward, ot_cpu_pool_backward;
 ot_kernel ot_cpu_head_loss_forward, ot_cpu_head_loss_backward;
 ot_kernel ot_cpu_distance_forward, ot_cpu_distance_backward;
 

@@ -19,7 +19,9 @@ typedef struct head_work {
 ot_dtype ot_head_type(const ot_call *call) { return call->in[0].dtype == OT_BF16 && ot_gemm_bf16() ? OT_BF16 : OT_F32; }
 
 /* Keeps no logits; needs them for nothing but dx. */
-static bool is_frozen(const ot_call *call) { return !call->w[0].dw && !call->w[1].dw && ot_gemm_own(ot_head_type(call)); }
+static bool is_frozen(const ot_call *call) {
+    return call->attr->head.smoothing == 0 && !call->w[0].dw && !call->w[1].dw && ot_gemm_own(ot_head_type(call));
+}
 
 static head_work head_layout(const ot_call *call, ot_cpu_work *work) {
     const ot_view *in = &call->in[0];
@@ -52,13 +54,36 @@ typedef struct loss_job {
     bool gradients;
 } loss_job;
 
+/* Smoothing moves a share of the target's weight to all of the vocabulary alike: its logit less the mean of all, and the gradient of that. */
+static double target_above_mean(const float *logits, const float *bias, int64_t V, int64_t target) {
+    double sum = 0;
+    for (int64_t v = 0; v < V; v++) sum += (double)logits[v] + (bias != NULL ? (double)bias[v] : 0);
+    return (double)logits[target] + (bias != NULL ? (double)bias[target] : 0) - sum / (double)V;
+}
+
+static void spread(ot_span gradient, int64_t V, int64_t target, float amount) {
+    for (int64_t v = 0; v < V; v++) {
+        float change = (v == target ? amount : 0.0F) - amount / (float)V;
+        if (gradient.dtype == OT_F32) {
+            ((float *)gradient.x)[v] += change;
+        } else {
+            ot_bf16 *half = (ot_bf16 *)gradient.x + v;
+            *half = ot_f32_to_bf16(ot_bf16_to_f32(*half) + change);
+        }
+    }
+}
+
 static void loss_row(void *context, int64_t i) {
     const loss_job *j = context;
     const ot_batch *batch = j->call->batch;
-    float *logits = j->h->logits + i * j->h->V;
+    int64_t V = j->h->V, target = batch->targets[j->first + i];
+    float *logits = j->h->logits + i * V;
+    double smoothing = (double)j->call->attr->head.smoothing, apart = smoothing > 0 ? target_above_mean(logits, j->call->w[1].w, V, target) : 0;
     ot_span gradient = {j->gradients ? logits : NULL, j->h->type};
-    j->h->losses[j->first + i] = j->table->softmax_loss(logits, j->call->w[1].w, j->h->V, batch->targets[j->first + i],
-                                                        (float)batch->loss_scale, gradient);
+    j->h->losses[j->first + i] = j->table->softmax_loss(logits, j->call->w[1].w, V, target, (float)batch->loss_scale, gradient);
+    if (smoothing == 0) return;
+    j->h->losses[j->first + i] += smoothing * apart;
+    if (j->gradients) spread(gradient, V, target, (float)(smoothing * batch->loss_scale));
 }
 
 /* Vocabulary rows [v, v + tile) in the product's type. */

@@ -63,6 +63,9 @@ ot_kernel ot_ref_add_forward, ot_ref_add_backward;
 ot_kernel ot_ref_dropout_forward, ot_ref_dropout_backward;
 ot_kernel ot_ref_gather_forward, ot_ref_gather_backward;
 ot_kernel ot_ref_keep_forward;
+ot_kernel ot_ref_patches_forward;
+ot_kernel ot_ref_class_forward, ot_ref_class_backward;
+ot_kernel ot_ref_pool_forward, ot_ref_pool_backward;
 ot_kernel ot_ref_head_loss_forward, ot_ref_head_loss_backward;
 ot_kernel ot_ref_distance_forward, ot_ref_distance_backward;
 

@@ -104,7 +104,7 @@ ot_status ot_ref_linear_backward(const ot_call *call) {
 
 int64_t ot_ref_head_loss_doubles(const ot_call *call) {
     int64_t L = call->in[0].rows, D = call->in[0].cols, V = call->w[0].rows;
-    return 2 * L * D + 3 * L + 2 * V;
+    return 2 * L * D + 4 * L + 2 * V;
 }
 
 static ot_status head_loss(const ot_call *call, bool gradients) {
@@ -125,6 +125,7 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
     matrix m = matrix_of(head, &work);
     double *x = ot_ref_take(&work, L * D), *dx = ot_ref_take_zeros(&work, L * D);
     double *max = ot_ref_take(&work, L), *sum = ot_ref_take_zeros(&work, L), *target = ot_ref_take_zeros(&work, L);
+    double *mean = ot_ref_take_zeros(&work, L), smoothing = (double)call->attr->head.smoothing, even = smoothing / (double)V;
     double *b = ot_ref_take_zeros(&work, V), *db = ot_ref_take_zeros(&work, V);
     ot_ref_load(in->x, in->dtype, 0, L * D, x);
     if (bias->w) ot_ref_load(bias->w, bias->dtype, 0, V, b);
@@ -140,11 +141,12 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
             }
             sum[l] += exp(score - max[l]);
             if (batch->targets[l] == v) target[l] = score;
+            mean[l] += score / (double)V;
         }
     }
     double loss_sum = 0;
     for (int64_t l = 0; l < L; l++) {
-        double loss = max[l] + log(sum[l]) - target[l];
+        double loss = max[l] + log(sum[l]) - (1.0 - smoothing) * target[l] - smoothing * mean[l];
         if (batch->target_loss) batch->target_loss[l] = (float)loss;
         loss_sum += loss;
     }
@@ -158,7 +160,7 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
         for (int64_t l = 0; l < L; l++) {
             double score = ot_ref_dot(x + l * D, m.row, D) + b[v];
             double p = exp(score - max[l]) / sum[l];
-            double g = batch->loss_scale * (p - (batch->targets[l] == v ? 1.0 : 0.0));
+            double g = batch->loss_scale * (p - even - (batch->targets[l] == v ? 1.0 - smoothing : 0.0));
             ot_ref_axpy(g, m.row, dx + l * D, D);
             ot_ref_axpy(g, x + l * D, dw, D);
             db[v] += g;
