@@ -17,6 +17,7 @@ LAYERS = [
     ["engine/ref", "engine/cpu", "engine/cuda"],
     ["model"],
     ["task"],
+    ["data"],
     ["emulator"],
     ["train"],
     ["peft"],

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "data/data.h"
 #include "model/network.h"
 
 typedef struct ot_dataset {
@@ -23,9 +24,14 @@ typedef struct ot_dataset {
     int64_t text_tokens; /* tokens of the text before it was cut; 0 for other data */
 } ot_dataset;
 
-/* path: .safetensors with input_ids [N, T] int64 and optionally labels (not shifted, -100 ignored) and attention_mask; anything else is text,
- * tokenised whole without special tokens with the tokenizer found at tokenizer_path and cut into blocks of `block` ids, the remainder dropped.
- * vocab: ids must be below it. limit: rows at most, 0: all. */
+/* One or several files after another, each recognised by its content:
+ *   .safetensors: input_ids [N, T] int64 and optionally labels (not shifted, -100 ignored) and attention_mask; a row is an example;
+ *   JSON lines, packed by gzip or zstd or not: see data/data.h;
+ *   anything else is text, packed or not: tokenised whole without special tokens and cut into blocks of `block` ids, the remainder dropped.
+ * reports: [n_paths], zero-initialised, or NULL; filled as far as the reading came. */
+ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_data_options *options, ot_dataset *out, ot_data_report *reports,
+                          ot_error *err);
+/* One file with every option at its default. limit: rows at most, 0: all. */
 ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
                           ot_error *err);
 void ot_dataset_free(ot_dataset *d);

@@ -1,10 +1,9 @@
-/* Files of ids and of text as rows. */
+/* Files of ids, of text and of examples as rows. */
 #include <string.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
-#include "format/tokenizer.h"
 #include "train/dataset.h"
 
 enum { IGNORED_LABEL = -100 };
@@ -92,64 +91,120 @@ static ot_status open_tensors(const char *path, int64_t vocab, int64_t limit, ot
 
 /* ==== Text. ==== */
 
-static ot_status cut(ot_dataset_builder *b, const char *path, const int32_t *all, int64_t count, int64_t block, int64_t vocab, int64_t limit,
-                     ot_error *err) {
-    int64_t rows = count / block;
-    b->d.text_tokens += count;
+typedef struct opening {
+    const ot_data_options *o;
+    ot_data_reader *reader; /* opened when the first file needs a tokenizer */
+    ot_dataset_builder b;
+} opening;
+
+static int64_t rows_left(const opening *g) { return g->o->limit > 0 ? g->o->limit - g->b.d.rows : INT64_MAX; }
+
+static ot_status cut(opening *g, const char *path, const int32_t *all, int64_t count, ot_error *err) {
+    int64_t block = g->o->block, rows = count / block;
+    g->b.d.text_tokens += count;
     if (rows == 0) {
         return ot_fail(err, OT_ERR_REFUSED, "%s has %lld tokens, fewer than one block of %lld: use a smaller --block or more text", path,
                        (long long)count, (long long)block);
     }
-    if (limit > 0 && limit < rows) rows = limit;
+    if (rows > rows_left(g)) rows = rows_left(g);
     int32_t *targets = NULL;
     OT_TRY(ot_malloc(block, 4, "targets", (void **)&targets, err));
     ot_status status = OT_OK;
     for (int64_t i = 0; status == OT_OK && i < rows * block; i++) {
-        if (all[i] >= vocab) {
+        if (all[i] >= g->o->vocab) {
             status = ot_fail(err, OT_ERR_FORMAT,
                              "%s: the tokenizer gave id %d, but the model's vocabulary has %lld: they do not belong together", path, all[i],
-                             (long long)vocab);
+                             (long long)g->o->vocab);
         }
     }
     targets[block - 1] = -1;
     for (int64_t r = 0; status == OT_OK && r < rows; r++) {
         memcpy(targets, all + r * block + 1, (size_t)(block - 1) * 4);
-        status = ot_dataset_append(b, all + r * block, targets, NULL, block, err);
+        status = ot_dataset_append(&g->b, all + r * block, targets, NULL, block, err);
     }
     ot_free(targets);
     return status;
 }
 
-static ot_status open_text(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset_builder *b,
-                           ot_error *err) {
-    ot_map map = {0};
-    ot_tokenizer *tokenizer = NULL;
+static ot_status read_text(opening *g, const ot_input *source, const char *path, ot_error *err) {
     int32_t *all = NULL;
     int64_t count = 0;
-    OT_TRY(ot_map_open(path, &map, err));
-    ot_status status = OT_OK;
-    if (map.size == 0) status = ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
-    if (status == OT_OK) status = ot_tokenizer_open(tokenizer_path, &tokenizer, err);
-    if (status == OT_OK) status = ot_tokenizer_encode(tokenizer, (const char *)map.data, (size_t)map.size, false, &all, &count, err);
-    if (status == OT_OK) status = cut(b, path, all, count, block, vocab, limit, err);
+    if (source->size == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
+    OT_TRY(ot_tokenizer_encode(ot_data_tokenizer(g->reader), source->data, (size_t)source->size, false, &all, &count, err));
+    ot_status status = cut(g, path, all, count, err);
     ot_free(all);
-    ot_tokenizer_close(tokenizer);
-    ot_map_close(&map);
     return status;
+}
+
+/* ==== Examples. ==== */
+
+static ot_status take(void *context, const int32_t *ids, const uint8_t *learn, int64_t count, ot_error *err) {
+    opening *g = context;
+    int32_t *targets = NULL;
+    if (rows_left(g) <= 0) return OT_OK;
+    OT_TRY(ot_malloc(count, 4, "targets", (void **)&targets, err));
+    for (int64_t t = 0; t < count; t++) targets[t] = t + 1 < count && learn[t + 1] ? ids[t + 1] : -1;
+    ot_status status = ot_dataset_append(&g->b, ids, targets, NULL, count, err);
+    ot_free(targets);
+    return status;
+}
+
+/* ==== Files. ==== */
+
+static const int64_t UNPACKED_LIMIT = (int64_t)64 << 30;
+
+static ot_status read_source(opening *g, const ot_input *source, const char *path, ot_data_report *report, ot_error *err) {
+    char name[4200];
+    ot_input_name(path, name, sizeof name);
+    if (g->reader == NULL) OT_TRY(ot_data_reader_open(g->o, &g->reader, err));
+    if (ot_data_is_rows(source, name)) return ot_data_read_rows(g->reader, source, path, report, take, g, err);
+    report->shape = "plain text";
+    report->packing = source->packing;
+    return read_text(g, source, path, err);
+}
+
+static ot_status read_file(opening *g, const char *path, ot_data_report *report, ot_error *err) {
+    const ot_dataset before = g->b.d;
+    int64_t targets = ot_dataset_targets(&before);
+    report->path = path;
+    if (ot_path_ends(path, ".safetensors")) {
+        report->shape = "token ids";
+        OT_TRY(open_tensors(path, g->o->vocab, g->o->limit > 0 ? rows_left(g) : 0, &g->b, err));
+    } else {
+        ot_input source = {0};
+        OT_TRY(ot_input_open(path, UNPACKED_LIMIT, &source, err));
+        ot_status status = read_source(g, &source, path, report, err);
+        ot_input_close(&source);
+        if (status != OT_OK) return status;
+    }
+    report->examples = g->b.d.rows - before.rows;
+    report->tokens = g->b.d.tokens - before.tokens;
+    report->learnt = ot_dataset_targets(&g->b.d) - targets;
+    return OT_OK;
+}
+
+ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_data_options *options, ot_dataset *out, ot_data_report *reports,
+                          ot_error *err) {
+    opening g = {.o = options};
+    ot_status status = OT_OK;
+    for (int64_t i = 0; status == OT_OK && i < n_paths && rows_left(&g) > 0; i++) {
+        ot_data_report unread = {0};
+        status = read_file(&g, paths[i], reports != NULL ? &reports[i] : &unread, err);
+    }
+    ot_data_reader_close(g.reader);
+    if (status == OT_OK && ot_dataset_targets(&g.b.d) == 0) {
+        status = ot_fail(err, OT_ERR_REFUSED, "%s: every label is ignored (-100): there is nothing to learn or score", paths[0]);
+    }
+    if (status != OT_OK) {
+        ot_dataset_free(&g.b.d);
+        return status;
+    }
+    *out = g.b.d;
+    return OT_OK;
 }
 
 ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
                           ot_error *err) {
-    ot_dataset_builder b = {0};
-    ot_status status = ot_path_ends(path, ".safetensors") ? open_tensors(path, vocab, limit, &b, err)
-                                                          : open_text(path, tokenizer_path, block, vocab, limit, &b, err);
-    if (status == OT_OK && ot_dataset_targets(&b.d) == 0) {
-        status = ot_fail(err, OT_ERR_REFUSED, "%s: every label is ignored (-100): there is nothing to learn or score", path);
-    }
-    if (status != OT_OK) {
-        ot_dataset_free(&b.d);
-        return status;
-    }
-    *out = b.d;
-    return OT_OK;
+    ot_data_options options = {.tokenizer_path = tokenizer_path, .block = block, .vocab = vocab, .limit = limit};
+    return ot_dataset_read(&path, 1, &options, out, NULL, err);
 }
