@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/parallel.h"
+#include "cli/common_data.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/config.h"
@@ -60,12 +61,10 @@ static ot_status prepare_output(const ot_training *t, ot_error *err) {
 }
 
 static ot_status open_data(ot_training *t, ot_error *err) {
-    const ot_args *args = t->args;
-    int64_t block = ot_args_declares(args, "block") ? ot_args_i64(args, "block") : 512, vocab = t->model->desc.vocab_size;
-    OT_TRY(ot_dataset_open(ot_args_str(args, "train"), t->model->path, block, vocab, 0, &t->train, err));
-    const char *valid = ot_args_str(args, "valid");
-    t->has_valid = valid != NULL;
-    return valid == NULL ? OT_OK : ot_dataset_open(valid, t->model->path, block, vocab, 0, &t->valid, err);
+    int64_t vocab = t->model->desc.vocab_size;
+    OT_TRY(ot_common_data_open(t->args, "train", t->model->path, vocab, &t->train, err));
+    t->has_valid = ot_args_count(t->args, "valid") > 0;
+    return t->has_valid ? ot_common_data_open(t->args, "valid", t->model->path, vocab, &t->valid, err) : OT_OK;
 }
 
 /* Everything that must be the same when a run is resumed: options, data, and the model as far as a look at each tensor tells. */

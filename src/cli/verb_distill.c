@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "cli/common_data.h"
 #include "cli/common_options.h"
 #include "cli/common_training.h"
 #include "cli/text.h"
@@ -96,7 +97,8 @@ const ot_verb ot_verb_distill = {
              "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_memory, &ot_options_compute,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,
+                                               &ot_options_optimizer, &ot_options_memory, &ot_options_compute,
                                                &ot_options_json, NULL},
     .overrides = (const ot_override[]){{.name = "weight-decay", .fallback = "0.1"},
                                        {.name = "warmup", .shown = "2000, or a tenth of the steps of shorter runs"},

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/common_data.h"
 #include "cli/common_options.h"
 #include "cli/common_training.h"
 #include "cli/verbs.h"
@@ -66,7 +67,8 @@ const ot_verb ot_verb_finetune = {
              "with --peft, an adapter folder for --adapter and, for LoRA and prefixes, for PEFT.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_peft, &ot_options_memory,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,
+                                               &ot_options_optimizer, &ot_options_peft, &ot_options_memory,
                                                &ot_options_compute, &ot_options_json, NULL},
     .overrides = (const ot_override[]){{.name = "head-lr-scale", .absent = true}, {0}},
     .run = run,

@@ -1,6 +1,7 @@
 /* `offsite pretrain`: a model from nothing but a configuration and a text. */
 #include <string.h>
 
+#include "cli/common_data.h"
 #include "cli/common_options.h"
 #include "cli/common_training.h"
 #include "cli/verbs.h"
@@ -64,7 +65,8 @@ const ot_verb ot_verb_pretrain = {
              "configuration's dtype.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_optimizer, &ot_options_memory, &ot_options_compute,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,
+                                               &ot_options_optimizer, &ot_options_memory, &ot_options_compute,
                                                &ot_options_json, NULL},
     .run = run,
 };

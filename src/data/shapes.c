@@ -76,7 +76,7 @@ static ot_status read_messages(ot_data_reader *r, const ot_row *row, ot_data_tok
 
 static ot_status read_task(ot_data_reader *r, const ot_row *row, ot_data_tokens *out, ot_error *err) {
     ot_arena arena = {0};
-    ot_task_doc doc = {0};
+    ot_task_doc doc = {.delimiter = ot_str_of(" ")}; /* as ot_task_set_doc begins one */
     ot_str answer;
     ot_encoded encoded = {0};
     out->cut = OT_CUT_START;

@@ -1,0 +1,153 @@
+#include "cli/common_data.h"
+
+#include <glob.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+
+/* ==== Options. ==== */
+
+static const char *const learnt[] = {"completion", "all", NULL};
+
+static const ot_option data[] = {
+    {.name = "map", .kind = OT_KIND_STRING, .value = "KEY=NAME", .commas = true,
+     .help = "rows of JSON lines call KEY (text, prompt, completion, messages, role, content) NAME"},
+    {.name = "chat-template", .kind = OT_KIND_STRING, .value = "NAME", .shown = "the model's own, where it is known",
+     .help = "how messages become text: chatml, smollm2, qwen2, qwen2.5, llama2, llama3, llama3.1, mistral, mistral-v1, mistral-v3, zephyr, gemma, gemma3 or "
+             "phi3"},
+    {.name = "task", .kind = OT_KIND_STRING, .value = "NAME", .shown = "told by the rows' keys",
+     .help = "rows are those of this evaluation task: the right answer is learnt, in the tokens that evaluation scores"},
+    {.name = "train-on", .kind = OT_KIND_ENUM, .choices = learnt, .fallback = "completion",
+     .help = "learn completions and the assistant's turns, or prompts and the other turns as well"},
+    {.name = "end", .kind = OT_KIND_FLAG, .fallback = "yes", .help = "put no end-of-text token behind texts and completions of JSON lines"},
+    {.name = "strict", .kind = OT_KIND_FLAG, .help = "stop at the first bad row instead of leaving bad rows out"},
+    {0},
+};
+const ot_option_group ot_options_data = {"Data", data};
+
+static const ot_option packing[] = {
+    {.name = "pack", .kind = OT_KIND_FLAG, .help = "lay short examples together into rows of up to --block tokens; they do not see each other"},
+    {.name = "batch-tokens", .kind = OT_KIND_I64, .value = "N", .min = 2, .max = OT_NO_MAX, .shown = "--block",
+     .help = "tokens in a row of --pack, which this implies; an example still has --block at most"},
+    {0},
+};
+const ot_option_group ot_options_packing = {"Packing", packing};
+
+ot_status ot_common_data_options(const ot_args *args, const char *tokenizer_path, int64_t vocab, ot_common_data *out, ot_error *err) {
+    *out = (ot_common_data){.options = {.tokenizer_path = tokenizer_path,
+                                        .block = ot_args_declares(args, "block") ? ot_args_i64(args, "block") : 512,
+                                        .vocab = vocab}};
+    if (!ot_args_declares(args, "map")) return OT_OK;
+    ot_data_options *o = &out->options;
+    o->n_map = ot_args_count(args, "map");
+    if (o->n_map > 0) out->map = calloc((size_t)o->n_map, sizeof *out->map);
+    if (o->n_map > 0 && out->map == NULL) return ot_fail_memory(err, (uint64_t)o->n_map, "--map");
+    for (int64_t i = 0; i < o->n_map; i++) out->map[i] = ot_args_str_at(args, "map", i);
+    o->map = out->map;
+    o->chat_template = ot_args_str(args, "chat-template");
+    o->task = ot_args_str(args, "task");
+    o->train_all = ot_args_choice(args, "train-on") == 1;
+    o->no_end = !ot_args_flag(args, "end");
+    o->strict = ot_args_flag(args, "strict");
+    return OT_OK;
+}
+
+void ot_common_data_free(ot_common_data *d) {
+    free(d->map);
+    d->map = NULL;
+}
+
+/* ==== Files. ==== */
+
+static ot_status add_path(ot_data_paths *p, const char *path, size_t length, ot_error *err) {
+    OT_TRY(ot_grow((void **)&p->items, &p->room, p->count + 1, sizeof *p->items, "file names", err));
+    p->items[p->count] = ot_arena_strndup(&p->arena, path, length, err);
+    if (p->items[p->count] == NULL) return OT_ERR_MEMORY;
+    p->count++;
+    return OT_OK;
+}
+
+static ot_status add_pattern(ot_data_paths *p, const char *what, const char *pattern, ot_error *err) {
+    glob_t found = {0};
+    int result = glob(pattern, 0, NULL, &found);
+    ot_status status = OT_OK;
+    if (result == GLOB_NOSPACE) status = ot_fail_memory(err, 0, "file names");
+    else if (result != 0) status = ot_fail(err, OT_ERR_IO, "%s: no file is named like %s", what, pattern);
+    for (size_t i = 0; status == OT_OK && i < found.gl_pathc; i++) status = add_path(p, found.gl_pathv[i], strlen(found.gl_pathv[i]), err);
+    if (result == 0) globfree(&found);
+    return status;
+}
+
+static ot_status add_one(ot_data_paths *p, const char *what, const char *path, ot_error *err) {
+    if (ot_path_exists(path) || strpbrk(path, "*?[") == NULL) return add_path(p, path, strlen(path), err);
+    return add_pattern(p, what, path, err);
+}
+
+ot_status ot_data_paths_add(ot_data_paths *p, const char *what, const char *value, ot_error *err) {
+    if (ot_path_exists(value) || strchr(value, ',') == NULL) return add_one(p, what, value, err);
+    while (*value != '\0') {
+        size_t length = strcspn(value, ",");
+        char part[4200];
+        if (length == 0 || length >= sizeof part) return ot_fail(err, OT_ERR_USAGE, "%s: an empty or too long file name between commas", what);
+        snprintf(part, sizeof part, "%.*s", (int)length, value);
+        OT_TRY(add_one(p, what, part, err));
+        value += length + (value[length] == ',');
+    }
+    return OT_OK;
+}
+
+void ot_data_paths_free(ot_data_paths *p) {
+    ot_free(p->items);
+    ot_arena_free(&p->arena);
+    *p = (ot_data_paths){0};
+}
+
+/* ==== What is said. ==== */
+
+void ot_common_data_say(const ot_args *args, const ot_data_report *r) {
+    if (r->shape == NULL) return;
+    char examples[32], tokens[32], learn[32];
+    ot_note(args, "%s: %s%s%s%s%s%s%s, %s examples, %s tokens, of which %s are learnt", r->path, r->shape, r->detail != NULL ? " (" : "",
+            r->detail != NULL ? r->detail : "", r->detail != NULL ? ")" : "", r->packing != NULL ? " (" : "", r->packing != NULL ? r->packing : "",
+            r->packing != NULL ? ")" : "", ot_text_count(r->examples, examples, sizeof examples), ot_text_count(r->tokens, tokens, sizeof tokens),
+            ot_text_count(r->learnt, learn, sizeof learn));
+    if (r->truncated > 0) ot_note(args, "%s: %" PRId64 " examples are longer than --block and were cut off", r->path, r->truncated);
+    if (r->empty > 0) ot_note(args, "%s: %" PRId64 " rows have nothing to learn within a block and were left out", r->path, r->empty);
+    if (r->bad == 0) return;
+    ot_note(args, "warning: %s: %" PRId64 " of %" PRId64 " rows are bad and were left out (--strict stops at the first)", r->path, r->bad, r->rows);
+    for (int64_t i = 0; i < r->bad && i < OT_DATA_SHOWN; i++) ot_note(args, "  %s:%" PRId64 ": %s", r->path, r->shown[i].line, r->shown[i].why);
+}
+
+static ot_status pack(const ot_args *args, const char *option, ot_dataset *d, ot_error *err) {
+    bool asked = ot_args_declares(args, "pack") && (ot_args_flag(args, "pack") || ot_args_has(args, "batch-tokens"));
+    if (!asked) return OT_OK;
+    int64_t capacity = ot_args_has(args, "batch-tokens") ? ot_args_i64(args, "batch-tokens") : ot_args_i64(args, "block");
+    bool shuffle = strcmp(option, "train") == 0 && ot_args_flag(args, "shuffle");
+    OT_TRY(ot_dataset_pack(d, capacity, shuffle, (uint64_t)ot_args_i64(args, "seed"), err));
+    ot_note(args, "--%s: %" PRId64 " examples lie in %" PRId64 " rows of up to %" PRId64 " tokens, filled to %.1f %%", option, d->examples, d->rows, capacity,
+            100.0 * (double)ot_dataset_columns(d) / ((double)d->rows * (double)capacity));
+    return OT_OK;
+}
+
+ot_status ot_common_data_open(const ot_args *args, const char *option, const char *tokenizer_path, int64_t vocab, ot_dataset *out, ot_error *err) {
+    ot_data_paths paths = {0};
+    ot_common_data common = {0};
+    void *reports = NULL;
+    char what[64];
+    snprintf(what, sizeof what, "--%s", option);
+    ot_status status = ot_common_data_options(args, tokenizer_path, vocab, &common, err);
+    for (int64_t i = 0; status == OT_OK && i < ot_args_count(args, option); i++) status = ot_data_paths_add(&paths, what, ot_args_str_at(args, option, i), err);
+    if (status == OT_OK) status = ot_calloc(paths.count, sizeof(ot_data_report), "reports", &reports, err);
+    if (status == OT_OK) status = ot_dataset_read(paths.items, paths.count, &common.options, out, reports, err);
+    for (int64_t i = 0; status == OT_OK && i < paths.count; i++) ot_common_data_say(args, (const ot_data_report *)reports + i);
+    if (status == OT_OK) status = pack(args, option, out, err);
+    ot_free(reports);
+    ot_common_data_free(&common);
+    ot_data_paths_free(&paths);
+    return status;
+}
