@@ -13,6 +13,7 @@
     X(finetune)                                                                                                        \
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
+    X(export)                                                                                                          \
     X(generate)                                                                                                        \
     X(inspect)                                                                                                         \
     X(verify)                                                                                                          \

@@ -46,6 +46,7 @@ typedef struct gguf_value {
     const char *key;
     uint32_t type, item_type; /* item_type: of arrays */
     int64_t at;               /* position of the value, of an array's first item */
+    int64_t begin, end;       /* of the value with what precedes an array's items */
     int64_t count;            /* of arrays */
     int64_t *starts;          /* of arrays of strings: position of each item's length */
     const char *text;         /* of strings */
@@ -226,7 +227,7 @@ static void take_value(cursor *c, int64_t index, gguf_value *v) {
     snprintf(what, sizeof what, "the value of key \"%s\"", shown(v->key, name));
     int64_t type_at = c->pos;
     v->type = take_u32(c, what);
-    v->at = c->pos;
+    v->at = v->begin = c->pos;
     if (c->status != OT_OK) return;
     if (v->type >= TYPE_COUNT) {
         fail_at(c, OT_ERR_FORMAT, type_at, "%s is of the unknown type %u", what, v->type);
@@ -239,6 +240,7 @@ static void take_value(cursor *c, int64_t index, gguf_value *v) {
         const uint8_t *p = take(c, type_bytes[v->type], what);
         if (v->type == TYPE_BOOL) check_bools(c, p, 1, what);
     }
+    v->end = c->pos;
 }
 
 /* ==== Lookup by name. ==== */
@@ -572,4 +574,14 @@ bool ot_gguf_array_i64(const ot_gguf *g, const char *key, int64_t index, int64_t
 bool ot_gguf_array_f64(const ot_gguf *g, const char *key, int64_t index, double *out) {
     const gguf_value *v = find_item(g, key, index);
     return v != NULL && read_f64(g->map.data + v->at + index * type_bytes[v->item_type], v->item_type, out);
+}
+
+bool ot_gguf_pair(const ot_gguf *g, int64_t index, const char **key, uint32_t *type, const void **value, int64_t *size) {
+    if (index < 0 || index >= g->value_count) return false;
+    const gguf_value *v = &g->values[index];
+    *key = v->key;
+    *type = v->type;
+    *value = g->map.data + v->begin;
+    *size = v->end - v->begin;
+    return true;
 }

@@ -34,6 +34,8 @@ int64_t ot_gguf_array_count(const ot_gguf *g, const char *key);
 const char *ot_gguf_array_str(const ot_gguf *g, const char *key, int64_t index, int64_t *length); /* not NUL-terminated */
 bool ot_gguf_array_i64(const ot_gguf *g, const char *key, int64_t index, int64_t *out);
 bool ot_gguf_array_f64(const ot_gguf *g, const char *key, int64_t index, double *out);
+/* Pair number `index` as it lies in the file: its value's type and bytes (an array's with item type and count). false: there is none. */
+bool ot_gguf_pair(const ot_gguf *g, int64_t index, const char **key, uint32_t *type, const void **value, int64_t *size);
 
 /* llama.cpp's converter interleaves the two rotary halves of each head of attn_q and attn_k of the Llama family: file row of
  * model row r, for a matrix whose heads have head_dim rows each: within a head, model row h*(d/2)+i (h = 0 or 1) is file

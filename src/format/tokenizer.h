@@ -13,6 +13,7 @@
 
 typedef struct ot_tokenizer ot_tokenizer;
 struct ot_gguf;
+struct ot_gguf_writer;
 
 /* path: a directory (tokenizer.json first, else vocab.json + merges.txt, else tokenizer.model), a tokenizer.json, a .model or a GGUF. */
 ot_status ot_tokenizer_open(const char *path, ot_tokenizer **out, ot_error *err);
@@ -36,5 +37,18 @@ ot_status ot_tokenizer_decode(const ot_tokenizer *t, const int32_t *ids, int64_t
 size_t ot_tokenizer_piece(const ot_tokenizer *t, int32_t id, char *out, size_t room);
 /* Write an equivalent tokenizer.json (used when a GGUF is split or exported). */
 ot_status ot_tokenizer_write_json(const ot_tokenizer *t, const char *path, ot_error *err);
+
+/* What a vocabulary inside a GGUF needs besides: ids of special tokens (-1: none), the name of the pre-tokenizer (NULL: found by what the
+ * tokenizer does) and how many rows the model's embedding has; the ids without a token get names of their own. */
+typedef struct ot_tokenizer_gguf {
+    int64_t vocab_size;
+    int32_t bos, eos, unk, pad;
+    const char *pre;
+} ot_tokenizer_gguf;
+/* tokenizer.ggml.*: byte-level BPE as "gpt2", sentencepiece and character BPE with byte fallback as "llama". UNSUPPORTED, with what is in the way,
+ * for others. */
+ot_status ot_tokenizer_put_gguf(const ot_tokenizer *t, const ot_tokenizer_gguf *options, struct ot_gguf_writer *w, ot_error *err);
+/* The id of a token by its text, added tokens first; -1: there is none. */
+int32_t ot_tokenizer_find(const ot_tokenizer *t, const char *text);
 
 #endif

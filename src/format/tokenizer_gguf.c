@@ -23,14 +23,13 @@ static const char TEKKEN_PATTERN[] = FRONT UPPER "*" LOWER "+|" FRONT UPPER "+" 
 static const char GPT4O_PATTERN[] =
     FRONT UPPER "*" LOWER "+" SUFFIX "|" FRONT UPPER "+" LOWER "*" SUFFIX "|\\p{N}{1,3}" SLASH_TAIL;
 
-typedef struct family {
-    const char *name, *pattern;
-    bool digits; /* every digit apart first */
-    bool nfc, ignore_merges, add_bos;
-} family;
-static const family FAMILIES[] = {
-    {"default", NULL, false, false, false, false},
+/* BLOOM's words: all but blanks and the punctuation of several scripts. */
+static const char BLOOM_PATTERN[] = " ?[^(\\s|[.,!?\xE2\x80\xA6\xE3\x80\x82\xEF\xBC\x8C\xE3\x80\x81\xE0\xA5\xA4\xDB\x94\xD8\x8C])]+";
+
+/* The usual name of each behaviour comes first: that is the one that is written. */
+const ot_tok_family ot_tok_families[] = {
     {"gpt-2", NULL, false, false, false, false},
+    {"default", NULL, false, false, false, false},
     {"phi-2", NULL, false, false, false, false},
     {"mpt", NULL, false, false, false, false},
     {"olmo", NULL, false, false, false, false},
@@ -51,11 +50,13 @@ static const family FAMILIES[] = {
     {"stablelm2", QWEN2_PATTERN, false, true, false, false},
     {"tekken", TEKKEN_PATTERN, false, false, true, true},
     {"gpt-4o", GPT4O_PATTERN, false, false, false, false},
+    {"bloom", BLOOM_PATTERN, false, false, false, false},
+    {0},
 };
 
-static const family *find_family(const char *name) {
-    for (size_t i = 0; i < sizeof FAMILIES / sizeof FAMILIES[0]; i++) {
-        if (strcmp(FAMILIES[i].name, name) == 0) return &FAMILIES[i];
+static const ot_tok_family *find_family(const char *name) {
+    for (const ot_tok_family *f = ot_tok_families; f->name != NULL; f++) {
+        if (strcmp(f->name, name) == 0) return f;
     }
     return NULL;
 }
@@ -128,7 +129,7 @@ static ot_status set_new(json_t *object, const char *key, json_t *value, ot_erro
     return OT_OK;
 }
 
-static ot_status set_pre_tokenizer(const ot_gguf *g, json_t *config, const family *f, ot_error *err) {
+static ot_status set_pre_tokenizer(const ot_gguf *g, json_t *config, const ot_tok_family *f, ot_error *err) {
     int prefix = read_flag(g, "tokenizer.ggml.add_space_prefix", false) ? 1 : 0;
     json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets", 1,
                               "use_regex", f->pattern == NULL ? 1 : 0);
@@ -170,7 +171,7 @@ static ot_status add_tokens(const ot_tokenizer *t, json_t *config, ot_error *err
 
 static ot_status load_gpt2(ot_tokenizer *t, const ot_gguf *g, const char *where, ot_error *err) {
     const char *pre = ot_gguf_str(g, "tokenizer.ggml.pre", NULL);
-    const family *f = find_family(pre == NULL ? "default" : pre);
+    const ot_tok_family *f = find_family(pre == NULL ? "default" : pre);
     if (f == NULL) {
         return ot_fail(err, OT_ERR_UNSUPPORTED,
                        "%s: the pre-tokenizer \"%.60s\" (tokenizer.ggml.pre) is not known; use the model's tokenizer.json", where,

@@ -299,6 +299,13 @@ ot_status ot_tok_load_clip(ot_tokenizer *t, const char *path, ot_error *err);
 /* Appends; the whole of one gzip member, its checksum checked. */
 ot_status ot_tok_gunzip(const uint8_t *data, int64_t size, const char *where, ot_tok_buf *out, ot_error *err);
 ot_status ot_tok_load_gguf(ot_tokenizer *t, const struct ot_gguf *g, ot_error *err);
+/* What tokenizer.ggml.pre stands for: the text is cut by a pattern (NULL: GPT-2's own, through ByteLevel), after every digit was set apart. */
+typedef struct ot_tok_family {
+    const char *name; /* NULL ends the table */
+    const char *pattern;
+    bool digits, nfc, ignore_merges, add_bos;
+} ot_tok_family;
+extern const ot_tok_family ot_tok_families[];
 ot_status ot_tok_load_spm(ot_tokenizer *t, const char *path, ot_error *err);
 ot_status ot_tok_load_spm_bytes(ot_tokenizer *t, const uint8_t *data, int64_t size, const char *where, ot_error *err);
 /* Ranks by score, frozen pieces and the configuration of a sentencepiece BPE model; vocab, scores and types are in t. */

@@ -33,7 +33,7 @@ typedef struct ot_model {
     ot_dtype compute;     /* F32 or F64: dtype of vectors */
     ot_arena arena;       /* names */
     void *vectors;        /* F32 copies of vectors */
-    void *permuted;       /* rows put back in order (GGUF q and k) */
+    void *permuted;       /* matrices put back in order (GGUF) */
     void *copies;         /* matrices whose bytes were not aligned in the file */
     void **files;         /* ot_safetensors * of the shards, or one ot_gguf * */
     int64_t n_files;

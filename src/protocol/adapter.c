@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "protocol/gguf_lora.h"
 #include "protocol/peft_files.h"
 
 /* Block of the return's offer -> block of the model, -1 for the middle, which no return touches. */
@@ -67,8 +68,14 @@ ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_err
     if (values == NULL) return OT_ERR_MEMORY;
     char manifest[4200];
     bool bundle = ot_path_join(manifest, sizeof manifest, path, "manifest.json") && ot_path_exists(manifest);
-    /* A return of LoRA is PEFT's directory besides: its manifest comes first. */
-    ot_status status = !bundle && ot_peft_files_is(path) ? ot_peft_files_open(path, m, &out->peft, values, err) : open_return(out, path, m, values, err);
+    ot_status status = OT_OK;
+    if (ot_gguf_lora_is(path)) {
+        status = ot_gguf_lora_open(path, m, &out->peft, err);
+    } else if (!bundle && ot_peft_files_is(path)) { /* a return of LoRA is PEFT's directory besides: its manifest comes first */
+        status = ot_peft_files_open(path, m, &out->peft, values, err);
+    } else {
+        status = open_return(out, path, m, values, err);
+    }
     if (status == OT_OK) status = lay_over(out, m, values, err);
     if (status != OT_OK) ot_adapter_close(out);
     return status;

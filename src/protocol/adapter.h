@@ -12,7 +12,7 @@ typedef struct ot_adapter {
     ot_arena arena;
 } ot_adapter;
 
-/* path: a return, or an adapter directory of ours or of PEFT with the model's own block numbers. A return lies over the offer that it is for (another
+/* path: a return, or an adapter directory of ours or of PEFT with the model's own block numbers, or a LoRA adapter of llama.cpp (GGUF). A return lies over the offer that it is for (another
  * offer is REFUSED), or over a whole model: the plug-in model, without the check of the weights that the ledger allows. The model's slots change:
  * close the adapter after every network and before the model; out stays where it is. */
 ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_error *err);

@@ -53,5 +53,19 @@ const ot_arch ot_arch_gpt2 = {
             [OT_ROLE_FINAL_NORM] = "ln_f",
             [OT_ROLE_HEAD] = "lm_head",
         },
+    .gguf_name = "gpt2",
+    .gguf_stems =
+        {
+            [OT_ROLE_EMBED] = "token_embd",
+            [OT_ROLE_POSITIONS] = "position_embd",
+            [OT_ROLE_NORM1] = "blk.%d.attn_norm",
+            [OT_ROLE_QKV] = "blk.%d.attn_qkv",
+            [OT_ROLE_O] = "blk.%d.attn_output",
+            [OT_ROLE_NORM2] = "blk.%d.ffn_norm",
+            [OT_ROLE_UP] = "blk.%d.ffn_up",
+            [OT_ROLE_DOWN] = "blk.%d.ffn_down",
+            [OT_ROLE_FINAL_NORM] = "output_norm",
+            [OT_ROLE_HEAD] = "output",
+        },
     .configure = configure,
 };

@@ -131,6 +131,10 @@ const ot_arch ot_arch_mistral = {
     .layers_key = "num_hidden_layers",
     .ignored = rotary_buffers,
     .stems = LLAMA_STEMS,
+    /* Written as the Llama that it is within its window; such a file is read as a Llama. */
+    .gguf_name = "llama",
+    .gguf_stems = LLAMA_GGUF_STEMS,
+    .gguf_permuted = true,
     .configure = mistral,
 };
 
