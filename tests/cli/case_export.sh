@@ -1,0 +1,48 @@
+# export: every family through a GGUF and back, types, shards, an adapter merged and as a GGUF of its own, refusals.
+set -eu
+rm -rf -- *
+data=$CLI_TEST_DIR/../golden/data
+die() { echo "$*"; exit 1; }
+fails() { # CODE PATTERN WORDS...
+    wanted=$1 pattern=$2 code=0
+    shift 2
+    "$OFFSITE" export "$@" >out 2>err || code=$?
+    [ "$code" = "$wanted" ] && grep -q "$pattern" err || die "export $*: exit code $code, $(cat err)"
+}
+forward() { "$OFFSITE" forward "$1" --input "$2" -o "$3" --quiet >/dev/null; }
+for dir in "$data"/models/*/; do
+    family=$(basename "$dir")
+    [ -f "$dir/model.safetensors" ] && [ -f "$dir/golden.safetensors" ] || continue
+    case $family in
+    opt*) fails 1 'GGUF and llama.cpp have no architecture for opt' "$dir" -o no.gguf; [ ! -e no.gguf ] || die "a file was left"; continue ;;
+    gpt2* | bloom* | llama* | mistral* | qwen*) ;;
+    *) continue ;;
+    esac
+    for type in f32 bf16 q8_0; do "$OFFSITE" export "$dir" -o "$family-$type.gguf" --dtype "$type" --json >"$family-$type.json"; done
+    grep -q '"logit_difference": 0,' "$family-f32.json" || die "$family: f32 changes logits: $(cat "$family-f32.json")"
+    # Back to a folder: the same bytes of logits.
+    "$OFFSITE" export "$family-f32.gguf" -o "$family-back" --dtype f32 --shard-size 4K >/dev/null
+    [ -f "$family-back/model.safetensors.index.json" ] || die "$family: not sharded"
+    forward "$family-f32.gguf" "$dir/golden.safetensors" a.safetensors
+    forward "$family-back" "$dir/golden.safetensors" b.safetensors
+    cmp a.safetensors b.safetensors || die "$family: another model came back"
+done
+[ -f gpt2-f32.gguf ] || die "no model was exported"
+
+model=$data/train/gpt2/model
+"$OFFSITE" split "$model" -o offer --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet >/dev/null
+"$OFFSITE" tune offer --train "$data/models/gpt2/golden.safetensors" --steps 3 --warmup 0 --lr 1e-2 --peft lora:r=2,dropout=0 -o return --quiet --no-progress >/dev/null
+"$OFFSITE" plug "$model" return -o merged --merge --dtype f32 --quiet >/dev/null
+"$OFFSITE" export "$model" --adapter return -o exported --dtype f32 >/dev/null
+cmp merged/model.safetensors exported/model.safetensors || die "export merges otherwise than plug"
+"$OFFSITE" export "$model" --adapter return --gguf-lora -o lora.gguf >/dev/null
+forward merged "$data/models/gpt2/golden.safetensors" a.safetensors
+"$OFFSITE" forward "$model" --adapter lora.gguf --input "$data/models/gpt2/golden.safetensors" -o b.safetensors --quiet >/dev/null
+"$OFFSITE" forward "$model" --adapter return --input "$data/models/gpt2/golden.safetensors" -o c.safetensors --quiet >/dev/null
+cmp b.safetensors c.safetensors || die "the GGUF adapter gives other logits"
+fails 3 'exists already' "$model" -o gpt2-f32.gguf
+fails 2 'is a type of GGUF files' "$model" -o folder --dtype q8_0
+fails 2 'say which with --adapter' "$model" -o x.gguf --gguf-lora
+"$OFFSITE" tune offer --train "$data/models/gpt2/golden.safetensors" --steps 1 --peft prefix:tokens=2 -o prefixed --quiet --no-progress >/dev/null
+fails 2 'only LoRA and the methods that replace parameters' "$model" --adapter prefixed -o x.gguf
+[ ! -e x.gguf ] || die "a file was left"
