@@ -102,7 +102,8 @@ class Llama:
                 one = (ctypes.c_void_p * 1)(ctypes.cast(adapter, ctypes.c_void_p))
                 scale = (ctypes.c_float * 1)(1.0)
                 if hasattr(llama_cpp, "llama_set_adapters_lora"):
-                    llama_cpp.llama_set_adapters_lora(context, one, 1, scale)
+                    many = ctypes.cast(one, llama_cpp.llama_set_adapters_lora.argtypes[1])
+                    llama_cpp.llama_set_adapters_lora(context, many, 1, scale)
                 else:
                     llama_cpp.llama_set_adapter_lora(context, adapter, 1.0)
             batch = llama_cpp.llama_batch_init(len(row), 0, 1)
