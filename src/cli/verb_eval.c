@@ -1,16 +1,22 @@
-/* `offsite eval`: how well a model, an offer or an adapted model predicts a text. */
+/* `offsite eval`: how well a model, an offer or an adapted model predicts a text, or answers the questions of a task. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/parallel.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 #include "eval/perplexity.h"
+#include "eval/results.h"
 
-static void observe(void *context, int64_t done, int64_t total, double loss) {
+/* ==== Blocks of a text. ==== */
+
+static void observe_block(void *context, int64_t done, int64_t total, double loss) {
     (void)total;
     ot_progress_sample s = OT_PROGRESS_SAMPLE;
     s.step = done;
@@ -18,7 +24,7 @@ static void observe(void *context, int64_t done, int64_t total, double loss) {
     ot_progress_step(context, &s);
 }
 
-static ot_status print(const ot_args *args, const ot_perplexity *p, ot_error *err) {
+static ot_status print_blocks(const ot_args *args, const ot_perplexity *p, ot_error *err) {
     bool per_block = ot_args_flag(args, "per-block");
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
@@ -38,54 +44,229 @@ static ot_status print(const ot_args *args, const ot_perplexity *p, ot_error *er
     return OT_OK;
 }
 
-static ot_status evaluate(const ot_args *args, const ot_common_model *c, ot_error *err) {
+static ot_status evaluate_blocks(const ot_args *args, const ot_common_model *c, ot_error *err) {
     const ot_model *m = c->model;
     ot_dataset data = {0};
     ot_perplexity p = {0};
     ot_progress progress;
-    ot_perplexity_options options = {.hooks = c->hooks, .observe = observe, .context = &progress};
+    ot_perplexity_options options = {.hooks = c->hooks, .observe = observe_block, .context = &progress};
     OT_TRY(ot_common_backend(args, &options.backend, &options.compute, err));
     OT_TRY(ot_dataset_open(ot_args_str(args, "blocks"), m->path, ot_args_i64(args, "block"), m->desc.vocab_size,
                            ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0, &data, err));
     ot_progress_begin(&progress, args, "eval", "block", data.rows, 0);
     ot_status status = ot_perplexity_run(m, &data, &options, &p, err);
     ot_progress_end(&progress);
-    if (status == OT_OK) status = print(args, &p, err);
+    if (status == OT_OK) status = print_blocks(args, &p, err);
     ot_free(p.per_block);
     ot_dataset_free(&data);
     return status;
 }
 
+/* ==== Tasks. ==== */
+
+typedef struct watch {
+    const ot_args *args;
+    ot_progress progress;
+    const char *task;
+    bool begun;
+} watch;
+
+static void observe_requests(void *context, int64_t done, int64_t total) {
+    watch *w = context;
+    if (!w->begun) ot_progress_begin(&w->progress, w->args, w->task, "request", total, 0);
+    w->begun = true;
+    ot_progress_sample s = OT_PROGRESS_SAMPLE;
+    s.step = done;
+    ot_progress_step(&w->progress, &s);
+}
+
+/* A JSON value on the stream that prints floats as all verbs do. */
+static void put_json(ot_json_out *out, const char *key, const json_t *value) {
+    if (json_is_object(value)) {
+        ot_json_out_object(out, key);
+        const char *name;
+        json_t *item;
+        json_t *object = (json_t *)(uintptr_t)value; /* jansson's iterators want it not const */
+        json_object_foreach(object, name, item) put_json(out, name, item);
+        ot_json_out_end(out);
+    } else if (json_is_array(value)) {
+        ot_json_out_array(out, key);
+        for (size_t i = 0; i < json_array_size(value); i++) put_json(out, NULL, json_array_get(value, i));
+        ot_json_out_end(out);
+    } else if (json_is_string(value)) {
+        ot_json_out_text(out, key, json_string_value(value), json_string_length(value));
+    } else if (json_is_integer(value)) {
+        ot_json_out_i64(out, key, json_integer_value(value));
+    } else if (json_is_real(value)) {
+        ot_json_out_f64(out, key, json_real_value(value));
+    } else if (json_is_boolean(value)) {
+        ot_json_out_bool(out, key, json_is_true(value));
+    } else {
+        ot_json_out_null(out, key);
+    }
+}
+
+static ot_status print_table(const ot_evaluation *tasks, int64_t n, ot_error *err) {
+    static const ot_column columns[] = {{"task", OT_LEFT},   {"n-shot", OT_RIGHT}, {"documents", OT_RIGHT}, {"metric", OT_LEFT},
+                                        {"value", OT_RIGHT}, {"", OT_LEFT},        {"stderr", OT_RIGHT}};
+    ot_table table = ot_table_begin(columns, sizeof columns / sizeof *columns);
+    for (int64_t i = 0; i < n; i++) {
+        for (int k = 0; k < tasks[i].n_metrics; k++) {
+            const ot_metric *m = &tasks[i].metrics[k];
+            ot_table_cell(&table, "%s", k == 0 ? tasks[i].task->name : "");
+            if (k == 0) {
+                ot_table_cell(&table, "%" PRId64, tasks[i].shots);
+                ot_table_cell(&table, "%" PRId64, tasks[i].documents);
+            } else {
+                ot_table_cell(&table, "%s", "");
+                ot_table_cell(&table, "%s", "");
+            }
+            ot_table_cell(&table, "%s", m->name);
+            ot_table_cell(&table, "%.4f", m->value);
+            ot_table_cell(&table, "%s", m->has_error ? "±" : "");
+            if (m->has_error) ot_table_cell(&table, "%.4f", m->error);
+            else ot_table_cell(&table, "%s", "");
+        }
+    }
+    return ot_table_print(&table, stdout, err);
+}
+
+static ot_status report(const ot_args *args, const ot_evaluation *tasks, int64_t n, double seconds, ot_error *err) {
+    ot_results_info info = {.model = ot_args_operand(args, "MODEL"),
+                            .adapter = ot_args_str(args, "adapter"),
+                            .dtype = ot_args_str(args, "dtype"),
+                            .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0,
+                            .seconds = seconds};
+    json_t *results = NULL;
+    OT_TRY(ot_results_json(tasks, n, &info, &results, err));
+    ot_status status = OT_OK;
+    const char *dir = ot_args_str(args, "output");
+    if (dir != NULL) status = ot_results_write(dir, results, tasks, n, err);
+    if (status == OT_OK && ot_args_flag(args, "json")) {
+        ot_json_out out = ot_json_out_open(stdout);
+        put_json(&out, NULL, results);
+        status = ot_json_out_close(&out, err);
+    } else if (status == OT_OK) {
+        status = print_table(tasks, n, err);
+    }
+    json_decref(results);
+    return status;
+}
+
+static ot_status evaluate_each(const ot_args *args, const ot_common_model *c, const ot_tokenizer *tokenizer, ot_evaluate_options *options,
+                               ot_evaluation *tasks, int64_t n, ot_error *err) {
+    for (int64_t i = 0; i < n; i++) {
+        watch w = {.args = args, .task = tasks[i].task->name};
+        options->score.observe = observe_requests;
+        options->score.context = &w;
+        ot_status status = ot_evaluate(c->model, tokenizer, tasks[i].task, options, &tasks[i], err);
+        if (w.begun) ot_progress_end(&w.progress);
+        OT_TRY(status);
+    }
+    return OT_OK;
+}
+
+static ot_status find_tasks(const ot_args *args, ot_evaluation *tasks, int64_t n, ot_error *err) {
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = ot_args_str_at(args, "task", i);
+        OT_TRY(ot_task_find(name, &tasks[i].task, err));
+        for (int64_t k = 0; k < i; k++) {
+            if (tasks[k].task == tasks[i].task) return ot_args_fail(args, err, "--task: %s is named twice", name);
+        }
+    }
+    return OT_OK;
+}
+
+static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, ot_evaluation *tasks, int64_t n, ot_error *err) {
+    int64_t n_folders = ot_args_count(args, "data");
+    const char **folders = calloc((size_t)n_folders, sizeof *folders);
+    if (folders == NULL) return ot_fail_memory(err, 64, "the folders");
+    for (int64_t i = 0; i < n_folders; i++) folders[i] = ot_args_str_at(args, "data", i);
+    ot_evaluate_options options = {
+        .data = {.folders = folders,
+                 .n_folders = n_folders,
+                 .shots = ot_args_i64(args, "num-fewshot"),
+                 .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0},
+        .score = {.hooks = c->hooks, .max_length = ot_args_i64(args, "max-length"), .rows = ot_args_i64(args, "rows"), .no_sharing = !ot_args_flag(args, "share")},
+        .block = ot_args_i64(args, "block"),
+    };
+    ot_tokenizer *tokenizer = NULL;
+    double start = ot_seconds();
+    ot_status status = ot_common_backend(args, &options.score.backend, &options.score.compute, err);
+    if (status == OT_OK) status = ot_tokenizer_open(c->model->path, &tokenizer, err);
+    if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
+    if (status == OT_OK) status = report(args, tasks, n, ot_seconds() - start, err);
+    ot_tokenizer_close(tokenizer);
+    free(folders);
+    return status;
+}
+
+static ot_status run_tasks(const ot_args *args, ot_error *err) {
+    int64_t n = ot_args_count(args, "task");
+    ot_common_model c = {0};
+    if (!ot_args_has(args, "data")) return ot_args_fail(args, err, "--task needs --data DIR, the folder with TASK.SPLIT.jsonl");
+    ot_evaluation *tasks = calloc((size_t)n, sizeof *tasks);
+    if (tasks == NULL) return ot_fail_memory(err, sizeof *tasks, "the tasks");
+    ot_status status = find_tasks(args, tasks, n, err);
+    if (status == OT_OK) status = ot_common_open(args, &c, err);
+    if (status == OT_OK) status = evaluate_tasks(args, &c, tasks, n, err);
+    ot_common_close(&c);
+    for (int64_t i = 0; i < n; i++) ot_evaluation_free(&tasks[i]);
+    free(tasks);
+    return status;
+}
+
 static ot_status run(const ot_args *args, ot_error *err) {
+    bool tasks = ot_args_has(args, "task"), blocks = ot_args_has(args, "blocks");
+    if (tasks && blocks) return ot_args_fail(args, err, "--task and --blocks are two measures: ask for one at a time");
+    if (!tasks && !blocks) return ot_args_fail(args, err, "say what to measure: --blocks FILE (perplexity) or --task NAME --data DIR (accuracy)");
+    if (tasks) return run_tasks(args, err);
     ot_common_model c = {0};
     OT_TRY(ot_common_open(args, &c, err));
-    ot_status status = evaluate(args, &c, err);
+    ot_status status = evaluate_blocks(args, &c, err);
     ot_common_close(&c);
     return status;
 }
 
 static const ot_option options[] = {
-    {.name = "blocks", .kind = OT_KIND_PATH, .value = "FILE", .required = true, .help = "text, or .safetensors with input_ids [N, T]"},
+    {.name = "blocks", .kind = OT_KIND_PATH, .value = "FILE", .help = "perplexity of text, or of .safetensors with input_ids [N, T]"},
     {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in a block cut from text; the remainder is dropped"},
-    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks to score, from the first"},
+    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks or documents to score, from the first"},
     {.name = "per-block", .kind = OT_KIND_FLAG, .help = "print the loss of every block too"},
     {0},
 };
 static const ot_option_group group = {"Data", options};
+static const ot_option task_options[] = {
+    {.name = "task", .kind = OT_KIND_STRING, .value = "NAMES", .commas = true, .help = "tasks to score, as lm-evaluation-harness does: openbookqa, piqa, arc_easy, arc_challenge, hellaswag, sciq, webqs, race, "
+             "wikitext, blocks"},
+    {.name = "data", .kind = OT_KIND_PATH, .value = "DIR", .repeatable = true, .help = "where the rows are: DIR/TASK.SPLIT.jsonl with the official fields"},
+    {.name = "num-fewshot", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1024, .help = "examples in front of each document, drawn as the harness draws them"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .transient = true, .help = "write results_DATE.json and samples_TASK_DATE.jsonl there, as the harness does"},
+    {.name = "max-length", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "the model's", .help = "tokens fed at most; longer contexts lose their beginning"},
+    {.name = "rows", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "1024", .transient = true, .help = "tokens computed at once: memory against speed"},
+    {.name = "share", .kind = OT_KIND_FLAG, .fallback = "yes", .transient = true, .help = "compute the context again for every choice"},
+    {0},
+};
+static const ot_option_group task_group = {"Tasks", task_options};
 static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "a Hugging Face model folder, an offer or a GGUF file"}, {0}};
 static const ot_example examples[] = {
     {"Perplexity of a model and of its emulator", "offsite eval gpt2/ --blocks test.txt; offsite eval offer --blocks test.txt"},
+    {"Accuracy on two tasks, with every answer kept", "offsite eval gpt2/ --task arc_easy,piqa --data qa/ --output scores/"},
+    {"Three examples in front of each question", "offsite eval gpt2/ --task arc_easy --data qa/ --num-fewshot 3 --limit 100"},
     {0},
 };
 
 const ot_verb ot_verb_eval = {
     .name = "eval",
     .audience = OT_FOR_ANYONE,
-    .summary = "measure perplexity over blocks of a text",
-    .about = "The text is tokenised whole without special tokens and cut into blocks that do not overlap. The loss of a block is the mean over its block - 1 "
-             "predictions, perplexity the exponential of the mean over blocks: the measure of the paper.",
+    .summary = "measure perplexity of a text, or accuracy on tasks",
+    .about = "With --blocks, the text is tokenised whole without special tokens and cut into blocks that do not overlap. The loss of a block is the mean over its "
+             "block - 1 predictions, perplexity the exponential of the mean over blocks: the measure of the paper.\n\n"
+             "With --task, every document of a task becomes a context and the choices that may follow it. The score of a choice is the log-likelihood of its tokens; "
+             "acc counts documents whose likeliest choice is the right one, acc_norm divides by the characters of a choice first. Prompts, counting and files are those of "
+             "lm-evaluation-harness 0.4. The choices of a document share the work on its context.",
     .examples = examples,
     .operands = operands,
-    .groups = (const ot_option_group *const[]){&group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},
+    .groups = (const ot_option_group *const[]){&group, &task_group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},
     .run = run,
 };

@@ -154,10 +154,11 @@ typedef struct ot_batch {
     ot_rope_table rope[OT_ROPE_TABLES];
     const int32_t *kept_rows;   /* [R] for KEEP */
     int64_t n_targets;          /* L */
-    const int32_t *target_rows; /* [L] rows that carry a label, increasing */
+    const int32_t *target_rows; /* [L] rows that carry a label, increasing; without backward a row may carry several */
     const int32_t *targets;     /* [L] in [0, V) */
     double loss_scale;          /* gradient of the total with respect to one target's loss: 1 / counted targets of the whole step */
     float *target_loss;         /* [L] loss of each target, or NULL */
+    float *target_margin;       /* [L] by how much the largest logit of the row exceeds the target's (0: greedy decoding takes it), or NULL */
     double loss_sum;            /* written by HEAD_LOSS: sum over the targets */
     double distance_scale;      /* of every DISTANCE's gradient: this batch's share of the rows of the whole step */
     double *distances;          /* written by DISTANCE, one for each; without weight and scale */

@@ -141,8 +141,17 @@ static ot_status check_token(const ot_network *n, int32_t id, int64_t column, ot
                    (long long)n->model->desc.vocab_size);
 }
 
-ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
-                         ot_error *err) {
+static ot_status put_target(ot_network *n, int64_t row, int64_t column, int32_t target, ot_error *err) {
+    OT_TRY(check_token(n, target, column, err));
+    if (n->n_targets >= n->options.plan.max_targets) return ot_fail(err, OT_ERR_USAGE, "a batch of more targets than planned");
+    n->target_rows[n->n_targets] = (int32_t)row;
+    n->targets[n->n_targets++] = target;
+    return OT_OK;
+}
+
+/* stem: the segment whose rows this sequence goes on from, or NULL. */
+static ot_status append(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, const ot_segment *stem,
+                        ot_cache_lane *cache, ot_error *err) {
     const ot_desc *d = &n->model->desc;
     if (d->vision) return ot_fail(err, OT_ERR_USAGE, "%s reads images, not text", n->model->path);
     OT_TRY(ot_network_allocate(n, err));
@@ -151,7 +160,7 @@ ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask,
     bool fits = n->rows + wanted <= n->options.plan.max_rows && n->n_segments < n->options.max_segments &&
                 n->columns + count <= 2 * n->options.plan.max_rows;
     if (!fits) return ot_fail(err, OT_ERR_USAGE, "a batch of more tokens than planned");
-    int64_t shift = n->options.hooks != NULL ? n->options.hooks->position_shift : 0, start = cache != NULL ? cache->length : 0;
+    int64_t shift = n->options.hooks != NULL ? n->options.hooks->position_shift : 0, start = cache != NULL ? cache->length : stem != NULL ? stem->nq : 0;
     if (d->position == OT_POSITION_LEARNED && start + count + shift > d->max_positions) {
         return ot_fail(err, OT_ERR_REFUSED, "a sequence of %lld tokens is longer than the %lld positions that the model has: use a smaller --block",
                        (long long)(start + count + shift), (long long)d->max_positions);
@@ -176,17 +185,34 @@ ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask,
         }
         seen++;
         if (targets != NULL && targets[t] >= 0) {
-            OT_TRY(check_token(n, targets[t], t, err));
-            if (n->n_targets >= n->options.plan.max_targets) return ot_fail(err, OT_ERR_USAGE, "a batch of more targets than planned");
-            n->target_rows[n->n_targets] = (int32_t)r;
-            n->targets[n->n_targets++] = targets[t];
+            OT_TRY(put_target(n, r, t, targets[t], err));
         }
     }
     int64_t key0 = cache != NULL ? cache->first_row : first;
     n->segments[n->n_segments++] = (ot_segment){
-        .q0 = (int32_t)first, .nq = (int32_t)wanted, .k0 = (int32_t)key0, .nk = (int32_t)((cache != NULL ? start : 0) + wanted)};
+        .q0 = (int32_t)first,
+        .nq = (int32_t)wanted,
+        .k0 = (int32_t)key0,
+        .nk = (int32_t)((cache != NULL ? start : 0) + wanted),
+        .prefix0 = stem != NULL ? stem->q0 : 0,
+        .n_prefix = stem != NULL ? stem->nq : 0,
+    };
     if (cache != NULL) cache->length += wanted;
     return OT_OK;
+}
+
+ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
+                         ot_error *err) {
+    return append(n, ids, mask, targets, count, NULL, cache, err);
+}
+
+ot_status ot_network_add_branch(ot_network *n, int64_t stem, const int32_t *ids, const int32_t *targets, int64_t count, ot_error *err) {
+    ot_segment from = n->segments[stem];
+    return append(n, ids, NULL, targets, count, &from, NULL, err);
+}
+
+ot_status ot_network_add_target(ot_network *n, int64_t column, int32_t target, ot_error *err) {
+    return put_target(n, ot_network_row_of(n, n->n_segments - 1, column), column, target, err);
 }
 
 static void fill_rope(ot_network *n) {
@@ -220,6 +246,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
         .distance_scale = options->distance_scale != 0 ? options->distance_scale : 1.0,
         .distances = &n->distance,
         .target_loss = options->target_loss,
+        .target_margin = options->target_margin,
         .dropout_seed = options->dropout_seed,
     };
     OT_TRY(ot_plan_run(n->plan, &batch, options->profile, err));

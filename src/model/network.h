@@ -77,6 +77,11 @@ ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask,
 /* Vision models: append one image, pixels [channels, height, width] normalised as the model wants them. target: its class, below 0: it counts for
  * nothing (where there are no labels, any class: logits need a target row). */
 ot_status ot_network_add_image(ot_network *n, const float *pixels, int32_t target, ot_error *err);
+/* Append what follows the tokens of sequence number `stem` of this batch, which has no mask and no cache: ids[count] see them as if they stood in
+ * front. So several continuations share the work on what they have in common. Forward only. */
+ot_status ot_network_add_branch(ot_network *n, int64_t stem, const int32_t *ids, const int32_t *targets, int64_t count, ot_error *err);
+/* One target more for a column of the sequence added last: a row may have to predict several. Columns must not decrease. Forward only. */
+ot_status ot_network_add_target(ot_network *n, int64_t column, int32_t target, ot_error *err);
 int64_t ot_network_rows(const ot_network *n);
 int64_t ot_network_targets(const ot_network *n);
 /* The row that column `column` of the sequence added as number `sequence` became, -1 when it was masked. */
@@ -86,6 +91,7 @@ typedef struct ot_run_options {
     double loss_scale;     /* see ot_batch; 0: 1 / targets of this batch */
     double distance_scale; /* see ot_batch; 0: 1 */
     float *target_loss;    /* [targets] or NULL */
+    float *target_margin;  /* see ot_batch; [targets] or NULL */
     uint64_t dropout_seed;
     ot_profile *profile;
 } ot_run_options;

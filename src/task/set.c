@@ -128,6 +128,7 @@ void ot_task_set_close(ot_task_set *set) {
 }
 
 int64_t ot_task_set_count(const ot_task_set *set) { return set->count; }
+int64_t ot_task_set_rows(const ot_task_set *set) { return set->rows.count; }
 const ot_row *ot_task_set_row(const ot_task_set *set, int64_t i) { return &set->rows.items[i]; }
 const int64_t *ot_task_set_drawn(const ot_task_set *set) { return set->drawn; }
 

@@ -81,7 +81,8 @@ typedef struct ot_task_set_options {
 typedef struct ot_task_set ot_task_set;
 ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *options, ot_task_set **out, ot_error *err);
 void ot_task_set_close(ot_task_set *set);
-int64_t ot_task_set_count(const ot_task_set *set);
+int64_t ot_task_set_count(const ot_task_set *set); /* at most the limit */
+int64_t ot_task_set_rows(const ot_task_set *set);  /* of the file */
 const ot_row *ot_task_set_row(const ot_task_set *set, int64_t i);
 /* Document i with its few-shot examples in front. With examples, documents must be asked for in order from 0: each draws from one generator. */
 ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_doc *doc, ot_error *err);

@@ -175,6 +175,8 @@ void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype c
     ot_batch batch = p->batch;
     float *target_loss = exact_buffer((size_t)batch.n_targets * sizeof *target_loss);
     batch.target_loss = target_loss;
+    float *target_margin = exact_buffer((size_t)batch.n_targets * sizeof *target_margin);
+    batch.target_margin = target_margin;
     batch.loss_sum = NAN;
     batch.distances = p->kind == OT_OP_DISTANCE ? &batch.loss_sum : NULL;
     ot_call call = make_call(p, compute, &batch, &err);
@@ -199,13 +201,17 @@ void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype c
                 result->dw[i] = decode(&result->arena, real_dtype(compute), call.w[i].dw, call.w[i].rows * call.w[i].cols);
     }
     if (ot_op_info(p->kind)->loss) {
-        if (p->kind == OT_OP_HEAD_LOSS) result->target_loss = decode(&result->arena, OT_F32, target_loss, batch.n_targets);
+        if (p->kind == OT_OP_HEAD_LOSS) {
+            result->target_loss = decode(&result->arena, OT_F32, target_loss, batch.n_targets);
+            result->target_margin = decode(&result->arena, OT_F32, target_margin, batch.n_targets);
+        }
         result->loss_sum = batch.loss_sum;
         if (!(fabs(batch.loss_sum - forward_loss) <= 1e-6 * fabs(forward_loss)))
             fail_msg("%s: %s has loss %.9g forward and %.9g backward", p->name, backend->name, forward_loss, batch.loss_sum);
     }
     free_call(&call);
     free(target_loss);
+    free(target_margin);
 }
 
 void opcheck_result_free(opcheck_result *result) { ot_arena_free(&result->arena); }
@@ -338,6 +344,7 @@ int opcheck_compare(const opcheck_problem *p, const ot_backend *oracle, ot_dtype
     for (int i = 0; i < OT_OP_WEIGHTS; i++)
         bad += tensor_differs(p, dw_names[i], candidate, compute, a.dw[i], b.dw[i], p->w[i].rows * p->w[i].cols);
     bad += tensor_differs(p, "target_loss", candidate, compute, a.target_loss, b.target_loss, p->batch.n_targets);
+    bad += tensor_differs(p, "target_margin", candidate, compute, a.target_margin, b.target_margin, p->batch.n_targets);
     if (ot_op_info(p->kind)->loss) bad += tensor_differs(p, "loss_sum", candidate, compute, &a.loss_sum, &b.loss_sum, 1);
     opcheck_result_free(&a);
     opcheck_result_free(&b);

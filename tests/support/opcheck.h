@@ -38,6 +38,7 @@ typedef struct opcheck_result {
     double *dx[OT_OP_INPUTS];   /* NULL where not wanted, or the buffer is input 0's */
     double *dw[OT_OP_WEIGHTS];
     double *target_loss;        /* [n_targets], HEAD_LOSS */
+    double *target_margin;      /* the same */
     double loss_sum; /* of HEAD_LOSS and DISTANCE */
     ot_arena arena;
 } opcheck_result;

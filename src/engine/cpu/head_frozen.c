@@ -16,14 +16,26 @@ typedef struct frozen_run {
     double *losses; /* [L] */
 } frozen_run;
 
-static void frozen_layout(const ot_call *call, frozen_run *r, ot_cpu_work *work) {
+/* Ranges of the vocabulary for this many tiles of tokens, and parts that have memory. */
+static int64_t ranges_of(int64_t tiles) { return tiles > 0 && tiles < PARTS ? ot_chunks(PARTS, tiles) : 1; }
+
+static int64_t lanes_of(int64_t tiles) { return tiles * ranges_of(tiles) < LANES ? tiles * ranges_of(tiles) : LANES; }
+
+/* The plan asks once, for the most tokens it will see; with fewer of them the ranges are more. */
+static int64_t most_lanes(int64_t tiles) {
+    int64_t most = lanes_of(tiles);
+    for (int64_t t = 1; t < tiles && t < PARTS; t++) most = lanes_of(t) > most ? lanes_of(t) : most;
+    return most;
+}
+
+static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_cpu_work *work) {
     const ot_view *in = &call->in[0];
     *r = (frozen_run){.table = ot_cpu_pick(), .call = call, .type = ot_head_type(call), .L = in->rows, .V = call->w[0].rows};
     r->padded_d = ot_attention_padded_d(in->cols);
     r->tiles = ot_chunks(r->L, OT_HEAD_TOKENS);
-    r->ranges = r->tiles > 0 && r->tiles < PARTS ? ot_chunks(PARTS, r->tiles) : 1;
-    int64_t parts = r->tiles * r->ranges, size = ot_compute_bytes(r->type);
-    r->lanes = parts < LANES ? parts : LANES;
+    r->ranges = ranges_of(r->tiles);
+    r->lanes = lanes;
+    int64_t size = ot_compute_bytes(r->type);
     r->losses = ot_cpu_take(work, r->L * (int64_t)sizeof(double));
     for (int64_t i = 0; i < r->lanes; i++) {
         ot_head_part *m = &r->memory[i];
@@ -40,7 +52,7 @@ static void frozen_layout(const ot_call *call, frozen_run *r, ot_cpu_work *work)
 int64_t ot_cpu_head_frozen_scratch(const ot_call *call) {
     ot_cpu_work work = {0};
     frozen_run run;
-    frozen_layout(call, &run, &work);
+    frozen_layout(call, most_lanes(ot_chunks(call->in[0].rows, OT_HEAD_TOKENS)), &run, &work);
     return work.bytes;
 }
 
@@ -65,6 +77,7 @@ static void finish_tile(const frozen_run *r, int64_t tile, ot_head_part *parts) 
             else r->table->axpy(share, (ot_span){parts[k].y + t * r->padded_d, OT_F32}, y, D);
         }
         r->losses[first + t] = (double)top + log(sum) - at_target;
+        if (r->call->batch->target_margin) r->call->batch->target_margin[first + t] = (float)((double)top - at_target);
         if (!r->job.gradients) continue;
         /* dx = loss_scale * (y / sum - w[target]) */
         enum { PIECE = 1024 };
@@ -104,7 +117,7 @@ ot_status ot_cpu_head_frozen(const ot_call *call, bool gradients) {
     const ot_view *in = &call->in[0];
     ot_cpu_work work = {.base = call->scratch};
     frozen_run run;
-    frozen_layout(call, &run, &work);
+    frozen_layout(call, lanes_of(ot_chunks(in->rows, OT_HEAD_TOKENS)), &run, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     run.job = (ot_head_job){.x = ot_span_x(in),
                             .D = in->cols,

@@ -1,6 +1,8 @@
 /* CPU backend: HEAD_LOSS in general, by chunks of rows: the logits of a chunk over the whole vocabulary lie in scratch and turn into their gradient
  * in place. A head in another type than the product's is decoded by tiles of its rows, so that it never lies whole in scratch.
  * x [L, D], W [V, D], bias [V], targets [L]. */
+#include <math.h>
+
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/head.h"
 
@@ -73,12 +75,19 @@ static void spread(ot_span gradient, int64_t V, int64_t target, float amount) {
     }
 }
 
+static float margin(const float *logits, const float *bias, int64_t n, int64_t target) {
+    float top = -INFINITY;
+    for (int64_t v = 0; v < n; v++) top = fmaxf(top, logits[v] + (bias ? bias[v] : 0.0f));
+    return top - (logits[target] + (bias ? bias[target] : 0.0f));
+}
+
 static void loss_row(void *context, int64_t i) {
     const loss_job *j = context;
     const ot_batch *batch = j->call->batch;
     int64_t V = j->h->V, target = batch->targets[j->first + i];
     float *logits = j->h->logits + i * V;
     double smoothing = (double)j->call->attr->head.smoothing, apart = smoothing > 0 ? target_above_mean(logits, j->call->w[1].w, V, target) : 0;
+    if (batch->target_margin) batch->target_margin[j->first + i] = margin(logits, j->call->w[1].w, V, target);
     ot_span gradient = {j->gradients ? logits : NULL, j->h->type};
     j->h->losses[j->first + i] = j->table->softmax_loss(logits, j->call->w[1].w, V, target, (float)batch->loss_scale, gradient);
     if (smoothing == 0) return;

@@ -148,6 +148,7 @@ static ot_status head_loss(const ot_call *call, bool gradients) {
     for (int64_t l = 0; l < L; l++) {
         double loss = max[l] + log(sum[l]) - (1.0 - smoothing) * target[l] - smoothing * mean[l];
         if (batch->target_loss) batch->target_loss[l] = (float)loss;
+        if (batch->target_margin) batch->target_margin[l] = (float)(max[l] - target[l]);
         loss_sum += loss;
     }
     call->batch->loss_sum = loss_sum;

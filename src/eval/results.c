@@ -1,0 +1,120 @@
+#include "eval/results.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "base/parallel.h"
+#include "format/json.h"
+
+enum { PATH_ROOM = 4096 };
+
+static json_t *task_scores(const ot_evaluation *e) {
+    json_t *scores = json_pack("{s:s,s:s,s:I}", "name", e->task->name, "alias", e->task->name, "sample_len", (json_int_t)e->documents);
+    for (int i = 0; i < e->n_metrics; i++) {
+        const ot_metric *m = &e->metrics[i];
+        char key[64];
+        snprintf(key, sizeof key, "%s,none", m->name);
+        json_object_set_new(scores, key, json_real(m->value));
+        snprintf(key, sizeof key, "%s_stderr,none", m->name);
+        json_object_set_new(scores, key, m->has_error ? json_real(m->error) : json_string("N/A"));
+    }
+    return scores;
+}
+
+static json_t *task_directions(const ot_evaluation *e) {
+    json_t *directions = json_object();
+    for (int i = 0; i < e->n_metrics; i++) json_object_set_new(directions, e->metrics[i].name, json_boolean(e->metrics[i].higher_is_better));
+    return directions;
+}
+
+static json_t *task_config(const ot_evaluation *e) {
+    static const char *const kinds[] = {"multiple_choice", "loglikelihood_rolling", "blocks"};
+    json_t *config = json_pack("{s:s,s:s,s:s,s:I}", "task", e->task->name, "dataset_path", e->task->dataset != NULL ? e->task->dataset : "json", "output_type",
+                               kinds[e->task->kind], "num_fewshot", (json_int_t)e->shots);
+    if (e->task->config != NULL) json_object_set_new(config, "dataset_name", json_string(e->task->config));
+    return config;
+}
+
+static json_t *task_cost(const ot_evaluation *e) {
+    const ot_score_cost *c = &e->cost;
+    return json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds", c->seconds, "tokens", (json_int_t)c->tokens, "rows", (json_int_t)c->rows, "scored",
+                     (json_int_t)c->targets, "activation_bytes", (json_int_t)c->bytes);
+}
+
+static json_t *version_of(const ot_evaluation *e) {
+    return e->task->version != NULL ? json_real(strtod(e->task->version, NULL)) : json_string("Yaml");
+}
+
+static json_t *run_config(const ot_results_info *info) {
+    json_t *config = json_pack("{s:s,s:s,s:s}", "model", "offsite", "model_args", info->model, "dtype", info->dtype);
+    json_object_set_new(config, "adapter", info->adapter != NULL ? json_string(info->adapter) : json_null());
+    json_object_set_new(config, "limit", info->limit > 0 ? json_integer(info->limit) : json_null());
+    json_object_set_new(config, "fewshot_seed", json_integer(1234));
+    json_object_set_new(config, "version", json_string(OFFSITE_VERSION));
+    return config;
+}
+
+ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_results_info *info, json_t **out, ot_error *err) {
+    json_t *results = json_object(), *configs = json_object(), *versions = json_object(), *shots = json_object(), *directions = json_object();
+    json_t *samples = json_object(), *costs = json_object();
+    for (int64_t i = 0; i < n; i++) {
+        const ot_evaluation *e = &tasks[i];
+        const char *name = e->task->name;
+        json_object_set_new(results, name, task_scores(e));
+        json_object_set_new(configs, name, task_config(e));
+        json_object_set_new(versions, name, version_of(e));
+        json_object_set_new(shots, name, json_integer(e->shots));
+        json_object_set_new(directions, name, task_directions(e));
+        json_object_set_new(samples, name, json_pack("{s:I,s:I}", "original", (json_int_t)e->original, "effective", (json_int_t)e->documents));
+        json_object_set_new(costs, name, task_cost(e));
+    }
+    *out = json_pack("{s:o,s:{},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I,s:s,s:f,s:I}", "results", results, "group_subtasks", "configs", configs, "versions", versions,
+                     "n-shot", shots, "higher_is_better", directions, "n-samples", samples, "config", run_config(info), "cost", costs, "date",
+                     (json_int_t)time(NULL), "model_name", info->model, "total_evaluation_time_seconds", info->seconds, "peak_memory_bytes",
+                     (json_int_t)ot_memory_peak());
+    return *out == NULL ? ot_fail_memory(err, 4096, "the results") : OT_OK;
+}
+
+/* ==== Files. ==== */
+
+/* "2026-11-24T00-23-57.220328", as the harness names its files: its readers take the newest by this. */
+static void date_text(char *text, size_t size) {
+    struct timeval now;
+    struct tm parts;
+    char seconds[32];
+    gettimeofday(&now, NULL);
+    localtime_r(&now.tv_sec, &parts);
+    strftime(seconds, sizeof seconds, "%Y-%m-%dT%H-%M-%S", &parts);
+    snprintf(text, size, "%s.%06ld", seconds, (long)now.tv_usec);
+}
+
+static ot_status write_samples(const char *path, const json_t *samples, ot_error *err) {
+    ot_writer *w = NULL;
+    OT_TRY(ot_writer_open(path, &w, err));
+    ot_status status = OT_OK;
+    for (size_t i = 0; status == OT_OK && i < json_array_size(samples); i++) {
+        char *line = json_dumps(json_array_get(samples, i), 0);
+        status = line == NULL ? ot_fail_memory(err, 4096, "a sample") : ot_writer_put(w, line, (int64_t)strlen(line), err);
+        if (status == OT_OK) status = ot_writer_put(w, "\n", 1, err);
+        free(line);
+    }
+    if (status == OT_OK) status = ot_writer_commit(w, err);
+    if (status != OT_OK) ot_writer_abort(w);
+    return status;
+}
+
+ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err) {
+    char date[64], name[512], path[PATH_ROOM];
+    date_text(date, sizeof date);
+    OT_TRY(ot_make_dirs(dir, err));
+    for (int64_t i = 0; i <= n; i++) {
+        if (i < n) snprintf(name, sizeof name, "samples_%s_%s.jsonl", tasks[i].task->name, date);
+        else snprintf(name, sizeof name, "results_%s.json", date);
+        if (!ot_path_join(path, sizeof path, dir, name)) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
+        OT_TRY(i < n ? write_samples(path, tasks[i].samples, err) : ot_json_write(path, results, err));
+    }
+    return OT_OK;
+}

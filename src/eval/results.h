@@ -1,0 +1,19 @@
+/* Results as lm-evaluation-harness writes them: one JSON object for all tasks, one JSONL file of samples for each. */
+#ifndef OT_EVAL_RESULTS_H
+#define OT_EVAL_RESULTS_H
+
+#include "eval/evaluate.h"
+
+typedef struct ot_results_info {
+    const char *model, *adapter; /* paths; adapter may be NULL */
+    const char *dtype;
+    int64_t limit;  /* 0: none */
+    double seconds; /* of all together */
+} ot_results_info;
+
+/* {"results": {TASK: {"acc,none": ..}}, "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", ..}; json_decref. */
+ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_results_info *info, json_t **out, ot_error *err);
+/* DIR/results_DATE.json and DIR/samples_TASK_DATE.jsonl. */
+ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err);
+
+#endif
