@@ -60,11 +60,29 @@ static ot_status prepare_output(const ot_training *t, ot_error *err) {
     return status;
 }
 
+/* Text, or pictures for a vision model; name: of the option. */
+static ot_status open_one(const ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
+    const ot_desc *desc = &t->model->desc;
+    if (!desc->vision) return ot_common_data_open(t->args, name, t->model->path, desc->vocab_size, out, err);
+    if (ot_args_count(t->args, name) > 1) return ot_args_fail(t->args, err, "--%s: one file of pictures at a time", name);
+    return ot_dataset_open_images(ot_args_str_at(t->args, name, 0), desc, 0, out, err);
+}
+
 static ot_status open_data(ot_training *t, ot_error *err) {
-    int64_t vocab = t->model->desc.vocab_size;
-    OT_TRY(ot_common_data_open(t->args, "train", t->model->path, vocab, &t->train, err));
+    OT_TRY(open_one(t, "train", &t->train, err));
     t->has_valid = ot_args_count(t->args, "valid") > 0;
-    return t->has_valid ? ot_common_data_open(t->args, "valid", t->model->path, vocab, &t->valid, err) : OT_OK;
+    return t->has_valid ? open_one(t, "valid", &t->valid, err) : OT_OK;
+}
+
+/* Of pictures: their labels and the first and last one. */
+static ot_status digest_images(const ot_dataset *d, ot_digest *digest, ot_error *err) {
+    int64_t size = d->pixels->channels * d->pixels->height * d->pixels->width;
+    ot_digest_add(digest, d->targets, d->rows * 4);
+    for (int64_t r = 0; r < d->rows; r += d->rows > 1 ? d->rows - 1 : 1) {
+        OT_TRY(d->pixels->get(d->pixels, r, d->picture, err));
+        ot_digest_add(digest, d->picture, size * 4);
+    }
+    return OT_OK;
 }
 
 /* Everything that must be the same when a run is resumed: options, data, and the model as far as a look at each tensor tells. */
@@ -79,6 +97,10 @@ static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     const ot_dataset *sets[] = {&t->train, &t->valid};
     for (int i = 0; i < 2; i++) {
         ot_digest_add(&d, &sets[i]->rows, sizeof sets[i]->rows);
+        if (sets[i]->pixels != NULL) {
+            OT_TRY(digest_images(sets[i], &d, err));
+            continue;
+        }
         int64_t columns = ot_dataset_columns(sets[i]);
         ot_digest_add(&d, sets[i]->ids, columns * 4);
         ot_digest_add(&d, sets[i]->targets, columns * 4);
@@ -168,9 +190,21 @@ static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
     return status;
 }
 
+/* A classifier's head is trained too, whatever --peft says. */
+static ot_status declare_head(ot_training *t, ot_error *err) {
+    if (!t->model->desc.vision) return OT_OK;
+    double scale = ot_args_declares(t->args, "head-lr-scale") ? ot_args_f64(t->args, "head-lr-scale") : 10.0;
+    for (int bias = 0; bias < 2; bias++) {
+        ot_param *p = ot_model_param(t->model, OT_ROLE_HEAD, -1, bias != 0);
+        if (p != NULL) OT_TRY(ot_trainables_add(&t->trained, p->name, &p->slot, p->stored.n_dims, p->decay, scale, err));
+    }
+    return OT_OK;
+}
+
 ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err) {
     OT_TRY(ot_peft_begin(peft, ot_args_str(t->args, "peft"), t->model, tuned, t->options.seed, &t->trained, err));
     t->hooks = ot_peft_hooks(peft);
+    OT_TRY(declare_head(t, err));
     const char *first = ot_args_str(t->args, "init-adapter");
     return first == NULL ? OT_OK : start_from(first, peft, err);
 }

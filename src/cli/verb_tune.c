@@ -77,6 +77,5 @@ const ot_verb ot_verb_tune = {
     .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,
                                                &ot_options_optimizer, &ot_options_peft, &ot_options_memory,
                                                &ot_options_compute, &ot_options_json, NULL},
-    .overrides = (const ot_override[]){{.name = "head-lr-scale", .absent = true}, {0}},
     .run = run,
 };

@@ -88,6 +88,8 @@ const ot_slot *ot_model_slot(const ot_model *m, ot_role role, int64_t block, boo
     return p == NULL ? NULL : &p->slot;
 }
 
+bool ot_model_tunes_head(const ot_model *m, const ot_param *p) { return m->desc.vision && p->role == OT_ROLE_HEAD; }
+
 ot_param *ot_model_find(const ot_model *m, const char *name) {
     for (int64_t i = 0; i < m->n_params; i++) {
         if (strcmp(m->params[i].name, name) == 0) return &m->params[i];

@@ -56,6 +56,8 @@ ot_param *ot_model_param(const ot_model *m, ot_role role, int64_t block, bool bi
 ot_param *ot_model_find(const ot_model *m, const char *name);
 /* The slot of a weight or bias, NULL when absent. */
 const ot_slot *ot_model_slot(const ot_model *m, ot_role role, int64_t block, bool bias);
+/* Is it part of a classifier's head, which is tuned together with the adapter layers? */
+bool ot_model_tunes_head(const ot_model *m, const ot_param *p);
 enum { OT_PARAM_NAME = 256 };
 /* The name transformers gives to a parameter, e.g. "model.layers.3.mlp.up_proj.weight". */
 ot_status ot_param_name(const ot_arch *arch, ot_role role, int64_t block, bool bias, char name[OT_PARAM_NAME], ot_error *err);

@@ -137,6 +137,27 @@ static ot_status refuse_extra(const ot_peft *p, const ot_safetensors *st, const 
     return OT_OK;
 }
 
+/* A classifier's head that comes with the tensors: its values replace the model's. */
+static ot_status load_head(ot_peft *p, const ot_safetensors *st, const char *prefix, bool *used, ot_error *err) {
+    for (int64_t i = 0; i < p->model->n_params; i++) {
+        ot_param *param = &p->model->params[i];
+        if (!ot_model_tunes_head(p->model, param)) continue;
+        char name[OT_PARAM_NAME * 2];
+        snprintf(name, sizeof name, "%s%s", prefix, param->name);
+        const ot_tensor *from = ot_safetensors_find(st, name);
+        if (from == NULL) continue;
+        int64_t n = ot_param_elements(param);
+        ot_peft_tensor as = {.slot = param->slot, .n_dims = param->stored.n_dims, .shape = {param->stored.shape[0], param->stored.shape[1]}};
+        as.values = ot_arena_alloc(&p->arena, n * 4, err);
+        if (as.values == NULL) return OT_ERR_MEMORY;
+        OT_TRY(load_one(&as, from, ot_safetensors_path(st), err));
+        param->slot.data = as.values;
+        param->slot.dtype = OT_F32;
+        for (int64_t k = 0; k < ot_safetensors_count(st); k++) used[k] = used[k] || ot_safetensors_at(st, k) == from;
+    }
+    return OT_OK;
+}
+
 ot_status ot_peft_load(ot_peft *p, const ot_safetensors *st, const char *prefix, const int64_t *file_blocks, ot_error *err) {
     const char *path = ot_safetensors_path(st);
     const ot_tensor *first = ot_safetensors_count(st) > 0 ? ot_safetensors_at(st, 0) : NULL;
@@ -158,12 +179,21 @@ ot_status ot_peft_load(ot_peft *p, const ot_safetensors *st, const char *prefix,
             for (int64_t k = 0; k < ot_safetensors_count(st); k++) used[k] = used[k] || ot_safetensors_at(st, k) == from;
         }
     }
+    if (status == OT_OK) status = load_head(p, st, prefix, used, err);
     if (status == OT_OK) status = refuse_extra(p, st, used, err);
     free(used);
     return status;
 }
 
 void ot_peft_settle(ot_peft *p, const ot_trainables *t) {
+    for (int64_t k = 0; k < t->n_items; k++) {
+        for (int64_t i = 0; i < p->model->n_params; i++) {
+            ot_param *param = &p->model->params[i];
+            if (t->items[k].slot != &param->slot || !ot_model_tunes_head(p->model, param)) continue;
+            param->slot.data = t->master + t->items[k].offset;
+            param->slot.dtype = OT_F32;
+        }
+    }
     for (int64_t i = 0; i < p->n_tensors; i++) {
         for (int64_t k = 0; k < t->n_items; k++) {
             if (t->items[k].slot != &p->tensors[i]->slot) continue;

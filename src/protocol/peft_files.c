@@ -64,7 +64,7 @@ static void lora_config(json_t *j, const ot_peft *p) {
     set(j, "rank_pattern", json_object());
     set(j, "alpha_pattern", json_object());
     set(j, "init_lora_weights", json_true());
-    set(j, "modules_to_save", json_null());
+    set(j, "modules_to_save", p->model->desc.vision ? json_pack("[s]", p->model->desc.arch->stems[OT_ROLE_HEAD]) : json_null());
 }
 
 static void prefix_config(json_t *j, const ot_peft *p) {
@@ -127,6 +127,25 @@ static ot_status list_new(const ot_peft *p, ot_peft_form form, ot_arena *arena, 
     return OT_OK;
 }
 
+/* A classifier's head goes with the tensors; its slots are settled, or loaded, in F32. */
+static ot_status list_head(const ot_peft *p, ot_peft_form form, ot_arena *arena, ot_tensor *out, int64_t *n, ot_error *err) {
+    for (int64_t i = 0; i < p->model->n_params; i++) {
+        const ot_param *param = &p->model->params[i];
+        if (!ot_model_tunes_head(p->model, param) || param->slot.dtype != OT_F32) continue;
+        char name[OT_PARAM_NAME * 2];
+        snprintf(name, sizeof name, "%s%s", ot_peft_form_prefix(form), param->name);
+        out[*n] = (ot_tensor){.name = ot_arena_strdup(arena, name, err),
+                              .dtype = OT_F32,
+                              .n_dims = param->stored.n_dims,
+                              .shape = {param->stored.shape[0], param->stored.shape[1]},
+                              .bytes = ot_param_elements(param) * 4,
+                              .data = param->slot.data};
+        if (out[*n].name == NULL) return OT_ERR_MEMORY;
+        ++*n;
+    }
+    return OT_OK;
+}
+
 static void list_trained(const ot_trainables *t, ot_tensor *out) {
     for (int64_t i = 0; i < t->n_items; i++) {
         const ot_trainable *item = &t->items[i];
@@ -162,12 +181,13 @@ ot_status ot_peft_files_write(const char *dir, const ot_peft *p, const ot_traina
     if (!ot_path_join(path, sizeof path, dir, ot_peft_form_file(form))) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     ot_arena arena = {0};
     int64_t n = form == OT_PEFT_FORM_PREFIX ? 1 : p->n_tensors > 0 ? p->n_tensors : t->n_items;
-    ot_tensor *tensors = ot_arena_alloc(&arena, (n + 1) * (int64_t)sizeof *tensors, err);
+    ot_tensor *tensors = ot_arena_alloc(&arena, (n + 3) * (int64_t)sizeof *tensors, err);
     ot_status status = tensors == NULL ? OT_ERR_MEMORY : OT_OK;
     if (status == OT_OK && form == OT_PEFT_FORM_PREFIX) {
         status = list_prompt(p, &arena, tensors, err);
     } else if (status == OT_OK && p->n_tensors > 0) {
         status = list_new(p, form, &arena, tensors, err);
+        if (status == OT_OK) status = list_head(p, form, &arena, tensors, &n, err);
     } else if (status == OT_OK) {
         list_trained(t, tensors);
     }

@@ -118,6 +118,7 @@ static ot_status refuse_variants(const reader *r) {
     }
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         const json_t *v = json_object_get(r->config, lists[i]);
+        if (r->m->desc.vision && strcmp(lists[i], "modules_to_save") == 0) continue; /* the head, which the file then holds */
         if (v == NULL || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0)) continue;
         return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is not supported: plain LoRA is", r->path, lists[i]);
     }
@@ -229,7 +230,8 @@ static ot_status own_values(const reader *r, const float **values) {
     int64_t used = 0;
     for (int64_t i = 0; i < r->m->n_params; i++) {
         const ot_param *param = &r->m->params[i];
-        if (param->block < 0 || !r->tuned[param->block] || !r->p->method->trains(&r->p->spec.steps[0], param)) continue;
+        bool head = ot_model_tunes_head(r->m, param);
+        if (!head && (param->block < 0 || !r->tuned[param->block] || !r->p->method->trains(&r->p->spec.steps[0], param))) continue;
         const ot_tensor *t = ot_safetensors_find(r->st, param->name);
         if (t == NULL) return ot_fail(r->err, OT_ERR_REFUSED, "%s lacks tensor %s", ot_safetensors_path(r->st), param->name);
         bool same = t->dtype == OT_F32 && t->n_dims == param->stored.n_dims;

@@ -47,6 +47,7 @@ static ot_status find_ledger(const ot_model *m, const char *return_dir, const ch
 /* Does this parameter get new values? */
 static bool changes(const plug_job *job, const ot_param *p) {
     if (job->values != NULL) return job->values[p - job->m->params] != NULL;
+    if (ot_model_tunes_head(job->m, p)) return true;
     return !p->bias && ot_lora_at(&job->peft, p->block, p->role) != NULL;
 }
 
@@ -58,7 +59,7 @@ static const float *plugged_values(void *context, const ot_param *p) {
         memcpy(job->tuned, job->values[p - job->m->params], (size_t)ot_param_elements(p) * 4);
     } else {
         ot_param_read(p, job->tuned);
-        ot_lora_merge(&job->peft, p, job->tuned);
+        if (!ot_model_tunes_head(job->m, p)) ot_lora_merge(&job->peft, p, job->tuned);
     }
     return job->tuned;
 }
@@ -87,7 +88,7 @@ static ot_status measure(plug_job *job, ot_error *err) {
         if (tuned == NULL) continue;
         s->tensors++;
         s->values += n;
-        ot_param_read(p, job->work);
+        ot_decode_f32(p->stored.dtype, p->stored.data, job->work, n);
         s->largest_change = fmax(s->largest_change, largest_distance(tuned, job->work, n));
         if (!s->merged) continue;
         ot_dtype dtype = ot_save_dtype(p, &job->save);

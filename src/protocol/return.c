@@ -150,8 +150,8 @@ ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *bl
         const ot_param *p = &m->params[i];
         values[i] = NULL;
         int64_t block = p->block < 0 ? -1 : offer_block(manifest, block_map, p->block);
-        if (block < 0) continue;
-        if (r->method->trains == NULL || !r->method->trains(&r->spec.steps[0], p)) continue;
+        bool head = ot_model_tunes_head(m, p);
+        if (!head && (block < 0 || r->method->trains == NULL || !r->method->trains(&r->spec.steps[0], p))) continue;
         char name[OT_PARAM_NAME];
         OT_TRY(ot_param_name(m->desc.arch, p->role, block, p->bias, name, err));
         const ot_tensor *t = ot_safetensors_find(r->file, name);

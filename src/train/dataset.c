@@ -26,11 +26,14 @@ int64_t ot_dataset_most_examples(const ot_dataset *d) {
 }
 
 int64_t ot_dataset_bytes(const ot_dataset *d) {
+    if (d->pixels != NULL) return d->rows * 8 + d->pixels->channels * d->pixels->height * d->pixels->width * 4;
     int64_t tables = (d->starts != NULL ? d->examples + 1 : 0) + (d->packs != NULL ? d->rows + 1 : 0);
     return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + tables * 8;
 }
 
 void ot_dataset_free(ot_dataset *d) {
+    if (d->pixels != NULL) d->pixels->close(d->pixels);
+    ot_free(d->picture);
     ot_free(d->starts);
     ot_free(d->packs);
     ot_free(d->ids);
@@ -41,6 +44,10 @@ void ot_dataset_free(ot_dataset *d) {
 }
 
 ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err) {
+    if (d->pixels != NULL) {
+        OT_TRY(d->pixels->get(d->pixels, row, d->picture, err));
+        return ot_network_add_image(net, d->picture, d->targets[row], err);
+    }
     for (int64_t e = ot_dataset_first(d, row); e < ot_dataset_first(d, row + 1); e++) {
         int64_t at = ot_dataset_start(d, e);
         OT_TRY(ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, ot_dataset_start(d, e + 1) - at, NULL, err));

@@ -10,6 +10,15 @@
 #include "data/data.h"
 #include "model/network.h"
 
+/* Where the pictures of a data set come from: a reader of files fills this in front of its own fields. */
+typedef struct ot_pixels ot_pixels;
+struct ot_pixels {
+    int64_t channels, height, width;
+    /* Row `row` as the model wants it, [channels, height, width]. */
+    ot_status (*get)(ot_pixels *pixels, int64_t row, float *out, ot_error *err);
+    void (*close)(ot_pixels *pixels);
+};
+
 typedef struct ot_dataset {
     int64_t rows;
     int64_t examples; /* as many as rows unless packed */
@@ -20,6 +29,8 @@ typedef struct ot_dataset {
     int32_t *targets; /* [columns]: what this position must predict, -1: nothing */
     int64_t *mask;    /* [columns] or NULL: all ones */
     int32_t *counted; /* [rows] targets of each row */
+    ot_pixels *pixels; /* of images: a row is one picture of `length` patches and class tokens, with one target, and there are no ids; else NULL */
+    float *picture;    /* room for one */
     int64_t tokens;   /* positions that are not masked */
     int64_t text_tokens; /* tokens of the text before it was cut; 0 for other data */
 } ot_dataset;
@@ -34,6 +45,8 @@ ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_da
 /* One file with every option at its default. limit: rows at most, 0: all. */
 ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
                           ot_error *err);
+/* For a vision model: .safetensors with pixel_values [N, C, H, W] and labels [N], normalised already. */
+ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, int64_t limit, ot_dataset *out, ot_error *err);
 void ot_dataset_free(ot_dataset *d);
 
 /* The first column of an example; of example `examples`: all columns. */

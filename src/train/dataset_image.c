@@ -1,0 +1,94 @@
+/* Data sets of pictures: pixel_values and labels of a safetensors file. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "format/safetensors.h"
+#include "train/dataset.h"
+
+enum { IGNORED_LABEL = -100 };
+
+typedef struct tensor_pixels {
+    ot_pixels base;
+    ot_safetensors *st;
+    const ot_tensor *pixels;
+} tensor_pixels;
+
+static ot_status get(ot_pixels *base, int64_t row, float *out, ot_error *err) {
+    (void)err;
+    const tensor_pixels *p = (const tensor_pixels *)base;
+    size_t bytes = (size_t)(base->channels * base->height * base->width) * 4;
+    memcpy(out, (const char *)p->pixels->data + (size_t)row * bytes, bytes);
+    return OT_OK;
+}
+
+static void close_pixels(ot_pixels *base) {
+    tensor_pixels *p = (tensor_pixels *)base;
+    ot_safetensors_close(p->st);
+    free(p);
+}
+
+static ot_status check(const char *path, const ot_desc *desc, const ot_tensor *pixels, const ot_tensor *labels, ot_error *err) {
+    if (pixels == NULL || pixels->dtype != OT_F32 || pixels->n_dims != 4 || pixels->shape[0] < 1 || pixels->shape[1] != desc->channels) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: needs a tensor pixel_values, float32 of shape [images, %lld, height, width]", path,
+                       (long long)desc->channels);
+    }
+    int64_t h = pixels->shape[2], w = pixels->shape[3];
+    if (h < desc->patch_size || w < desc->patch_size || h > 1 << 14 || w > 1 << 14) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: images of %lld x %lld pixels do not go into patches of %lld", path, (long long)h, (long long)w,
+                       (long long)desc->patch_size);
+    }
+    if (labels == NULL || labels->dtype != OT_I64 || labels->n_dims != 1 || labels->shape[0] != pixels->shape[0]) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: needs a tensor labels, int64 of shape [images]", path);
+    }
+    return OT_OK;
+}
+
+static ot_status take_labels(const char *path, const ot_desc *desc, const ot_tensor *labels, ot_dataset *d, ot_error *err) {
+    for (int64_t r = 0; r < d->rows; r++) {
+        int64_t label;
+        memcpy(&label, (const char *)labels->data + r * 8, 8);
+        if (label != IGNORED_LABEL && (label < 0 || label >= desc->vocab_size)) {
+            return ot_fail(err, OT_ERR_FORMAT, "%s: labels[%lld] is %lld: neither one of the model's %lld classes nor -100", path, (long long)r,
+                           (long long)label, (long long)desc->vocab_size);
+        }
+        d->targets[r] = label == IGNORED_LABEL ? -1 : (int32_t)label;
+        d->counted[r] = label != IGNORED_LABEL;
+    }
+    return ot_dataset_targets(d) > 0
+               ? OT_OK
+               : ot_fail(err, OT_ERR_REFUSED, "%s: every label is ignored (-100): there is nothing to learn or score", path);
+}
+
+static ot_status fill(const char *path, const ot_desc *desc, int64_t limit, const tensor_pixels *p, ot_dataset *d, ot_error *err) {
+    const ot_tensor *labels = ot_safetensors_find(p->st, "labels");
+    OT_TRY(check(path, desc, p->pixels, labels, err));
+    d->pixels->channels = p->pixels->shape[1];
+    d->pixels->height = p->pixels->shape[2];
+    d->pixels->width = p->pixels->shape[3];
+    d->rows = d->examples = limit > 0 && limit < p->pixels->shape[0] ? limit : p->pixels->shape[0];
+    d->length = ot_desc_image_rows(desc, d->pixels->height, d->pixels->width);
+    d->tokens = d->rows * d->length;
+    OT_TRY(ot_malloc(d->rows, 4, "labels", (void **)&d->targets, err));
+    OT_TRY(ot_malloc(d->rows, 4, "target counts", (void **)&d->counted, err));
+    OT_TRY(ot_malloc(d->pixels->channels * d->pixels->height * d->pixels->width, 4, "a picture", (void **)&d->picture, err));
+    return take_labels(path, desc, labels, d, err);
+}
+
+ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, int64_t limit, ot_dataset *out, ot_error *err) {
+    ot_dataset d = {0};
+    tensor_pixels *p = calloc(1, sizeof *p);
+    if (p == NULL) return ot_fail_memory(err, sizeof *p, "a data set");
+    p->base.get = get;
+    p->base.close = close_pixels;
+    d.pixels = &p->base;
+    ot_status status = ot_safetensors_open(path, &p->st, err);
+    if (status == OT_OK) p->pixels = ot_safetensors_find(p->st, "pixel_values");
+    if (status == OT_OK) status = fill(path, desc, limit, p, &d, err);
+    if (status != OT_OK) {
+        ot_dataset_free(&d);
+        return status;
+    }
+    *out = d;
+    return OT_OK;
+}
