@@ -197,6 +197,7 @@ static ot_status read_config(ot_model *m, const char *path, ot_error *err) {
 
 ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_error *err) {
     ot_model *m = NULL;
+    if (compute != OT_F32 && compute != OT_F64) return ot_fail(err, OT_ERR_USAGE, "a model is opened for f32 (also for bf16 arithmetic) or f64");
     OT_TRY(new_model(path, compute, &m, err));
     ot_status status = OT_OK;
     if (ot_path_is_dir(path)) {

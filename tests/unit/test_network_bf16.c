@@ -15,8 +15,9 @@
 static const char *const families[] = {"gpt2", "opt", "opt-350m", "bloom", "llama", "llama-tied", "mistral-window", "qwen2", "qwen3"};
 enum { N_FAMILIES = sizeof families / sizeof *families, TOKENS = 16, SEQUENCES = 2 };
 
-/* bf16 keeps 8 bits: 2^-9 a rounding. Values of a whole model stay within a few of them. */
-static const double LOSS_TOLERANCE = 5e-3, GRADIENT_TOLERANCE = 3e-2;
+/* bf16 keeps 8 bits, 2^-9 a rounding: the loss stays within one rounding, the vector of all gradients within a few dozen (models of 16
+ * hidden units, where nothing averages out). */
+static const double LOSS_TOLERANCE = 2e-3, GRADIENT_TOLERANCE = 6e-2;
 
 typedef struct result {
     double loss;
@@ -41,7 +42,7 @@ static result run(const char *family, const ot_backend *backend, ot_dtype comput
     ot_error err = {0};
     result r = {0};
     snprintf(path, sizeof path, TEST_DATA_DIR "/../golden/data/models/%s", family);
-    if (ot_model_open(path, compute, &m, &err) != OT_OK) fail_msg("%s: %s", family, err.message);
+    if (ot_model_open(path, OT_F32, &m, &err) != OT_OK) fail_msg("%s: %s", family, err.message);
     for (int64_t i = 0; i < m->n_params; i++) r.count += ot_param_elements(&m->params[i]);
     r.grads = calloc((size_t)r.count, sizeof *r.grads);
     assert_non_null(r.grads);
