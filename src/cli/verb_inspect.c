@@ -22,7 +22,6 @@ typedef struct card {
     bool splits;          /* a split is asked for */
     ot_inspect_split split;
     int64_t bottom, top, layers; /* of what is tuned */
-    int64_t *stack;              /* NULL: the model as it is */
     bool tunes;                  /* there is something to plan: a split or an offer */
     ot_inspect_tuning tuning;
     ot_inspect_memory memory;
@@ -36,8 +35,6 @@ static ot_status plan_split(card *c, ot_error *err) {
     c->top = ot_args_i64(args, "top");
     OT_TRY(ot_inspect_split_plan(c->model, c->bottom, c->top, ot_args_str(args, "emulator"), &c->split, err));
     c->layers = c->split.layers;
-    OT_TRY(ot_calloc(c->layers, sizeof *c->stack, "the offer's stack", (void **)&c->stack, err));
-    ot_emulator_stack(&c->split.emulator, c->model->desc.layers, c->stack);
     return OT_OK;
 }
 
@@ -70,7 +67,7 @@ static ot_status find_out(card *c, ot_error *err) {
         c->layers = c->model->desc.layers;
     }
     c->tunes = c->splits || offer;
-    return c->tunes ? ot_inspect_tuning_memory(c->model, c->stack, c->layers, c->bottom, c->top, t, &c->memory, err) : OT_OK;
+    return c->tunes ? ot_inspect_tuning_memory(c->model, c->splits ? &c->split.emulator : NULL, c->bottom, c->top, t, &c->memory, err) : OT_OK;
 }
 
 /* ==== For machines. ==== */
@@ -241,7 +238,7 @@ static ot_status other_rows(const card *c, ot_table *t, ot_error *err) {
         ot_inspect_memory memory;
         char how[80];
         other.peft = name;
-        ot_status status = ot_inspect_tuning_memory(c->model, c->stack, c->layers, c->bottom, c->top, &other, &memory, err);
+        ot_status status = ot_inspect_tuning_memory(c->model, c->splits ? &c->split.emulator : NULL, c->bottom, c->top, &other, &memory, err);
         if (status == OT_ERR_USAGE || status == OT_ERR_UNSUPPORTED) continue;
         OT_TRY(status);
         snprintf(how, sizeof how, "tune, %s", name);
@@ -260,12 +257,12 @@ static ot_status fill_memory(const card *c, ot_table *t, ot_error *err) {
     ot_inspect_tuning whole = c->tuning;
     ot_inspect_memory memory;
     if (strcmp(whole.peft, "full") != 0) {
-        OT_TRY(ot_inspect_tuning_memory(c->model, NULL, layers, layers, 0, &whole, &memory, err));
+        OT_TRY(ot_inspect_tuning_memory(c->model, NULL, layers, 0, &whole, &memory, err));
         snprintf(how, sizeof how, "finetune the whole model, %s", whole.peft);
         memory_row(t, how, &memory);
     }
     whole.peft = "full";
-    OT_TRY(ot_inspect_tuning_memory(c->model, NULL, layers, layers, 0, &whole, &memory, err));
+    OT_TRY(ot_inspect_tuning_memory(c->model, NULL, layers, 0, &whole, &memory, err));
     memory_row(t, "finetune the whole model, full", &memory);
     return OT_OK;
 }
@@ -296,7 +293,6 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_status status = find_out(&c, err);
     if (status == OT_OK) status = print_card(&c, err);
     ot_inspect_split_free(&c.split);
-    ot_free(c.stack);
     ot_model_close(c.model);
     ot_manifest_free(&c.manifest);
     return status;

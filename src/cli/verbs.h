@@ -20,7 +20,6 @@
     X(forward)                                                                                                         \
     X(plot)                                                                                                            \
     X(bench)                                                                                                           \
-    X(data)                                                                                                            \
     X(tokenize)                                                                                                        \
     X(help)                                                                                                            \
     X(man)                                                                                                             \

@@ -20,7 +20,7 @@ ot_status ot_data_add_ids(ot_data_tokens *out, const int32_t *ids, int64_t count
 }
 
 static void mark(uint8_t *learn, int64_t token, int64_t from, int64_t to, const ot_chat_span *spans, int64_t n_spans) {
-    for (int64_t s = 0; s < n_spans; s++) learn[token] |= from < spans[s].to && to > spans[s].from;
+    for (int64_t s = 0; s < n_spans; s++) learn[token] |= from < spans[s].to && (to > spans[s].from || (to == from && to > spans[s].from));
 }
 
 /* By the bytes of each token, one after another. False when they are not those of the text: a normalizer changed it, or a token stands for

@@ -3,4 +3,7 @@
 
 #include "emulator/methods.h"
 
-const ot_emulator_method *const ot_emulator_methods[] = {&ot_emulator_layerdrop, &ot_emulator_prune, &ot_emulator_fakequant, NULL};
+const ot_emulator_method *const ot_emulator_methods[] = {
+    &ot_emulator_layerdrop, &ot_emulator_crash,    &ot_emulator_prune, &ot_emulator_svd,
+    &ot_emulator_fakequant, &ot_emulator_quantize, NULL,
+};

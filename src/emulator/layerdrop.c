@@ -68,6 +68,7 @@ static ot_status pick(const ot_emulator *e, const char *strategy, int64_t keep, 
 static ot_status apply(ot_emulator *e, const ot_spec_step *step, ot_error *err) {
     const ot_spec_method *spec = &ot_emulator_layerdrop.spec;
     const ot_spec_value *keep = ot_spec_get(step, spec, "keep"), *list = ot_spec_get(step, spec, "list");
+    OT_TRY(ot_emulator_need_list(e, "layerdrop", err));
     int64_t *picked = ot_arena_alloc(&e->arena, e->n_kept * (int64_t)sizeof *picked, err);
     if (picked == NULL) return OT_ERR_MEMORY;
     int64_t count = (int64_t)keep->number;

@@ -8,7 +8,7 @@
  * ADD, EMBED and POSITION write is F32; what NORM, LINEAR, ROPE, ATTENTION, ACT and GATE write is BF16; kernels must handle
  * each combination of F32/BF16 for inputs and output. A gradient has the dtype of its value. Sums are accumulated in F32 or wider.
  *
- * Weights: matrices come in any dtype (F32, BF16, F16, block-quantised; F64 in the double build), as stored in the file. Vectors
+ * Weights: matrices come in any dtype (F32, BF16, F16, block-quantised, packed; F64 in the double build), as stored in the file. Vectors
  * (gains, biases) are always F32 (F64 in the double build).
  *
  * The accumulation contract, for every kernel:
@@ -178,6 +178,8 @@ typedef struct ot_weight {
     ot_dtype dtype;
     int64_t rows, cols; /* as stored; a vector has rows = 1 */
     void *dw;           /* NULL: frozen */
+    const void *scales; /* of a packed dtype (tensor/packed.h), NULL otherwise */
+    int32_t group;
 } ot_weight;
 
 enum { OT_OP_INPUTS = 3, OT_OP_WEIGHTS = 2 };

@@ -20,7 +20,12 @@ typedef struct ot_slot {
     bool trainable;
     int64_t rows, cols; /* a vector has rows = 1 */
     void *grad;
+    const void *scales; /* of a packed dtype (tensor/packed.h), NULL otherwise */
+    int32_t group;
 } ot_slot;
+
+/* All rows * cols values as F32, whatever their dtype. */
+void ot_slot_read(const ot_slot *s, float *out);
 
 typedef enum ot_space {
     OT_SPACE_ROWS,    /* one row for each token of the batch */

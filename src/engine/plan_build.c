@@ -2,6 +2,15 @@
 #include <stdlib.h>
 
 #include "engine/plan_internal.h"
+#include "tensor/packed.h"
+
+void ot_slot_read(const ot_slot *s, float *out) {
+    if (ot_dtype_is_packed(s->dtype)) {
+        ot_packed_decode_all(s->dtype, s->data, s->scales, s->group, s->rows, s->cols, out);
+    } else {
+        ot_decode_f32(s->dtype, s->data, out, s->rows * s->cols);
+    }
+}
 
 ot_builder *ot_builder_new(const ot_plan_options *options, ot_error *err) {
     ot_builder *b = calloc(1, sizeof *b);

@@ -63,7 +63,7 @@ void ot_plan_make_call(const ot_plan *plan, const plan_entry *entry, ot_batch *b
     for (int k = 0; k < OT_OP_WEIGHTS; k++) {
         const ot_slot *slot = op->spec.w[k];
         if (slot == NULL) continue;
-        call->w[k] = (ot_weight){.w = slot->data, .dtype = slot->dtype, .rows = slot->rows, .cols = slot->cols};
+        call->w[k] = (ot_weight){.w = slot->data, .dtype = slot->dtype, .rows = slot->rows, .cols = slot->cols, .scales = slot->scales, .group = slot->group};
         if (call->w[k].w == NULL) call->w[k].w = (const void *)(uintptr_t)OT_ALIGN;
         if (backward && slot->trainable) {
             call->w[k].dw = slot->grad != NULL ? slot->grad : (void *)(uintptr_t)OT_ALIGN;

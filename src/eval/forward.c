@@ -137,7 +137,7 @@ ot_status ot_forward_add_rows(forward_job *job, const char *name, const void *ro
 
 ot_status ot_forward_collect(forward_job *job, double loss, ot_error *err) {
     const ot_desc *d = &job->m->desc;
-    job->tensors = ot_arena_alloc(&job->arena, (d->layers + 8 + job->m->n_params) * (int64_t)sizeof *job->tensors, err);
+    job->tensors = ot_arena_alloc(&job->arena, (ot_model_depth(job->m) + 8 + job->m->n_params) * (int64_t)sizeof *job->tensors, err);
     if (job->tensors == NULL) return OT_ERR_MEMORY;
     if (!d->vision) OT_TRY(ot_forward_add_rows(job, "logits", ot_network_logits(job->net), d->vocab_size, err));
     if (job->labels != NULL) {
@@ -147,7 +147,7 @@ ot_status ot_forward_collect(forward_job *job, double loss, ot_error *err) {
         OT_TRY(ot_forward_add_tensor(job, "loss", (const int64_t[]){1}, 1, value, err));
     }
     if (job->options->hidden) {
-        for (int64_t i = 0; i <= d->layers; i++) {
+        for (int64_t i = 0; i <= ot_model_depth(job->m); i++) {
             char name[48];
             int64_t cols = 0;
             snprintf(name, sizeof name, "hidden_states.%lld", (long long)i);

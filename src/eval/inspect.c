@@ -36,6 +36,7 @@ ot_dtype ot_inspect_dtype(const ot_model *m, const ot_param *p) {
 
 static int64_t bytes_of(ot_dtype dtype, const ot_param *p) {
     int64_t bytes = 0;
+    if (ot_dtype_is_packed(p->stored.dtype)) return ot_param_stored_bytes(p);
     return ot_dtype_bytes(dtype, ot_param_elements(p), &bytes) ? bytes : 0;
 }
 
@@ -92,25 +93,45 @@ static ot_dtype shipped_dtype(const ot_model *m, const ot_param *p) {
     return m->source == OT_SOURCE_GGUF ? OT_BF16 : dtype;
 }
 
-static bool is_kept(const ot_emulator *e, int64_t block) {
-    for (int64_t i = 0; i < e->n_kept; i++) {
-        if (e->kept[i] == block) return true;
+/* The offer, or with e NULL the model, without data: the plan sees shapes and dtypes only. */
+static ot_status make_shape(const ot_model *m, const ot_emulator *e, ot_model **out, ot_error *err) {
+    if (e != NULL) {
+        OT_TRY(ot_emulator_shape(e, m, true, OT_BF16, out, err));
+    } else {
+        OT_TRY(ot_model_from_json(json_incref(m->config), m->path, out, err));
     }
-    return false;
+    for (int64_t i = 0; i < (*out)->n_params; i++) {
+        ot_param *p = &(*out)->params[i];
+        if (ot_dtype_is_packed(p->stored.dtype)) continue;
+        const ot_param *source = e != NULL ? ot_emulator_source(e, m, p) : &m->params[i];
+        p->stored.dtype = shipped_dtype(m, source);
+        p->stored.bytes = bytes_of(p->stored.dtype, p);
+        if (p->stored.n_dims > 1) p->slot.dtype = p->stored.dtype;
+    }
+    return OT_OK;
 }
 
 ot_status ot_inspect_split_plan(const ot_model *m, int64_t bottom, int64_t top, const char *emulator, ot_inspect_split *out, ot_error *err) {
     *out = (ot_inspect_split){0};
-    OT_TRY(ot_emulator_plan(emulator, m, m->desc.layers, bottom, top, &out->emulator, err));
+    OT_TRY(ot_emulator_plan(emulator, m, m->desc.layers, bottom, top, NULL, &out->emulator, err));
+    ot_model *offer = NULL;
+    ot_status status = make_shape(m, &out->emulator, &offer, err);
+    if (status != OT_OK) {
+        ot_inspect_split_free(out);
+        return status;
+    }
     out->layers = ot_emulator_stack_size(&out->emulator);
     for (int64_t i = 0; i < m->n_params; i++) {
         const ot_param *p = &m->params[i];
-        int64_t bytes = bytes_of(shipped_dtype(m, p), p);
-        bool middle = p->block >= bottom && p->block < m->desc.layers - top, kept = middle && is_kept(&out->emulator, p->block);
-        out->middle_bytes += middle ? bytes : 0;
-        out->kept_bytes += kept ? bytes : 0;
-        out->offer_bytes += !middle || kept ? bytes : 0;
+        if (p->block >= bottom && p->block < m->desc.layers - top) out->middle_bytes += bytes_of(shipped_dtype(m, p), p);
     }
+    for (int64_t i = 0; i < offer->n_params; i++) {
+        const ot_param *p = &offer->params[i];
+        int64_t bytes = ot_param_stored_bytes(p);
+        out->offer_bytes += bytes;
+        if (p->block >= bottom && p->block < out->layers - top) out->kept_bytes += bytes;
+    }
+    ot_model_close(offer);
     return OT_OK;
 }
 
@@ -120,33 +141,6 @@ void ot_inspect_split_free(ot_inspect_split *s) {
 }
 
 /* ==== Memory. ==== */
-
-/* The offer as a model without data: the plan sees shapes and dtypes only. */
-static ot_status shape_of_stack(const ot_model *m, const int64_t *stack, int64_t layers, ot_model **out, ot_error *err) {
-    ot_model *shape = calloc(1, sizeof *shape);
-    if (shape == NULL) return ot_fail_memory(err, sizeof *shape, "a model");
-    shape->desc = m->desc;
-    shape->desc.layers = layers;
-    shape->source = OT_SOURCE_CONFIG;
-    shape->compute = OT_F32;
-    shape->config = json_incref(m->config);
-    shape->path = strdup(m->path);
-    ot_status status = shape->path == NULL ? ot_fail_memory(err, strlen(m->path), "a path") : ot_model_layout(shape, err);
-    for (int64_t i = 0; status == OT_OK && i < shape->n_params; i++) {
-        ot_param *p = &shape->params[i];
-        int64_t block = p->block >= 0 && stack != NULL ? stack[p->block] : p->block;
-        const ot_param *source = ot_model_param(m, p->role, block, p->bias);
-        p->stored.dtype = source == NULL ? OT_F32 : shipped_dtype(m, source);
-        p->stored.bytes = bytes_of(p->stored.dtype, p);
-        if (p->stored.n_dims > 1) p->slot.dtype = p->stored.dtype;
-    }
-    if (status != OT_OK) {
-        ot_model_close(shape);
-        return status;
-    }
-    *out = shape;
-    return OT_OK;
-}
 
 /* A trainer that is never run: its plan is the one that tuning would have. */
 static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tuning *t, ot_inspect_memory *out, ot_error *err) {
@@ -180,10 +174,11 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
     return status;
 }
 
-ot_status ot_inspect_tuning_memory(const ot_model *m, const int64_t *stack, int64_t layers, int64_t bottom, int64_t top, const ot_inspect_tuning *t,
+ot_status ot_inspect_tuning_memory(const ot_model *m, const ot_emulator *e, int64_t bottom, int64_t top, const ot_inspect_tuning *t,
                                    ot_inspect_memory *out, ot_error *err) {
     ot_model *shape = NULL;
     bool *tuned = NULL;
+    int64_t layers = e != NULL ? ot_emulator_stack_size(e) : m->desc.layers;
     if (t->block < 2 || t->block > INT32_MAX / 4) return ot_fail(err, OT_ERR_USAGE, "a block of %lld tokens is too large", (long long)t->block);
     if (m->desc.position == OT_POSITION_LEARNED && t->block > m->desc.max_positions) {
         return ot_fail(err, OT_ERR_REFUSED, "a block of %lld tokens is longer than the %lld positions that the model has: use a smaller --block",
@@ -191,7 +186,7 @@ ot_status ot_inspect_tuning_memory(const ot_model *m, const int64_t *stack, int6
     }
     OT_TRY(ot_calloc(layers, sizeof *tuned, "a block table", (void **)&tuned, err));
     for (int64_t i = 0; i < layers; i++) tuned[i] = i < bottom || i >= layers - top;
-    ot_status status = shape_of_stack(m, stack, layers, &shape, err);
+    ot_status status = make_shape(m, e, &shape, err);
     if (status == OT_OK) status = plan(shape, tuned, t, out, err);
     ot_model_close(shape);
     ot_free(tuned);

@@ -156,6 +156,10 @@ ot_status ot_desc_from_config(const json_t *config, const char *where, ot_desc *
     if (!json_is_object(config)) return ot_fail(err, OT_ERR_FORMAT, "%s: a model configuration must be a JSON object", where);
     OT_TRY(ot_json_str(config, "model_type", where, &model_type, &found, err));
     if (!found) return ot_fail(err, OT_ERR_FORMAT, "%s: the key \"model_type\" is missing: this is no model configuration", where);
+    if (strcmp(model_type, "offsite") == 0) { /* blocks of other forms: see forms.h */
+        OT_TRY(ot_json_str(json_object_get(config, "offsite"), "model_type", where, &model_type, &found, err));
+        if (!found) return ot_fail(err, OT_ERR_FORMAT, "%s: \"offsite\" lacks the key \"model_type\"", where);
+    }
     const ot_arch *arch = ot_arch_by_model_type(model_type);
     if (arch == NULL) {
         char known[256] = "";

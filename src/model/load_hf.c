@@ -7,6 +7,7 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "model/model.h"
+#include "tensor/packed.h"
 
 enum { INDEX_LIMIT = 256 << 20, MAX_SHARDS = 100000 };
 
@@ -77,21 +78,49 @@ static const ot_tensor *find(const ot_model *m, const char *name) {
     return NULL;
 }
 
+static ot_status missing(const char *dir, const char *name, ot_error *err) {
+    return ot_fail(err, OT_ERR_FORMAT, "%s: the tensor %s is missing from the model's safetensors files", dir, name);
+}
+
+static ot_status check_shape(const ot_tensor *t, const int64_t *shape, int32_t n_dims, const char *dir, ot_error *err) {
+    bool same = t->n_dims == n_dims;
+    for (int d = 0; same && d < n_dims; d++) same = t->shape[d] == shape[d];
+    if (same) return OT_OK;
+    char have[96], want[96];
+    return ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s has shape %s, but config.json asks for %s", dir, t->name,
+                   ot_shape_text(t->shape, t->n_dims, have, sizeof have), ot_shape_text(shape, n_dims, want, sizeof want));
+}
+
+/* Codes as I8 [rows, cols] or U8 [rows, ceil(cols / 2)], and their scales. */
+static ot_status take_packed(ot_model *m, ot_param *p, const char *dir, ot_error *err) {
+    char name[OT_PARAM_NAME + 8];
+    snprintf(name, sizeof name, "%s_packed", p->name);
+    const ot_tensor *codes = find(m, name);
+    if (codes == NULL) return missing(dir, name, err);
+    ot_dtype dtype = p->stored.dtype == OT_INT4G ? OT_U8 : OT_I8;
+    int64_t shape[] = {p->slot.rows, ot_packed_row_bytes(p->stored.dtype, p->slot.cols)};
+    OT_TRY(check_shape(codes, shape, 2, dir, err));
+    snprintf(name, sizeof name, "%s_scale", p->name);
+    const ot_tensor *scales = find(m, name);
+    if (scales == NULL) return missing(dir, name, err);
+    OT_TRY(check_shape(scales, p->scales.shape, 2, dir, err));
+    if (codes->dtype != dtype || scales->dtype != OT_BF16) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s is stored as %s with scales as %s; %s with BF16 is needed", dir, codes->name,
+                       ot_dtype_info(codes->dtype)->name, ot_dtype_info(scales->dtype)->name, ot_dtype_info(dtype)->name);
+    }
+    p->stored.data = codes->data;
+    p->scales.data = scales->data;
+    return OT_OK;
+}
+
 static ot_status take(ot_model *m, ot_param *p, const char *dir, ot_error *err) {
+    if (ot_dtype_is_packed(p->stored.dtype)) return take_packed(m, p, dir, err);
     const ot_tensor *t = find(m, p->name);
     const char *prefix = m->desc.arch->prefix;
     size_t n = strlen(prefix);
     if (t == NULL && strncmp(p->name, prefix, n) == 0) t = find(m, p->name + n);
-    if (t == NULL) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: the tensor %s is missing from the model's safetensors files", dir, p->name);
-    }
-    bool same = t->n_dims == p->stored.n_dims;
-    for (int d = 0; same && d < t->n_dims; d++) same = t->shape[d] == p->stored.shape[d];
-    if (!same) {
-        char have[96], want[96];
-        return ot_fail(err, OT_ERR_FORMAT, "%s: tensor %s has shape %s, but config.json asks for %s", dir, t->name,
-                       ot_shape_text(t->shape, t->n_dims, have, sizeof have), ot_shape_text(p->stored.shape, p->stored.n_dims, want, sizeof want));
-    }
+    if (t == NULL) return missing(dir, p->name, err);
+    OT_TRY(check_shape(t, p->stored.shape, p->stored.n_dims, dir, err));
     if (!ot_dtype_is_float(t->dtype)) {
         return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: tensor %s is stored as %s; F32, BF16, F16 and F64 can be read", dir, t->name,
                        ot_dtype_info(t->dtype)->name);
@@ -105,8 +134,9 @@ static ot_status take(ot_model *m, ot_param *p, const char *dir, ot_error *err) 
 ot_status ot_model_load_hf(ot_model *m, const char *dir, ot_error *err) {
     OT_TRY(open_files(m, dir, err));
     for (int64_t i = 0; i < m->n_params; i++) OT_TRY(take(m, &m->params[i], dir, err));
-    int64_t tensors = 0;
+    int64_t tensors = 0, known = m->n_params;
+    for (int64_t i = 0; i < m->n_params; i++) known += m->params[i].scales.name != NULL;
     for (int64_t i = 0; i < m->n_files; i++) tensors += ot_safetensors_count(m->files[i]);
-    m->unused_tensors = tensors - m->n_params;
+    m->unused_tensors = tensors - known;
     return OT_OK;
 }

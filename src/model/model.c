@@ -9,6 +9,7 @@
 #include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "tensor/packed.h"
 
 enum { CONFIG_LIMIT = 64 << 20 };
 
@@ -30,11 +31,19 @@ ot_status ot_param_name(const ot_arch *arch, ot_role role, int64_t block, bool b
     return OT_OK;
 }
 
-static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, const ot_role_shape *s, ot_error *err) {
+ot_status ot_param_name_at(const ot_model *m, const ot_param *p, int64_t block, char name[OT_PARAM_NAME], ot_error *err) {
+    OT_TRY(ot_param_name(m->desc.arch, p->role, block, p->bias, name, err));
+    if (p->factor == 0) return OT_OK;
+    size_t stem = strlen(name) - strlen("weight");
+    snprintf(name + stem, OT_PARAM_NAME - stem, "%s.weight", p->factor == OT_FACTOR_IN ? "svd_in" : "svd_out");
+    return OT_OK;
+}
+
+static ot_status add_param(ot_model *m, ot_role role, int64_t block, int factor, bool bias, const ot_role_shape *s, ot_error *err) {
     char name[OT_PARAM_NAME];
-    OT_TRY(ot_param_name(m->desc.arch, role, block, bias, name, err));
     ot_param *p = &m->params[m->n_params++];
-    *p = (ot_param){.role = role, .block = (int32_t)block, .bias = bias, .decay = !bias && !s->vector};
+    *p = (ot_param){.role = role, .block = (int32_t)block, .bias = bias, .factor = (uint8_t)factor, .decay = !bias && !s->vector};
+    OT_TRY(ot_param_name_at(m, p, block, name, err));
     p->name = ot_arena_strdup(&m->arena, name, err);
     if (p->name == NULL) return OT_ERR_MEMORY;
     bool is_vector = bias || s->vector;
@@ -42,46 +51,73 @@ static ot_status add_param(ot_model *m, ot_role role, int64_t block, bool bias, 
     p->stored = (ot_tensor){.name = p->name, .n_dims = is_vector ? 1 : s->n_dims, .dtype = OT_F32};
     p->stored.shape[0] = p->slot.cols;
     for (int32_t k = 0; !is_vector && k < s->n_dims; k++) p->stored.shape[k] = s->shape[k];
+    const ot_block_form *form = ot_forms_of(&m->forms, block);
+    if (form == NULL || form->bits == 0 || is_vector) return OT_OK;
+    int64_t rows = p->slot.rows, groups = ot_packed_row_groups(p->slot.cols, form->group);
+    p->slot.dtype = p->stored.dtype = ot_forms_packed_dtype(form);
+    p->slot.group = form->group;
+    p->stored.bytes = rows * ot_packed_row_bytes(p->stored.dtype, p->slot.cols);
+    p->scales = (ot_tensor){.name = p->name, .dtype = OT_BF16, .n_dims = 2, .shape = {rows, groups}, .bytes = rows * groups * 2};
     return OT_OK;
 }
 
 static ot_status add_role(ot_model *m, ot_role role, int64_t block, ot_error *err) {
-    ot_role_shape s = ot_desc_shape(&m->desc, role);
+    ot_desc d = ot_forms_desc(&m->desc, &m->forms, block);
+    ot_role_shape s = ot_desc_shape(&d, role);
+    const ot_block_form *form = ot_forms_of(&m->forms, block);
+    int64_t rank = form == NULL || s.vector ? 0 : form->rank[role];
     if (!s.exists) return OT_OK;
-    OT_TRY(add_param(m, role, block, false, &s, err));
-    return s.bias ? add_param(m, role, block, true, &s, err) : OT_OK;
+    if (rank > 0) {
+        ot_role_shape in = s, out = s;
+        *(d.conv1d ? &in.cols : &in.rows) = rank;
+        *(d.conv1d ? &out.rows : &out.cols) = rank;
+        in.shape[0] = in.rows;
+        in.shape[1] = in.cols;
+        out.shape[0] = out.rows;
+        out.shape[1] = out.cols;
+        OT_TRY(add_param(m, role, block, OT_FACTOR_IN, false, &in, err));
+        OT_TRY(add_param(m, role, block, OT_FACTOR_OUT, false, &out, err));
+    } else {
+        OT_TRY(add_param(m, role, block, 0, false, &s, err));
+    }
+    return s.bias ? add_param(m, role, block, 0, true, &s, err) : OT_OK;
 }
 
 ot_status ot_model_layout(ot_model *m, ot_error *err) {
-    int64_t most = (m->desc.layers + 1) * 2 * OT_ROLE_COUNT;
+    int64_t most = (m->desc.layers + 1) * 3 * OT_ROLE_COUNT;
+    if (m->config != NULL && !ot_forms_any(&m->forms)) OT_TRY(ot_forms_read(m->config, m->path, &m->desc, &m->forms, &m->arena, err));
     m->params = calloc((size_t)most, sizeof *m->params);
-    if (m->params == NULL) return ot_fail_memory(err, (uint64_t)most * sizeof *m->params, "the parameter table");
+    m->block_starts = calloc((size_t)m->desc.layers + 1, sizeof *m->block_starts);
+    if (m->params == NULL || m->block_starts == NULL) return ot_fail_memory(err, (uint64_t)most * sizeof *m->params, "the parameter table");
     for (int r = 0; r < OT_ROLE_NORM1; r++) OT_TRY(add_role(m, (ot_role)r, -1, err));
     for (int64_t b = 0; b < m->desc.layers; b++) {
+        m->block_starts[b] = m->n_params;
         for (int r = 0; r < OT_ROLE_COUNT; r++) {
             if (ot_role_in_block((ot_role)r)) OT_TRY(add_role(m, (ot_role)r, b, err));
         }
     }
+    m->block_starts[m->desc.layers] = m->n_params;
     for (int r = OT_ROLE_FINAL_NORM; r < OT_ROLE_COUNT; r++) OT_TRY(add_role(m, (ot_role)r, -1, err));
     return OT_OK;
 }
 
-ot_param *ot_model_param(const ot_model *m, ot_role role, int64_t block, bool bias) {
-    /* Blocks are laid out one after another and alike, so the search is confined to one of them. */
-    int64_t first = 0, last = m->n_params;
-    if (block >= 0 && m->desc.layers > 0) {
-        int64_t before = 0, per_block = 0;
-        while (before < m->n_params && m->params[before].block < 0) before++;
-        while (before + per_block < m->n_params && m->params[before + per_block].block == 0) per_block++;
-        first = before + block * per_block;
-        last = first + per_block < m->n_params ? first + per_block : m->n_params;
-    }
+int64_t ot_model_depth(const ot_model *m) { return m->forms.stack != NULL ? m->forms.depth : m->desc.layers; }
+
+int64_t ot_model_block_at(const ot_model *m, int64_t item) { return m->forms.stack != NULL ? m->forms.stack[item] : item; }
+
+static ot_param *find_param(const ot_model *m, ot_role role, int64_t block, int factor, bool bias) {
+    bool inside = block >= 0 && block < m->desc.layers;
+    int64_t first = inside ? m->block_starts[block] : 0, last = inside ? m->block_starts[block + 1] : m->n_params;
     for (int64_t i = first; i < last; i++) {
         ot_param *p = &m->params[i];
-        if (p->role == role && p->block == block && p->bias == bias) return p;
+        if (p->role == role && p->block == block && p->bias == bias && p->factor == factor) return p;
     }
     return NULL;
 }
+
+ot_param *ot_model_param(const ot_model *m, ot_role role, int64_t block, bool bias) { return find_param(m, role, block, 0, bias); }
+
+ot_param *ot_model_factor(const ot_model *m, ot_role role, int64_t block, int factor) { return find_param(m, role, block, factor, false); }
 
 const ot_slot *ot_model_slot(const ot_model *m, ot_role role, int64_t block, bool bias) {
     const ot_param *p = ot_model_param(m, role, block, bias);
@@ -103,9 +139,11 @@ int64_t ot_model_parameters(const ot_model *m) {
     return n;
 }
 
+int64_t ot_param_stored_bytes(const ot_param *p) { return p->stored.bytes + p->scales.bytes; }
+
 int64_t ot_model_stored_bytes(const ot_model *m) {
     int64_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++) n += m->params[i].stored.bytes;
+    for (int64_t i = 0; i < m->n_params; i++) n += ot_param_stored_bytes(&m->params[i]);
     return n;
 }
 
@@ -120,7 +158,7 @@ ot_dtype ot_model_dtype(const ot_model *m) {
 }
 
 void ot_param_read(const ot_param *p, float *out) {
-    ot_decode_f32(p->slot.dtype, p->slot.data, out, ot_param_elements(p));
+    ot_slot_read(&p->slot, out);
 }
 
 /* ==== Binding. ==== */
@@ -148,6 +186,7 @@ ot_status ot_model_bind(ot_model *m, ot_error *err) {
         if (!is_vector(p)) {
             p->slot.dtype = p->stored.dtype;
             p->slot.data = p->stored.data;
+            p->slot.scales = p->scales.data;
             if (needs_copy(p)) {
                 void *copy = (char *)m->copies + copied;
                 memcpy(copy, p->stored.data, (size_t)p->stored.bytes);
@@ -293,6 +332,7 @@ void ot_model_close(ot_model *m) {
     ot_free(m->permuted);
     ot_free(m->copies);
     free(m->params);
+    free(m->block_starts);
     free(m->path);
     ot_arena_free(&m->arena);
     free(m);

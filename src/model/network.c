@@ -17,6 +17,18 @@ static void alibi_slopes(float *slopes, int64_t heads) {
     }
 }
 
+/* Of the plain blocks, then of each block of another form: of the heads that it kept. */
+static void all_slopes(ot_network *n) {
+    const ot_forms *f = &n->model->forms;
+    int64_t heads = n->model->desc.heads;
+    alibi_slopes(n->alibi, heads);
+    for (int64_t b = 0; b < f->count; b++) {
+        float *own = n->alibi + (b + 1) * heads;
+        memcpy(own, n->alibi, (size_t)heads * sizeof *own);
+        for (int64_t h = 0; f->head_numbers != NULL && h < f->form.heads; h++) own[h] = n->alibi[f->head_numbers[b * f->form.heads + h]];
+    }
+}
+
 /* As transformers computes them, in F32, with the llama3 rescaling of long wavelengths. */
 static void rope_frequencies(const ot_desc *d, float *inv_freq) {
     int64_t half = d->rotary_dim / 2;
@@ -73,16 +85,16 @@ ot_status ot_network_new(const ot_model *m, const ot_network_options *options, o
     if (n == NULL) return ot_fail_memory(err, sizeof *n, "a network");
     n->model = m;
     n->options = *options;
-    n->n_items = options->items == NULL ? m->desc.layers : options->n_items;
+    n->n_items = options->items == NULL ? ot_model_depth(m) : options->n_items;
     n->logits = OT_NO_VALUE;
     n->half = m->desc.position == OT_POSITION_ROPE ? m->desc.rotary_dim / 2 : 0;
     n->hidden = calloc((size_t)n->n_items + 1, sizeof *n->hidden);
-    n->alibi = calloc((size_t)m->desc.heads, sizeof *n->alibi);
+    n->alibi = calloc((size_t)m->desc.heads * (size_t)(m->forms.count + 1), sizeof *n->alibi);
     n->inv_freq = calloc((size_t)n->half + 1, sizeof *n->inv_freq);
     ot_status status = OT_OK;
     if (n->hidden == NULL || n->alibi == NULL || n->inv_freq == NULL) status = ot_fail_memory(err, (uint64_t)n->n_items * 4, "a network");
     if (status == OT_OK) {
-        alibi_slopes(n->alibi, m->desc.heads);
+        all_slopes(n);
         rope_frequencies(&m->desc, n->inv_freq);
         status = m->desc.vision ? ot_network_image_size(n, err) : OT_OK;
     }

@@ -14,11 +14,11 @@ typedef struct ot_stack_item {
 /* How tuning methods hook in, without the block knowing them. Every function may be NULL. */
 typedef struct ot_hooks {
     void *context;
-    /* After the linear `role` of stack entry `item` (weights of `block`) turned x into y: emit what is added to y (LoRA), or return another
-     * value to go on with (Houlsby). x and y are value ids. */
-    int32_t (*linear)(void *context, ot_builder *b, int32_t item, ot_role role, int32_t x, int32_t y);
-    /* Prefix keys and values [tokens, kv_heads * head_dim] of stack entry `item`; returns their number, 0: none. */
-    int32_t (*prefix)(void *context, int32_t item, const ot_slot **keys, const ot_slot **values);
+    /* After the linear `role` of a block turned x into y: emit what is added to y (LoRA), or return another value to go on with (Houlsby).
+     * x and y are value ids. */
+    int32_t (*linear)(void *context, ot_builder *b, int32_t block, ot_role role, int32_t x, int32_t y);
+    /* Prefix keys and values [tokens, kv_heads * head_dim] of a block; returns their number, 0: none. */
+    int32_t (*prefix)(void *context, int32_t block, const ot_slot **keys, const ot_slot **values);
     /* Virtual tokens in front of every sequence: real positions start after them, in every block. */
     int32_t position_shift;
 } ot_hooks;
@@ -41,7 +41,7 @@ enum {
 
 typedef struct ot_network_options {
     ot_plan_options plan;
-    const ot_stack_item *items; /* NULL: every block of the model once, in order */
+    const ot_stack_item *items; /* NULL: the model's own stack */
     int64_t n_items;
     const ot_hooks *hooks; /* NULL: none */
     unsigned outputs;      /* OT_OUT_* */

@@ -12,7 +12,7 @@ struct ot_network {
     int32_t last_block, logits;
     double distance;
     int64_t head_cols;
-    float *alibi; /* [heads] */
+    float *alibi; /* [1 + blocks of another form][heads] */
     float *inv_freq;
     int64_t half;
     /* batch storage, sized by the plan's maxima */

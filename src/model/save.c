@@ -5,14 +5,15 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/tokenizer.h"
+#include "tensor/packed.h"
 
 static const int64_t usual_shard = 5000000000;
 
 ot_dtype ot_save_dtype(const ot_param *p, const ot_save_options *o) {
+    if (ot_dtype_is_packed(p->stored.dtype)) return p->stored.dtype;
     return o->own_dtype && ot_dtype_is_float(p->stored.dtype) && p->stored.data != NULL ? p->stored.dtype : o->dtype;
 }
 
@@ -42,54 +43,25 @@ static void set_layers(const ot_model *m, json_t *whole, const ot_save_options *
     }
 }
 
-static ot_status write_config(const ot_model *m, const char *dir, const ot_save_options *o, ot_error *err) {
-    char path[4096];
-    if (!ot_path_join(path, sizeof path, dir, "config.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+ot_status ot_model_save_config(const ot_model *m, const ot_save_options *o, json_t **out, ot_error *err) {
     json_t *config = json_deep_copy(m->config);
     if (config == NULL) return ot_fail_memory(err, 0, "config.json");
     if (o->blocks != NULL) set_layers(m, config, o);
-    if (!o->own_dtype || m->source != OT_SOURCE_HF) {
+    if (!o->own_dtype || m->source == OT_SOURCE_GGUF || (m->source == OT_SOURCE_CONFIG && m->origin == NULL)) {
         const char *name = o->dtype == OT_F32 ? "float32" : o->dtype == OT_F16 ? "float16" : "bfloat16";
         json_object_set_new(config, json_object_get(config, "dtype") != NULL ? "dtype" : "torch_dtype", json_string(name));
     }
-    ot_status status = ot_json_write(path, config, err);
-    json_decref(config);
-    return status;
+    *out = config;
+    return OT_OK;
 }
 
-/* The text of a token under its key; nothing for a token that is not there. */
-static void set_token(json_t *config, const char *key, const ot_tokenizer *t, int32_t id) {
-    char text[512];
-    size_t size = id >= 0 ? ot_tokenizer_piece(t, id, text, sizeof text) : 0;
-    if (size > 0 && size <= sizeof text) json_object_set_new(config, key, json_stringn(text, size));
-}
-
-static ot_status write_tokenizer_config(const ot_tokenizer *t, const char *path, ot_error *err) {
-    json_t *config = json_object();
-    if (config == NULL) return ot_fail_memory(err, 0, "tokenizer_config.json");
-    json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
-    set_token(config, "bos_token", t, ot_tokenizer_bos(t));
-    set_token(config, "eos_token", t, ot_tokenizer_eos(t));
-    ot_status status = ot_json_write(path, config, err);
-    json_decref(config);
-    return status;
-}
-
-/* What a GGUF file says of text, as the files of a folder. */
-static ot_status write_gguf_text(const ot_gguf *g, const char *dir, ot_error *err) {
-    ot_tokenizer *t = NULL;
-    ot_error none;
+static ot_status write_config(const ot_model *m, const char *dir, const ot_save_options *o, ot_error *err) {
     char path[4096];
-    int64_t size = 0;
-    const char *chat = ot_gguf_str(g, "tokenizer.chat_template", &size);
-    if (ot_tokenizer_from_gguf(g, &t, &none) != OT_OK) return OT_OK; /* a GGUF of weights alone */
-    ot_path_join(path, sizeof path, dir, "tokenizer.json");
-    ot_status status = ot_tokenizer_write_json(t, path, err);
-    ot_path_join(path, sizeof path, dir, "tokenizer_config.json");
-    if (status == OT_OK) status = write_tokenizer_config(t, path, err);
-    ot_path_join(path, sizeof path, dir, "chat_template.jinja");
-    if (status == OT_OK && size > 0) status = ot_write_file(path, chat, size, err);
-    ot_tokenizer_close(t);
+    json_t *config = NULL;
+    if (!ot_path_join(path, sizeof path, dir, "config.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+    OT_TRY(ot_model_save_config(m, o, &config, err));
+    ot_status status = ot_json_write(path, config, err);
+    json_decref(config);
     return status;
 }
 
@@ -98,10 +70,22 @@ static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *
                                         "added_tokens.json",      "vocab.json",         "merges.txt",            "tokenizer.model",
                                         "chat_template.jinja",    "preprocessor_config.json"};
     char from[4096], to[4096];
-    if (m->source == OT_SOURCE_GGUF) return write_gguf_text(m->files[0], dir, err);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (m->origin != NULL) m = m->origin;
+    for (size_t i = 0; m->source != OT_SOURCE_GGUF && i < sizeof names / sizeof *names; i++) {
         if (!ot_path_join(from, sizeof from, m->path, names[i]) || !ot_path_join(to, sizeof to, dir, names[i])) continue;
         if (ot_path_exists(from)) OT_TRY(ot_copy_file(from, to, err));
+    }
+    if (m->source == OT_SOURCE_GGUF) {
+        ot_tokenizer *t = NULL;
+        ot_error none;
+        if (ot_tokenizer_from_gguf(m->files[0], &t, &none) != OT_OK) return OT_OK; /* a GGUF of weights alone */
+        ot_path_join(to, sizeof to, dir, "tokenizer.json");
+        ot_status status = ot_tokenizer_write_json(t, to, err);
+        ot_tokenizer_close(t);
+        OT_TRY(status);
+        ot_path_join(to, sizeof to, dir, "tokenizer_config.json");
+        static const char config[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n";
+        OT_TRY(ot_write_file(to, config, sizeof config - 1, err));
     }
     return OT_OK;
 }
@@ -111,11 +95,26 @@ static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *
 typedef struct save_item {
     const ot_param *p;
     ot_tensor t; /* as written; data is filled one at a time */
+    bool scales; /* of a packed parameter */
 } save_item;
+
+/* A packed parameter is two tensors: NAME_packed (I8, or U8 with two codes a byte) and NAME_scale. */
+static ot_status add_packed(const ot_param *p, const char *name, ot_arena *arena, save_item *items, ot_error *err) {
+    for (int part = 0; part < 2; part++) {
+        char full[OT_PARAM_NAME + 8];
+        snprintf(full, sizeof full, "%s_%s", name, part == 0 ? "packed" : "scale");
+        items[part] = (save_item){.p = p, .t = part == 0 ? p->stored : p->scales, .scales = part == 1};
+        items[part].t.name = ot_arena_strdup(arena, full, err);
+        if (items[part].t.name == NULL) return OT_ERR_MEMORY;
+    }
+    items[0].t.dtype = p->stored.dtype == OT_INT4G ? OT_U8 : OT_I8;
+    items[0].t.shape[1] = ot_packed_row_bytes(p->stored.dtype, p->slot.cols);
+    return OT_OK;
+}
 
 static ot_status list_items(const ot_model *m, const ot_save_options *o, ot_arena *arena, save_item **out, int64_t *count, ot_error *err) {
     int64_t blocks = o->blocks != NULL ? o->n_blocks : m->desc.layers;
-    save_item *items = ot_arena_alloc(arena, (m->n_params + (blocks + 1) * 2 * OT_ROLE_COUNT) * (int64_t)sizeof *items, err);
+    save_item *items = ot_arena_alloc(arena, (m->n_params + (blocks + 1) * 4 * OT_ROLE_COUNT) * (int64_t)sizeof *items, err);
     if (items == NULL) return OT_ERR_MEMORY;
     int64_t n = 0;
     for (int64_t pass = -1; pass < blocks; pass++) {
@@ -124,7 +123,12 @@ static ot_status list_items(const ot_model *m, const ot_save_options *o, ot_aren
             const ot_param *p = &m->params[i];
             if (p->block != source) continue;
             char name[OT_PARAM_NAME];
-            OT_TRY(ot_param_name(m->desc.arch, p->role, pass, p->bias, name, err));
+            OT_TRY(ot_param_name_at(m, p, pass, name, err));
+            if (ot_dtype_is_packed(p->stored.dtype)) {
+                OT_TRY(add_packed(p, name, arena, items + n, err));
+                n += 2;
+                continue;
+            }
             save_item *item = &items[n++];
             *item = (save_item){.p = p, .t = {.name = ot_arena_strdup(arena, name, err), .dtype = ot_save_dtype(p, o), .n_dims = p->stored.n_dims}};
             if (item->t.name == NULL) return OT_ERR_MEMORY;
@@ -141,6 +145,16 @@ static ot_status list_items(const ot_model *m, const ot_save_options *o, ot_aren
 static ot_status render(save_item *item, const ot_save_options *o, float *wide, void *buffer, ot_error *err) {
     const ot_param *p = item->p;
     const float *values = o->values != NULL ? o->values(o->context, p) : NULL;
+    if (ot_dtype_is_packed(p->stored.dtype)) {
+        if (p->stored.data == NULL) return ot_fail(err, OT_ERR_FORMAT, "tensor %s has no values", p->name);
+        item->t.data = item->scales ? p->scales.data : p->stored.data;
+        if (values == NULL) return OT_OK;
+        /* `wide` has room for the part that is not wanted: the values are the caller's. */
+        void *codes = item->scales ? (void *)wide : buffer, *scales = item->scales ? buffer : (void *)wide;
+        ot_packed_encode(p->stored.dtype, values, p->slot.group, p->slot.rows, p->slot.cols, codes, scales);
+        item->t.data = buffer;
+        return OT_OK;
+    }
     if (values == NULL && p->stored.dtype == item->t.dtype && p->stored.data != NULL) {
         item->t.data = p->stored.data;
         return OT_OK;

@@ -17,8 +17,10 @@ typedef struct ot_save_options {
     int64_t shard_bytes; /* 0: 5 GB, as transformers */
 } ot_save_options;
 
-/* The dtype that a parameter is written in. */
+/* The dtype that a parameter is written in; packed ones stay packed (new values are packed again). */
 ot_dtype ot_save_dtype(const ot_param *p, const ot_save_options *o);
+/* The config.json that goes with these options. */
+ot_status ot_model_save_config(const ot_model *m, const ot_save_options *o, json_t **out, ot_error *err);
 /* config.json, generation_config.json, tokenizer files and model.safetensors (or shards with an index) into the existing directory dir. */
 ot_status ot_model_save(const ot_model *m, const char *dir, const ot_save_options *options, ot_error *err);
 

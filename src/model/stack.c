@@ -8,7 +8,8 @@
 typedef struct emitter {
     ot_network *net;
     const ot_model *m;
-    const ot_desc *d;
+    const ot_desc *d; /* with the widths of the block that is being emitted */
+    const float *alibi;
     const ot_hooks *hooks;
     ot_builder *b;
     ot_dtype stream; /* residual stream */
@@ -34,9 +35,16 @@ static int32_t norm(emitter *e, ot_role role, int64_t block, int32_t x, int64_t 
 
 static int32_t linear(emitter *e, int32_t item, ot_role role, int64_t block, int32_t x, ot_dtype dtype) {
     ot_role_shape s = ot_desc_shape(e->d, role);
-    int32_t y = ot_build_like(e->b, x, dtype, s.out);
+    int32_t y = ot_build_like(e->b, x, dtype, s.out), from = x;
     ot_op_attr attr = {.linear = {.transposed = e->d->conv1d && block >= 0, .scale = 1.0F}};
-    op(e, OT_OP_LINEAR, attr, x, OT_NO_VALUE, OT_NO_VALUE, y, ot_model_slot(e->m, role, block, false), ot_model_slot(e->m, role, block, true));
+    const ot_slot *w = ot_model_slot(e->m, role, block, false);
+    const ot_param *first = w == NULL ? ot_model_factor(e->m, role, block, OT_FACTOR_IN) : NULL;
+    if (first != NULL) { /* two factors */
+        from = ot_build_like(e->b, x, dtype, attr.linear.transposed ? first->slot.cols : first->slot.rows);
+        op(e, OT_OP_LINEAR, attr, x, OT_NO_VALUE, OT_NO_VALUE, from, &first->slot, NULL);
+        w = &ot_model_factor(e->m, role, block, OT_FACTOR_OUT)->slot;
+    }
+    op(e, OT_OP_LINEAR, attr, from, OT_NO_VALUE, OT_NO_VALUE, y, w, ot_model_slot(e->m, role, block, true));
     if (item >= 0 && e->hooks != NULL && e->hooks->linear != NULL) y = e->hooks->linear(e->hooks->context, e->b, item, role, x, y);
     return y;
 }
@@ -105,7 +113,7 @@ static int32_t attention(emitter *e, int32_t item, int64_t block, int32_t x) {
                                      .v = lv,
                                      .scale = (float)(1.0 / sqrt((double)d->head_dim)),
                                      .causal = !d->bidirectional,
-                                     .alibi = d->position == OT_POSITION_ALIBI ? e->net->alibi : NULL}};
+                                     .alibi = d->position == OT_POSITION_ALIBI ? e->alibi : NULL}};
     if (d->scale_by_layer) attr.attention.scale /= (float)(block + 1);
     if (d->window > 0 && block >= d->window_from_layer) attr.attention.window = (int32_t)d->window;
     const ot_slot *prefix_k = NULL, *prefix_v = NULL;
@@ -271,6 +279,7 @@ static int32_t emit_teacher(const emitter *e, int32_t x) {
     emitter of_teacher = *e;
     of_teacher.m = t->model;
     of_teacher.d = &t->model->desc;
+    of_teacher.alibi = e->net->alibi;
     of_teacher.hooks = NULL;
     of_teacher.dropout = 0;
     for (int64_t block = t->first_block; block < t->end_block; block++) {
@@ -293,6 +302,7 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
     emitter e = {.net = n,
                  .m = n->model,
                  .d = &n->model->desc,
+                 .alibi = n->alibi,
                  .hooks = n->options.hooks,
                  .dropout = n->options.dropout,
                  .b = ot_builder_new(options, err),
@@ -308,7 +318,12 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
         if (teacher != NULL && i == teacher->first_item) taught = emit_teacher(&e, x);
         if (hidden) ot_build_pin(e.b, x);
         ot_build_block(e.b, (int32_t)i);
-        x = emit_block(&e, (int32_t)i, n->options.items == NULL ? i : n->options.items[i].block, x);
+        int64_t block = n->options.items == NULL ? ot_model_block_at(n->model, i) : n->options.items[i].block;
+        ot_desc d = ot_forms_desc(&n->model->desc, &n->model->forms, block);
+        e.d = &d;
+        e.alibi = n->alibi + (ot_forms_of(&n->model->forms, block) == NULL ? 0 : (block - n->model->forms.first + 1) * n->model->desc.heads);
+        x = emit_block(&e, (int32_t)block, block, x);
+        e.d = &n->model->desc;
         if (teacher != NULL && i + 1 == teacher->end_item) emit_distance(&e, x, taught);
     }
     n->last_block = x;

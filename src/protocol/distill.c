@@ -75,7 +75,7 @@ void ot_distillation_teacher(const ot_distillation *d, double weight, ot_teacher
                         .first_block = l->bottom,
                         .end_block = l->base_layers - l->top,
                         .first_item = l->bottom,
-                        .end_item = emulator_end(d),
+                        .end_item = ot_model_depth(d->student) - l->top,
                         .weight = weight};
 }
 

@@ -2,12 +2,14 @@
 #ifndef OT_PROTOCOL_SPLIT_H
 #define OT_PROTOCOL_SPLIT_H
 
+#include "emulator/emulator.h"
 #include "model/model.h"
 #include "protocol/manifest.h"
 
 typedef struct ot_split_options {
     int64_t bottom, top;
     const char *emulator; /* recipe */
+    const ot_emulator_text *text; /* public text for the steps that look at one; NULL: none */
     bool own_dtype;
     ot_dtype dtype; /* unless own_dtype, and for GGUF */
     bool force;     /* replace an existing offer */
@@ -16,8 +18,12 @@ typedef struct ot_split_options {
 typedef struct ot_split_summary {
     char offer_id[OT_OFFER_ID];
     int64_t layers, kept_middle, middle; /* of the offer; of the middle: kept and all */
+    int64_t depth;                       /* blocks that run in the offer, shared ones each time */
     int64_t offer_bytes, exact_bytes, middle_bytes; /* files of weights; middle bytes shipped bit-exact; middle bytes in all */
+    int64_t kept_bytes;                    /* of the offer's middle */
+    int64_t exact_tensors, middle_tensors; /* of the whole middle: shipped bit-exact; all */
     int64_t trainable;
+    bool plain; /* transformers opens it as a model of its own kind */
 } ot_split_summary;
 
 /* offer: directory to make; the ledger goes to offer.owner.json beside it. Nothing is left behind on failure. */

@@ -108,6 +108,9 @@ typedef void ot_encode_fn(const float *src, uint8_t *dst, int64_t n);
 /* Row kernels by dtype; NULL where there is none. */
 typedef struct ot_row_kernels {
     ot_decode_fn *decode[OT_DTYPE_COUNT];
+    /* Codes of one scale, see packed.h. INT4G: n values from an even element on. */
+    void (*scaled_int8)(const uint8_t *codes, float scale, float *dst, int64_t n);
+    void (*scaled_int4)(const uint8_t *codes, float scale, float *dst, int64_t n);
     ot_encode_fn *encode_bf16, *encode_f16;
 } ot_row_kernels;
 

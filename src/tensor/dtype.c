@@ -58,7 +58,9 @@ bool ot_dtype_from_user(const char *name, ot_dtype *out) {
 
 bool ot_dtype_is_float(ot_dtype dtype) { return dtype == OT_F32 || dtype == OT_F64 || dtype == OT_BF16 || dtype == OT_F16; }
 
-bool ot_dtype_is_quantised(ot_dtype dtype) { return dtype_table[dtype].block_elements > 1; }
+bool ot_dtype_is_packed(ot_dtype dtype) { return dtype == OT_INT8G || dtype == OT_INT4G; }
+
+bool ot_dtype_is_quantised(ot_dtype dtype) { return dtype_table[dtype].block_elements > 1 && !ot_dtype_is_packed(dtype); }
 
 bool ot_dtype_bytes(ot_dtype dtype, int64_t n, int64_t *bytes) {
     const ot_dtype_traits *t = &dtype_table[dtype];

@@ -29,7 +29,9 @@
     X(Q3_K, NULL, 11, 256, 110)                                                                                        \
     X(Q4_K, NULL, 12, 256, 144)                                                                                        \
     X(Q5_K, NULL, 13, 256, 176)                                                                                        \
-    X(Q6_K, NULL, 14, 256, 210)
+    X(Q6_K, NULL, 14, 256, 210)                                                                                        \
+    X(INT8G, NULL, -1, 1, 1)                                                                                           \
+    X(INT4G, NULL, -1, 2, 1)
 
 typedef enum ot_dtype {
 #define OT_DTYPE_ENUM(name, st, gguf, elements, bytes) OT_##name,
@@ -51,7 +53,8 @@ bool ot_dtype_from_gguf(int64_t type, ot_dtype *out);
 /* "f32", "bf16", "f16" and the names transformers uses ("float32", "bfloat16", "float16"); case does not matter. */
 bool ot_dtype_from_user(const char *name, ot_dtype *out);
 bool ot_dtype_is_float(ot_dtype dtype);     /* F32, F64, BF16, F16 */
-bool ot_dtype_is_quantised(ot_dtype dtype); /* blocks of several elements */
+bool ot_dtype_is_quantised(ot_dtype dtype); /* blocks of several elements with their scales inside */
+bool ot_dtype_is_packed(ot_dtype dtype);    /* INT8G, INT4G: codes whose scales lie apart, see tensor/packed.h */
 /* Bytes of n elements; false when n is no multiple of the block or the product overflows. */
 bool ot_dtype_bytes(ot_dtype dtype, int64_t n, int64_t *bytes);
 
@@ -72,7 +75,7 @@ static inline ot_bf16 ot_f32_to_bf16(float f) {
 float ot_f16_to_f32(uint16_t h);
 uint16_t ot_f32_to_f16(float f); /* nearest even; too large becomes infinity */
 
-/* Decode n elements (a multiple of the block) of any float or quantised dtype to f32. src need not be aligned. */
+/* Decode n elements (a multiple of the block) of any float or quantised dtype, but not of a packed one, to f32. src need not be aligned. */
 void ot_decode_f32(ot_dtype dtype, const void *src, float *dst, int64_t n);
 /* Encode n f32 values; only F32, F64, BF16, F16, Q8_0, Q4_0, Q4_1 have encoders (false otherwise). */
 bool ot_encode_f32(ot_dtype dtype, const float *src, void *dst, int64_t n);

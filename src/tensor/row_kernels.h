@@ -188,7 +188,29 @@ KERNEL_TARGET static void KERNEL(decode_q6_k)(const uint8_t *restrict src, float
     }
 }
 
+KERNEL_TARGET static void KERNEL(scaled_int8)(const uint8_t *restrict codes, float scale, float *restrict dst, int64_t n) {
+    for (int64_t i = 0; i < n; i++) dst[i] = (float)(int8_t)codes[i] * scale;
+}
+
+/* Through a table of bytes: interleaving the two nibbles as floats is what compilers do badly. */
+KERNEL_TARGET static void KERNEL(scaled_int4)(const uint8_t *restrict codes, float scale, float *restrict dst, int64_t n) {
+    enum { PIECE = 64 };
+    int8_t wide[PIECE];
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t m = n - at < PIECE ? n - at : PIECE;
+        const uint8_t *from = codes + at / 2;
+        for (int64_t i = 0; i < m / 2; i++) {
+            wide[2 * i] = (int8_t)((from[i] & 15) - 8);
+            wide[2 * i + 1] = (int8_t)((from[i] >> 4) - 8);
+        }
+        if (m % 2 != 0) wide[m - 1] = (int8_t)((from[m / 2] & 15) - 8);
+        for (int64_t i = 0; i < m; i++) dst[at + i] = (float)wide[i] * scale;
+    }
+}
+
 static const ot_row_kernels KERNEL(kernels) = {
+    .scaled_int8 = KERNEL(scaled_int8),
+    .scaled_int4 = KERNEL(scaled_int4),
     .decode = {[OT_BF16] = KERNEL(decode_bf16),
                [OT_F16] = KERNEL(decode_f16),
                [OT_Q4_0] = KERNEL(decode_q4_0),

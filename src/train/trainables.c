@@ -74,7 +74,7 @@ ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best,
     OT_TRY(ot_calloc(half_elements(t, compute), 2, "bf16 copies of trained values", (void **)&t->halves, err));
     for (int64_t i = 0; i < t->n_items; i++) {
         ot_trainable *item = &t->items[i];
-        if (item->slot->data != NULL) ot_decode_f32(item->slot->dtype, item->slot->data, t->master + item->offset, item->count);
+        if (item->slot->data != NULL) ot_slot_read(item->slot, t->master + item->offset);
         bool half = t->halves != NULL && item->n_dims > 1;
         item->slot->dtype = half ? OT_BF16 : OT_F32;
         item->slot->data = half ? (const void *)(t->halves + item->offset) : t->master + item->offset;

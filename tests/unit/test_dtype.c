@@ -53,7 +53,8 @@ static void names_and_sizes(void **state) {
         assert_int_equal(bytes, 0);
         assert_false(ot_dtype_bytes((ot_dtype)i, -t->block_elements, &bytes));
         if (t->block_elements > 1) assert_false(ot_dtype_bytes((ot_dtype)i, 3 * t->block_elements - 1, &bytes));
-        assert_int_equal(ot_dtype_is_quantised((ot_dtype)i), i >= OT_Q4_0);
+        assert_int_equal(ot_dtype_is_quantised((ot_dtype)i), i >= OT_Q4_0 && i <= OT_Q6_K);
+        assert_int_equal(ot_dtype_is_packed((ot_dtype)i), i > OT_Q6_K);
         assert_int_equal(ot_dtype_is_float((ot_dtype)i), i == OT_F32 || i == OT_F64 || i == OT_F16 || i == OT_BF16);
     }
     int64_t bytes = 7;
@@ -193,7 +194,7 @@ static void block_kernels_agree(void **state) {
     enum { ELEMENTS = 512 };
     ot_rng rng;
     ot_rng_seed(&rng, 5);
-    for (int d = OT_Q4_0; d < OT_DTYPE_COUNT; d++) {
+    for (int d = OT_Q4_0; d <= OT_Q6_K; d++) {
         int64_t bytes = 0;
         assert_true(ot_dtype_bytes((ot_dtype)d, ELEMENTS, &bytes));
         for (int round = 0; round < 50; round++) {

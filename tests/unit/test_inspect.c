@@ -47,13 +47,9 @@ static ot_inspect_tuning tuning(const char *peft, int64_t block) {
 static ot_inspect_memory plan(const ot_model *m, const ot_inspect_split *s, const ot_inspect_tuning *t) {
     ot_error err = {0};
     ot_inspect_memory memory;
-    int64_t stack[512], layers = m->desc.layers;
-    if (s != NULL) {
-        layers = s->layers;
-        ot_emulator_stack(&s->emulator, m->desc.layers, stack);
-    }
+    int64_t layers = m->desc.layers;
     int64_t bottom = s != NULL ? s->emulator.bottom : layers, top = s != NULL ? s->emulator.top : 0;
-    must(ot_inspect_tuning_memory(m, s != NULL ? stack : NULL, layers, bottom, top, t, &memory, &err), &err);
+    must(ot_inspect_tuning_memory(m, s != NULL ? &s->emulator : NULL, bottom, top, t, &memory, &err), &err);
     return memory;
 }
 
@@ -363,13 +359,13 @@ static void test_refusals(void **state) {
     assert_string_equal(err.message, "--emulator: layerdrop: keep=3 is more than the 2 blocks of the middle");
     assert_int_equal(ot_inspect_split_plan(m, 3, 3, "", &split, &err), OT_ERR_USAGE);
     ot_inspect_tuning t = tuning("full", 9);
-    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 6, 1, 1, &t, &memory, &err), OT_ERR_REFUSED);
+    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 1, 1, &t, &memory, &err), OT_ERR_REFUSED);
     assert_string_equal(err.message, "a block of 9 tokens is longer than the 8 positions that the model has: use a smaller --block");
     t = tuning("fool", 8);
-    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 6, 1, 1, &t, &memory, &err), OT_ERR_USAGE);
+    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 1, 1, &t, &memory, &err), OT_ERR_USAGE);
     t = tuning("full", 8);
     t.batch = INT64_MAX / 4;
-    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 6, 1, 1, &t, &memory, &err), OT_ERR_USAGE);
+    assert_int_equal(ot_inspect_tuning_memory(m, NULL, 1, 1, &t, &memory, &err), OT_ERR_USAGE);
     ot_model_close(m);
     scratch_close(&s);
 }

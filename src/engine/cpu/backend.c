@@ -1,5 +1,6 @@
 /* The table of the CPU backend, and what its kernels share: scratch checks, decoding of weights, copies. */
 #include "engine/cpu/cpu.h"
+#include "tensor/packed.h"
 
 /* ==== Scratch ==== */
 
@@ -18,6 +19,17 @@ static const void *weight_at(const ot_weight *w, int64_t row, int64_t col) {
     return (const char *)w->w + row * row_bytes + col_bytes;
 }
 
+/* Elements [col, col + n) of a row that is no span, as floats. */
+static void decode_floats(const ot_weight *w, int64_t row, int64_t col, int64_t n, float *to) {
+    if (!ot_dtype_is_packed(w->dtype)) {
+        ot_decode_f32(w->dtype, weight_at(w, row, col), to, n);
+        return;
+    }
+    const char *codes = (const char *)w->w + row * ot_packed_row_bytes(w->dtype, w->cols);
+    const char *scales = (const char *)w->scales + row * ot_packed_row_groups(w->cols, w->group) * (int64_t)sizeof(ot_bf16);
+    ot_packed_decode(w->dtype, codes, scales, w->group, col, n, to);
+}
+
 static bool is_span(ot_dtype dtype) { return dtype == OT_F32 || dtype == OT_BF16; }
 
 void ot_cpu_decode_part(const ot_cpu_kernels *table, const ot_weight *w, int64_t row, int64_t col, int64_t n, ot_span to) {
@@ -25,12 +37,12 @@ void ot_cpu_decode_part(const ot_cpu_kernels *table, const ot_weight *w, int64_t
     if (is_span(w->dtype)) {
         table->copy((ot_span){(void *)(uintptr_t)weight_at(w, row, col), w->dtype}, to, n, false);
     } else if (to.dtype == OT_F32) {
-        ot_decode_f32(w->dtype, weight_at(w, row, col), to.x, n);
+        decode_floats(w, row, col, n, to.x);
     } else {
         float piece[PIECE];
         for (int64_t i = 0; i < n; i += PIECE) {
             int64_t m = n - i < PIECE ? n - i : PIECE;
-            ot_decode_f32(w->dtype, weight_at(w, row, col + i), piece, m);
+            decode_floats(w, row, col + i, m, piece);
             table->copy((ot_span){piece, OT_F32}, ot_span_at(to, i), m, false);
         }
     }
@@ -38,7 +50,7 @@ void ot_cpu_decode_part(const ot_cpu_kernels *table, const ot_weight *w, int64_t
 
 ot_span ot_cpu_weight_part(const ot_weight *w, int64_t row, int64_t col, int64_t n, float *room) {
     if (is_span(w->dtype)) return (ot_span){(void *)(uintptr_t)weight_at(w, row, col), w->dtype};
-    ot_decode_f32(w->dtype, weight_at(w, row, col), room, n);
+    decode_floats(w, row, col, n, room);
     return (ot_span){room, OT_F32};
 }
 

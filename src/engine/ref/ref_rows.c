@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "tensor/packed.h"
+
 /* ==== Rows ==== */
 
 void ot_ref_load(const void *array, ot_dtype dtype, int64_t first, int64_t n, double *row) {
@@ -36,6 +38,12 @@ void ot_ref_store_dx(const ot_view *in, int64_t first, int64_t n, const double *
 
 void ot_ref_weight_row(const ot_weight *w, int64_t i, float *decoded, double *row) {
     int64_t bytes = 0;
+    if (ot_dtype_is_packed(w->dtype)) {
+        const char *codes = (const char *)w->w + i * ot_packed_row_bytes(w->dtype, w->cols);
+        ot_packed_decode(w->dtype, codes, (const char *)w->scales + i * ot_packed_row_groups(w->cols, w->group) * 2, w->group, 0, w->cols, decoded);
+        for (int64_t c = 0; c < w->cols; c++) row[c] = decoded[c];
+        return;
+    }
     ot_dtype_bytes(w->dtype, w->cols, &bytes); /* the plan has checked that rows are whole blocks */
     const unsigned char *stored = (const unsigned char *)w->w + i * bytes;
     if (w->dtype == OT_F64) { /* decoding to float would lose what the double build is for */
