@@ -5,16 +5,16 @@
 
 #include "model/save.h"
 #include "peft/lora.h"
+#include "protocol/average.h"
 #include "protocol/peft_files.h"
 #include "protocol/return.h"
 #include "protocol/split.h"
 
 typedef struct plug_job {
     ot_model *m;
-    ot_return source;
+    ot_average source;
     ot_ledger ledger;
-    const float **values; /* [params] of a return that replaces tensors */
-    ot_peft peft;         /* of one that adds some */
+    ot_peft peft; /* of returns that add tensors */
     ot_save_options save;
     float *tuned, *work; /* one tensor each */
     ot_plug_summary *summary;
@@ -46,17 +46,17 @@ static ot_status find_ledger(const ot_model *m, const char *return_dir, const ch
 
 /* Does this parameter get new values? */
 static bool changes(const plug_job *job, const ot_param *p) {
-    if (job->values != NULL) return job->values[p - job->m->params] != NULL;
+    if (job->source.values != NULL) return ot_average_changes(&job->source, p - job->m->params);
     if (ot_model_tunes_head(job->m, p)) return true;
     return !p->bias && ot_lora_at(&job->peft, p->block, p->role) != NULL;
 }
 
-/* The values that go into the plugged model: copied because floats may lie unaligned in a file, or merged in F32. */
+/* The values that go into the plugged model: the return's, or merged in F32. */
 static const float *plugged_values(void *context, const ot_param *p) {
     plug_job *job = context;
     if (!changes(job, p)) return NULL;
-    if (job->values != NULL) {
-        memcpy(job->tuned, job->values[p - job->m->params], (size_t)ot_param_elements(p) * 4);
+    if (job->source.values != NULL) {
+        ot_average_read(&job->source, job->m, p - job->m->params, job->tuned);
     } else {
         ot_param_read(p, job->tuned);
         if (!ot_model_tunes_head(job->m, p)) ot_lora_merge(&job->peft, p, job->tuned);
@@ -117,25 +117,48 @@ static ot_status write_adapter(plug_job *job, const char *dir, ot_error *err) {
 static ot_status write_result(plug_job *job, const char *out_dir, const ot_plug_options *o, ot_error *err) {
     ot_staged_dir staged;
     OT_TRY(ot_staged_open(out_dir, o->force, &staged, err));
-    bool adapter = ot_return_hooks(&job->source) && !o->merge;
+    bool adapter = ot_return_hooks(&job->source.returns[0]) && !o->merge;
     ot_status status = adapter ? write_adapter(job, staged.path, err) : write_model(job, staged.path, err);
     if (status == OT_OK) status = ot_staged_commit(&staged, err);
     ot_staged_abort(&staged);
     return status;
 }
 
+/* A rank that no linear can have is no adapter that this program would read again. */
+static ot_status check_ranks(const plug_job *job, ot_error *err) {
+    for (int64_t i = 0; i < job->peft.n_tensors && job->source.n > 1; i++) {
+        const ot_peft_tensor *t = job->peft.tensors[i];
+        const ot_lora_place *place = ot_lora_at(&job->peft, t->block, t->role);
+        int64_t r = place->a->slot.rows, in = place->a->slot.cols, out = place->b->slot.rows;
+        if (r <= (in > out ? in : out)) continue;
+        return ot_fail(err, OT_ERR_REFUSED, "the ranks of the returns add up to %lld, more than %s of %lld by %lld has: merge them with --merge",
+                       (long long)r, t->name, (long long)out, (long long)in);
+    }
+    return OT_OK;
+}
+
 static ot_status map_tensors(plug_job *job, const ot_plug_options *o, ot_error *err) {
     const ot_ledger *l = &job->ledger;
-    if (!ot_return_hooks(&job->source)) {
-        OT_TRY(ot_calloc(job->m->n_params, sizeof *job->values, "a parameter table", (void **)&job->values, err));
-        return ot_return_map(&job->source, job->m, l->stack, l->n_stack, job->values, err);
-    }
-    const char *method = job->source.method->spec.name;
+    const ot_return *first = &job->source.returns[0];
+    if (!ot_return_hooks(first)) return ot_average_map(&job->source, job->m, l->stack, l->n_stack, err);
+    const char *method = first->method->spec.name;
     if (o->merge && strcmp(method, "lora") != 0) {
         return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA can be merged into weights, and this return is of the method %s: leave --merge out", method);
     }
     job->summary->merged = o->merge;
-    return ot_return_attach(&job->source, job->m, l->stack, l->n_stack, &job->peft, err);
+    OT_TRY(ot_average_attach(&job->source, job->m, l->stack, l->n_stack, &job->peft, err));
+    return o->merge ? OT_OK : check_ranks(job, err);
+}
+
+static ot_status open_returns(plug_job *job, const char *return_dir, const ot_plug_options *o, ot_error *err) {
+    const char **dirs = NULL;
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    OT_TRY(ot_malloc(1 + o->n_more, sizeof *dirs, "the list of returns", (void **)&dirs, err));
+    dirs[0] = return_dir;
+    for (int64_t k = 0; k < o->n_more; k++) dirs[1 + k] = o->more[k];
+    ot_status status = ot_average_open(dirs, o->weights, 1 + o->n_more, &job->source, err);
+    ot_free(dirs);
+    return status;
 }
 
 ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *options, ot_plug_summary *summary,
@@ -143,16 +166,15 @@ ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, cons
     *summary = (ot_plug_summary){0};
     plug_job job = {.m = m, .summary = summary};
     job.save = (ot_save_options){.own_dtype = options->own_dtype, .dtype = options->dtype, .values = plugged_values, .context = &job};
-    OT_TRY(ot_return_open(return_dir, &job.source, err));
-    ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.manifest, &job.ledger, err);
+    OT_TRY(open_returns(&job, return_dir, options, err));
+    ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.returns[0].manifest, &job.ledger, err);
     if (status == OT_OK) status = ot_ledger_check_base(&job.ledger, m, err);
     if (status == OT_OK) status = map_tensors(&job, options, err);
     if (status == OT_OK) status = write_result(&job, out_dir, options, err);
     ot_peft_end(&job.peft);
-    ot_free(job.values);
     ot_free(job.tuned);
     ot_free(job.work);
     ot_ledger_free(&job.ledger);
-    ot_return_close(&job.source);
+    ot_average_close(&job.source);
     return status;
 }

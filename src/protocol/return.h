@@ -37,6 +37,9 @@ typedef struct ot_plug_options {
     const char *ledger; /* NULL: look for it */
     bool own_dtype, force;
     bool merge; /* LoRA into the weights it lies beside */
+    const char *const *more; /* further returns of the same offer, averaged with the first */
+    int64_t n_more;
+    const double *weights; /* [1 + n_more], normalised here; NULL: all the same */
     ot_dtype dtype;
 } ot_plug_options;
 
@@ -49,7 +52,7 @@ typedef struct ot_plug_summary {
 } ot_plug_summary;
 
 /* MODEL + RETURN -> a Hugging Face directory with the tuned layers in their places; of a return that adds tensors, unless they are merged, an adapter
- * directory with the model's block numbers. */
+ * directory with the model's block numbers. Several returns are averaged, see average.h. */
 ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *options, ot_plug_summary *summary,
                   ot_error *err);
 

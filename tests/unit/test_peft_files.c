@@ -81,9 +81,9 @@ static ot_status open_adapter(const char *path, const char *adapter, ot_error *e
     return status;
 }
 
-static void randomise(ot_peft *p) {
+static void randomise(ot_peft *p, uint64_t seed) {
     ot_rng rng;
-    ot_rng_seed(&rng, 3);
+    ot_rng_seed(&rng, seed);
     for (int64_t i = 0; i < p->n_tensors; i++) {
         for (int64_t k = 0; k < p->tensors[i]->slot.rows * p->tensors[i]->slot.cols; k++) p->tensors[i]->values[k] = (float)(0.3 * ot_rng_normal(&rng));
     }
@@ -99,7 +99,7 @@ static void make_offer(const char *family, const char *dir) {
 }
 
 /* A return of random tensors; its loss over the offer, as trained. */
-static double make_return(const char *offer_dir, const char *dir, const char *method) {
+static double make_seeded_return(const char *offer_dir, const char *dir, const char *method, uint64_t seed) {
     ot_error err = {0};
     ot_manifest offer;
     ot_model *m = tiny_open(offer_dir);
@@ -109,9 +109,9 @@ static double make_return(const char *offer_dir, const char *dir, const char *me
     must(ot_manifest_read(offer_dir, &offer, &err), &err);
     for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = b == 0 || b == m->desc.layers - 1;
     must(ot_peft_begin(&p, method, m, tuned, 1, &t, &err), &err);
-    randomise(&p);
+    randomise(&p, seed);
     must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
-    for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F;
+    for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F * (float)(seed - 2);
     double loss = loss_of(m, ot_peft_hooks(&p));
     ot_peft_settle(&p, &t);
     must(ot_make_dirs(dir, &err), &err);
@@ -122,6 +122,8 @@ static double make_return(const char *offer_dir, const char *dir, const char *me
     ot_manifest_free(&offer);
     return loss;
 }
+
+static double make_return(const char *offer_dir, const char *dir, const char *method) { return make_seeded_return(offer_dir, dir, method, 3); }
 
 static ot_status plug(const char *family, const char *back, const char *to, bool merge, ot_plug_summary *s, ot_error *err) {
     ot_model *m = tiny_open(model_dir(family));
@@ -207,7 +209,7 @@ static void adapters_of_every_block(void **state) {
             ot_peft p;
             ot_trainables t = {0};
             must(ot_peft_begin(&p, methods[k], m, tuned, 1, &t, &err), &err);
-            randomise(&p);
+            randomise(&p, 3);
             must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
             for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F;
             double trained = loss_of(m, ot_peft_hooks(&p));
@@ -236,7 +238,7 @@ static const char *write_lora(scratch *s, const char *config) {
     ot_trainables t = {0};
     must(ot_make_dirs(dir, &err), &err);
     must(ot_peft_begin(&p, "lora:r=2,targets=q_proj,down_proj", m, tuned, 1, &t, &err), &err);
-    randomise(&p);
+    randomise(&p, 3);
     must(ot_peft_files_write(dir, &p, NULL, OT_PEFT_FORM_LORA, NULL, &err), &err);
     if (config != NULL) tiny_text(tiny_path(dir, "adapter_config.json"), config);
     ot_trainables_free(&t);
@@ -349,6 +351,109 @@ static void bad_returns_are_refused(void **state) {
     scratch_close(&s);
 }
 
+/* ==== Several returns. ==== */
+
+static ot_status plug_two(const char *family, const char *const dirs[2], const double *weights, const char *to, bool merge, ot_error *err) {
+    ot_model *m = tiny_open(model_dir(family));
+    ot_plug_summary sum;
+    ot_plug_options o = {.dtype = OT_F32, .merge = merge, .more = dirs + 1, .n_more = dirs[1] == NULL ? 0 : 1, .weights = weights};
+    ot_status status = ot_plug(m, dirs[0], to, &o, &sum, err);
+    ot_model_close(m);
+    return status;
+}
+
+/* All parameters of `mean` are w * those of a + (1 - w) * those of b; some of a and b differ. */
+static void check_mean(const char *mean, const char *a, const char *b, double w) {
+    ot_model *ms[3] = {tiny_open(mean), tiny_open(a), tiny_open(b)};
+    int64_t differing = 0;
+    for (int64_t i = 0; i < ms[0]->n_params; i++) {
+        int64_t n = ot_param_elements(&ms[0]->params[i]);
+        float *v[3];
+        for (int k = 0; k < 3; k++) {
+            assert_non_null(v[k] = malloc((size_t)n * sizeof(float)));
+            ot_param_read(&ms[k]->params[i], v[k]);
+        }
+        for (int64_t e = 0; e < n; e++) {
+            double want = w * (double)v[1][e] + (1 - w) * (double)v[2][e];
+            differing += v[1][e] != v[2][e];
+            if (fabs(want - (double)v[0][e]) > 1e-6 * (1 + fabs(want))) fail_msg("%s[%d] is %g, not %g", ms[0]->params[i].name, (int)e, (double)v[0][e], want);
+        }
+        for (int k = 0; k < 3; k++) free(v[k]);
+    }
+    if (differing < 20) fail_msg("%d values differ between the returns", (int)differing);
+    for (int k = 0; k < 3; k++) ot_model_close(ms[k]);
+}
+
+static void returns_are_averaged(void **state) {
+    (void)state;
+    const char *const methods[] = {"full", "bitfit", "lora:r=2,alpha=3,rslora=yes"};
+    const double weights[] = {3, 1};
+    for (int f = 0; f < 2; f++) {
+        for (int k = 0; k < 3; k++) {
+            ot_error err = {0};
+            scratch s;
+            scratch_open(&s, TEST_BINARY_DIR);
+            const char *offer = tiny_path(s.dir, "offer"), *one = tiny_path(s.dir, "one"), *two = tiny_path(s.dir, "two");
+            const char *plugged_one = tiny_path(s.dir, "plugged-one"), *plugged_two = tiny_path(s.dir, "plugged-two"), *mean = tiny_path(s.dir, "mean");
+            const char *adapter = tiny_path(s.dir, "adapter");
+            make_offer(families[f], offer);
+            make_seeded_return(offer, one, methods[k], 3);
+            /* Scales may differ: what is averaged is what the matrices do. */
+            make_seeded_return(offer, two, k == 2 ? "lora:r=2,alpha=5" : methods[k], 6);
+            const char *both[] = {one, two}, *first[] = {one, NULL}, *second[] = {two, NULL};
+            must(plug_two(families[f], first, NULL, plugged_one, k == 2, &err), &err);
+            must(plug_two(families[f], second, NULL, plugged_two, k == 2, &err), &err);
+            must(plug_two(families[f], both, weights, mean, k == 2, &err), &err);
+            check_mean(mean, plugged_one, plugged_two, 0.75);
+            must(ot_remove_tree(mean, &err), &err);
+            must(plug_two(families[f], both, NULL, mean, k == 2, &err), &err);
+            check_mean(mean, plugged_one, plugged_two, 0.5);
+            if (k == 2) {
+                must(plug_two(families[f], both, NULL, adapter, false, &err), &err);
+                double apart = loss_with(model_dir(families[f]), adapter), merged = loss_with(mean, NULL);
+                assert_true(fabs(apart - merged) < 1e-4 * fabs(merged));
+            }
+            scratch_close(&s);
+        }
+    }
+}
+
+static void unlike_returns_are_not_averaged(void **state) {
+    (void)state;
+    scratch s;
+    scratch_open(&s, TEST_BINARY_DIR);
+    char offer[2100], other[2100], out[2100], one[2100], two[2100];
+    snprintf(offer, sizeof offer, "%s/offer", s.dir);
+    snprintf(other, sizeof other, "%s/other", s.dir);
+    snprintf(out, sizeof out, "%s/out", s.dir);
+    make_offer("gpt2", offer);
+    make_offer("qwen2", other);
+    const struct {
+        const char *offer, *first, *second, *says;
+        double weights[2];
+        ot_status status;
+    } rows[] = {{other, "lora:r=2", "lora:r=2", "for offer", {1, 1}, OT_ERR_REFUSED},
+                {offer, "lora:r=2", "full", "of the method full", {1, 1}, OT_ERR_REFUSED},
+                {offer, "lora:r=2", "lora:r=3", "shape", {1, 1}, OT_ERR_REFUSED},
+                {offer, "lora:r=2", "lora:r=2,targets=c_attn", "lacks tensor", {1, 1}, OT_ERR_REFUSED},
+                {offer, "lora:r=2,targets=c_attn", "lora:r=2", "tensors, but the first", {1, 1}, OT_ERR_REFUSED},
+                {offer, "houlsby:width=3", "houlsby:width=3", "houlsby cannot be averaged", {1, 1}, OT_ERR_REFUSED},
+                {offer, "prefix:tokens=3", "prefix:tokens=3", "prefix cannot be averaged", {1, 1}, OT_ERR_REFUSED},
+                {offer, "lora:r=2", "lora:r=2", "add up to 0", {0, 0}, OT_ERR_USAGE},
+                {offer, "lora:r=2", "lora:r=2", "is no weight", {2, -1}, OT_ERR_USAGE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ot_error err = {0};
+        snprintf(one, sizeof one, "%s/one-%d", s.dir, (int)i);
+        snprintf(two, sizeof two, "%s/two-%d", s.dir, (int)i);
+        make_return(offer, one, rows[i].first);
+        make_return(rows[i].offer, two, rows[i].second);
+        const char *both[] = {one, two};
+        refused(plug_two("gpt2", both, rows[i].weights, out, false, &err), &err, rows[i].status, rows[i].says);
+        assert_false(ot_path_exists(out));
+    }
+    scratch_close(&s);
+}
+
 /* ==== First values from a file. ==== */
 
 static void first_values_from_a_file(void **state) {
@@ -404,6 +509,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(returns_become_adapters_of_the_whole_model),
         cmocka_unit_test(merging),
+        cmocka_unit_test(returns_are_averaged),
+        cmocka_unit_test(unlike_returns_are_not_averaged),
         cmocka_unit_test(adapters_of_every_block),
         cmocka_unit_test(peft_configurations),
         cmocka_unit_test(bad_returns_are_refused),
