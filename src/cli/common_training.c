@@ -69,7 +69,7 @@ static ot_status open_one(const ot_training *t, const char *name, ot_dataset *ou
 }
 
 static ot_status open_data(ot_training *t, ot_error *err) {
-    OT_TRY(open_one(t, "train", &t->train, err));
+    if (t->train.rows == 0) OT_TRY(open_one(t, "train", &t->train, err));
     t->has_valid = ot_args_count(t->args, "valid") > 0;
     return t->has_valid ? open_one(t, "valid", &t->valid, err) : OT_OK;
 }

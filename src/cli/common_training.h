@@ -30,7 +30,7 @@ typedef struct ot_training {
  * cannot begin leaves everything as it was.
  * finished_file: what a finished result holds ("manifest.json"). */
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err);
-/* Options and data; the model is open. usual_warmup: 100; default_decay: of the verb. */
+/* Options and data; the model is open. A verb that makes its training data itself has filled t->train before. usual_warmup: 100; default_decay: of the verb. */
 ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err);
 /* Declare what --peft trains in the tuned blocks, from --init-adapter where that is given. peft must outlive the run. */
 ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err);

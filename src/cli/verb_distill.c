@@ -2,12 +2,16 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/parallel.h"
 #include "cli/common_data.h"
+#include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/common_training.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
+#include "eval/self_text.h"
 #include "protocol/distill.h"
 
 static json_t *number_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
@@ -31,20 +35,41 @@ static ot_status write_result(ot_training *t, const ot_distillation *d, ot_error
     return ot_distillation_write(d, t->output, ot_training_values, t, step, record(t), err);
 }
 
-static ot_status train(ot_training *t, ot_distillation *d, ot_error *err) {
+/* --train self:N: the teacher writes what the emulator learns on. */
+static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_error *err) {
+    static const char own[] = "self:";
+    const char *text = ot_args_str_at(t->args, "train", 0);
+    if (text == NULL || strncmp(text, own, sizeof own - 1) != 0) return OT_OK;
+    ot_self_text_options o = {.block = ot_args_i64(t->args, "block"),
+                              .temperature = ot_args_f64(t->args, "temperature"),
+                              .seed = (uint64_t)ot_args_i64(t->args, "seed")};
+    const char *digits = text + sizeof own - 1;
+    if (ot_args_count(t->args, "train") > 1) return ot_args_fail(t->args, err, "--train self:N stands alone, without other files");
+    for (; *digits >= '0' && *digits <= '9' && o.tokens < INT64_MAX / 16; digits++) o.tokens = o.tokens * 10 + (*digits - '0');
+    if (*digits != '\0' || o.tokens == 0) return ot_args_fail(t->args, err, "--train %s: self: needs a number of tokens, as in self:100000", text);
+    OT_TRY(ot_common_backend(t->args, &o.backend, &o.compute, err));
+    ot_note(t->args, "distill: %s writes %" PRId64 " tokens to learn on (temperature %g, seed %" PRIu64 ")", d->teacher->path, o.tokens, o.temperature,
+            o.seed);
+    double start = ot_seconds();
+    OT_TRY(ot_self_text(d->teacher, &o, &t->train, err));
+    ot_note(t->args, "distill: %" PRId64 " rows of %" PRId64 " tokens in %.1f seconds", t->train.rows, t->train.length, ot_seconds() - start);
+    return OT_OK;
+}
+
+static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, ot_error *err) {
+    OT_TRY(write_own_text(t, d, err));
     OT_TRY(ot_training_prepare(t, d->student, 2000, err));
-    ot_teacher teacher;
-    ot_distillation_teacher(d, ot_args_f64(t->args, "kd-weight"), &teacher);
-    t->options.teacher = &teacher;
+    ot_distillation_teacher(d, ot_args_f64(t->args, "kd-weight"), teacher);
+    t->options.teacher = teacher;
     t->options.lm_weight = ot_args_f64(t->args, "lm-weight");
-    if (!(teacher.weight > 0)) return ot_args_fail(t->args, err, "--kd-weight: must be above 0: without it there is no teacher");
+    if (!(teacher->weight > 0)) return ot_args_fail(t->args, err, "--kd-weight: must be above 0: without it there is no teacher");
     for (int64_t i = 0; i < d->student->n_params; i++) {
         ot_param *p = &d->student->params[i];
         if (ot_distillation_trains(d, p)) OT_TRY(ot_trainables_add_param(&t->trained, p, err));
     }
     char bytes[32];
-    ot_note(t->args, "distill: %" PRId64 " blocks learn to stand in for %" PRId64 " of %s (%s, forward only)", teacher.end_item - teacher.first_item,
-            teacher.end_block - teacher.first_block, d->teacher->path, ot_text_bytes(ot_model_stored_bytes(d->teacher), bytes, sizeof bytes));
+    ot_note(t->args, "distill: %" PRId64 " blocks learn to stand in for %" PRId64 " of %s (%s, forward only)", teacher->end_item - teacher->first_item,
+            teacher->end_block - teacher->first_block, d->teacher->path, ot_text_bytes(ot_model_stored_bytes(d->teacher), bytes, sizeof bytes));
     OT_TRY(ot_training_run(t, err));
     OT_TRY(write_result(t, d, err));
     return ot_training_close(t, err);
@@ -53,12 +78,13 @@ static ot_status train(ot_training *t, ot_distillation *d, ot_error *err) {
 static ot_status run(const ot_args *args, ot_error *err) {
     ot_training t = {0};
     ot_distillation d = {0};
+    ot_teacher teacher = {0};
     ot_status status = ot_training_open(&t, args, "distill", "manifest.json", err);
     if (status == OT_OK && t.finished_before) {
         ot_note(args, "%s is finished already", t.output);
     } else if (status == OT_OK) {
         status = ot_distillation_open(ot_args_operand(args, "OFFER"), ot_args_str(args, "teacher"), ot_args_str(args, "ledger"), &d, err);
-        if (status == OT_OK) status = train(&t, &d, err);
+        if (status == OT_OK) status = train(&t, &d, &teacher, err);
     }
     ot_training_free(&t);
     ot_distillation_close(&d);
@@ -71,6 +97,8 @@ static const ot_option options[] = {
     {.name = "teacher", .kind = OT_KIND_PATH, .value = "MODEL", .required = true, .help = "the whole model that the offer was split from"},
     {.name = "ledger", .kind = OT_KIND_PATH, .value = "FILE", .shown = "*.owner.json beside the offer or the teacher, by offer id",
      .help = "the offer's ledger"},
+    {.name = "temperature", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = 100,
+     .help = "of the text that the teacher writes for --train self:N"},
     {.name = "lm-weight", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = OT_NO_MAX,
      .help = "weight of the language-model loss through the emulator; 0 leaves out everything above the emulator"},
     {.name = "kd-weight", .kind = OT_KIND_F64, .fallback = "30", .min = 0, .max = OT_NO_MAX,
@@ -82,6 +110,7 @@ static const ot_operand operands[] = {{.name = "OFFER", .kind = OT_KIND_PATH, .h
 static const ot_example examples[] = {
     {"Distil on a text, keep the emulator with the best held-out perplexity",
      "offsite distill offer --teacher gpt2-xl/ --train pile.txt --valid held-out.txt --steps 20000 -o offer2"},
+    {"Without a text: the teacher writes 200,000 tokens itself", "offsite distill offer --teacher gpt2-xl/ --train self:200000 --steps 2000 -o offer2"},
     {"Go on after an interruption", "offsite distill offer --teacher gpt2-xl/ --train pile.txt --steps 20000 -o offer2 --resume"},
     {0},
 };
@@ -102,6 +131,7 @@ const ot_verb ot_verb_distill = {
                                                &ot_options_json, NULL},
     .overrides = (const ot_override[]){{.name = "weight-decay", .fallback = "0.1"},
                                        {.name = "warmup", .shown = "2000, or a tenth of the steps of shorter runs"},
+                                       {.name = "train", .help = "data to learn on, as for tune; self:N: N tokens that the teacher writes, the same again for --resume"},
                                        {.name = "valid", .help = "held-out data: the emulator with the best loss on it is kept"},
                                        {0}},
     .run = run,

@@ -65,6 +65,17 @@ grep -q '"loss_kd"' distance.jsonl && ! grep -q '"loss_lm"' distance.jsonl || di
 run distill offer --teacher base --train secret-notes.txt --block 32 --steps 5 --grad-accum 2 --dtype bf16 --recompute -o half
 
 # What does not belong together is refused, before anything is made.
+# Without a text: the teacher writes it, the same for the same seed, stopped and resumed too.
+self="--teacher base --train self:700 --block 16 --steps 6 --seed 3"
+run distill offer $self -o own --log own.jsonl
+run distill offer $self -o own-again
+cmp own/model.safetensors own-again/model.safetensors || die "the teacher wrote another text for the same seed"
+run distill offer --teacher base --train self:700 --block 16 --steps 6 --seed 4 -o own-other
+cmp -s own/model.safetensors own-other/model.safetensors && die "the seed changed nothing"
+fails 2 'needs a number of tokens' distill offer --teacher base --train self:many --block 16 --steps 2 -o no
+fails 2 'less than one block' distill offer --teacher base --train self:9 --block 16 --steps 2 -o no
+fails 2 'stands alone' distill offer --teacher base --train self:700 --train secret-notes.txt --block 16 --steps 2 -o no
+
 run pretrain config -o stranger --train secret-notes.txt --block 32 --steps 1 --seed 5
 fails 3 'is not the model that the offer was split from' distill offer --teacher stranger --train secret-notes.txt --block 32 --steps 2 -o no
 fails 2 'is no offer' distill base --teacher base --train secret-notes.txt --block 32 --steps 2 -o no
