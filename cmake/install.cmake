@@ -12,6 +12,7 @@ else()
 endif()
 # Relative, so that `cmake --install --prefix` and packages that are moved stay right.
 file(RELATIVE_PATH OFFSITE_PC_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+list(JOIN OFFSITE_MODULES " " OFFSITE_PC_MODULES)
 configure_file(cmake/offsite.pc.in offsite.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/offsite.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

@@ -23,6 +23,7 @@ LAYERS = [
     ["peft"],
     ["eval"],
     ["protocol"],
+    ["api"],
     ["cli"],
 ]
 # (including file, included header): against the layers, each for the reason beside it. None so far.

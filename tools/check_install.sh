@@ -43,7 +43,14 @@ for header in "$root"/usr/include/offsite/*.h; do
     echo "$line" >>"$root/user.c"
     count=$((count + 1))
 done
-echo "int main(void) { return 0; }" >>"$root/user.c"
+[ "$count" -gt 0 ] || fail "no public header"
+cat >>"$root/user.c" <<'EOF'
+int main(void) {
+    offsite_error error;
+    offsite_model *model = 0;
+    return offsite_model_open("no-such-model", &model, &error) == OFFSITE_OK || offsite_version()[0] == 0;
+}
+EOF
 # Every archive member, so that a library missing from the pkg-config file is noticed.
 # shellcheck disable=SC2086
 cc -std=c17 $cflags "$root/user.c" -Wl,--whole-archive "$(find "$root/usr" -name liboffsite.a)" -Wl,--no-whole-archive $libs -o "$root/user" ||

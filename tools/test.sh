@@ -60,13 +60,20 @@ build() {
     fi
 }
 
+# On kernels with much address randomisation the thread sanitizer cannot place its shadow.
+without_randomisation() {
+    if command -v setarch >/dev/null && setarch "$(uname -m)" -R true 2>/dev/null; then
+        setarch "$(uname -m)" -R "$@"
+    else
+        "$@"
+    fi
+}
+
 # run_ctest FOLDER CTEST-OPTIONS...: as many results as it has tests
 run_ctest() {
     title "ctest: $1"
     local code=0 total bad not_run
-    # Without address randomisation: on kernels with much of it the thread sanitizer cannot place its shadow.
-    $(command -v setarch >/dev/null && setarch "$(uname -m)" -R true 2>/dev/null && echo setarch "$(uname -m)" -R) \
-        ctest --test-dir "$@" --output-on-failure --no-tests=error -j "$jobs" 2>&1 | tee "$log" || code=$?
+    without_randomisation ctest --test-dir "$@" --output-on-failure --no-tests=error -j "$jobs" 2>&1 | tee "$log" || code=$?
     total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log")
     bad=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of.*/\1/p' "$log")
     not_run=$(grep -cE '\*\*\*Skipped|\(Skipped\)$' "$log" || true)
@@ -96,9 +103,16 @@ if [ "$all" = yes ]; then
     # No detect_stack_use_after_return: gcc 12's fake stack does not keep the 64-byte alignment of AVX-512 locals, and they fault.
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
     export UBSAN_OPTIONS=print_stacktrace=1
-    if build asan -DOFFSITE_WERROR=ON; then run_ctest build-asan -R '^(test|fuzz)_'; fi
+    if build asan -DOFFSITE_WERROR=ON; then run_ctest build-asan; fi
     export TSAN_OPTIONS=halt_on_error=1
-    if build tsan -DOFFSITE_WERROR=ON; then run_ctest build-tsan -R '^(test|fuzz)_'; fi
+    if build tsan -DOFFSITE_WERROR=ON; then
+        # Some kernels and containers leave it no room for its shadow; every test would fail before its first line.
+        if without_randomisation build-tsan/test_base_error 2>&1 | grep -q 'ThreadSanitizer.*memory mapping'; then
+            skip "ctest: build-tsan" "the thread sanitizer cannot place its shadow on this kernel"
+        else
+            run_ctest build-tsan -R '^(test|fuzz)_'
+        fi
+    fi
 fi
 
 if [ "$tidy" = yes ]; then

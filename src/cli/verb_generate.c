@@ -10,6 +10,7 @@
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
+#include "data/ask.h"
 #include "eval/generate.h"
 #include "eval/prompts.h"
 #include "eval/text_stream.h"
@@ -32,9 +33,11 @@ typedef struct job {
     ot_tokenizer *tokenizer; /* NULL: ids in, ids out */
     ot_prompts prompts;
     ot_generate_options options;
-    const char *stops[MAX_STOPS];
+    const char *stops[MAX_STOPS + 1];
     int64_t n_stops;
-    int32_t end_ids[MAX_END_IDS];
+    int32_t end_ids[MAX_END_IDS + 1];
+    int32_t turn_end; /* of a chat: what ends the answer; -1: no token */
+    const char *turn_stop; /* the text that does; NULL: none */
     writing *writings; /* one a prompt, with a tokenizer */
     int64_t turn;      /* the sequence whose text goes out as it comes */
     bool json, terminal;
@@ -103,9 +106,32 @@ static bool take_token(void *context, int64_t sequence, int32_t id) {
 
 /* ==== Setting up. ==== */
 
+static ot_status take_chat(void *context, const int32_t *ids, int64_t count, ot_error *err) {
+    job *j = context;
+    for (int64_t i = 0; i < count; i++) {
+        if (ids[i] < j->model->desc.vocab_size) continue;
+        return ot_fail(err, OT_ERR_REFUSED, "the tokenizer gave id %d, but the model's vocabulary has %lld: they do not belong together", ids[i],
+                       (long long)j->model->desc.vocab_size);
+    }
+    return ot_prompts_add_ids(&j->prompts, ids, count, err);
+}
+
+static ot_status read_chats(job *j, ot_error *err) {
+    const char *input = ot_args_str(j->args, "input"), *prompt = ot_args_str(j->args, "prompt");
+    ot_data_options options = {.tokenizer_path = j->model->path, .vocab = j->model->desc.vocab_size, .chat_template = ot_args_str(j->args, "chat-template")};
+    ot_data_reader *r = NULL;
+    OT_TRY(ot_tokenizer_open(j->model->path, &j->tokenizer, err));
+    OT_TRY(ot_data_reader_open(&options, &r, err));
+    ot_status status = input != NULL ? ot_ask_file(r, input, take_chat, j, err) : ot_ask_text(r, prompt, (int64_t)strlen(prompt), take_chat, j, err);
+    j->turn_end = ot_ask_end(r, &j->turn_stop);
+    ot_data_reader_close(r);
+    return status;
+}
+
 static ot_status read_prompts(job *j, ot_error *err) {
     const ot_args *args = j->args;
     const char *input = ot_args_str(args, "input"), *prompt = ot_args_str(args, "prompt"), *file = ot_args_str(args, "prompt-file");
+    if (ot_args_flag(args, "chat")) return read_chats(j, err);
     if (input != NULL) return ot_prompts_read_ids(&j->prompts, input, j->model->desc.vocab_size, err);
     OT_TRY(ot_tokenizer_open(j->model->path, &j->tokenizer, err));
     if (file != NULL) return ot_prompts_read_lines(&j->prompts, j->tokenizer, file, err);
@@ -143,6 +169,8 @@ static ot_status prepare(job *j, ot_error *err) {
         OT_TRY(ot_generate_end_ids(j->model, j->end_ids, MAX_END_IDS, &o->n_end_ids, err));
         int32_t eos = j->tokenizer != NULL ? ot_tokenizer_eos(j->tokenizer) : -1;
         if (o->n_end_ids == 0 && eos >= 0) j->end_ids[o->n_end_ids++] = eos;
+        if (j->turn_end >= 0) j->end_ids[o->n_end_ids++] = j->turn_end;
+        if (j->turn_stop != NULL) j->stops[j->n_stops++] = j->turn_stop;
         o->end_ids = j->end_ids;
     }
     for (int64_t i = 0; i < ot_args_count(args, "stop"); i++) j->stops[j->n_stops++] = ot_args_str_at(args, "stop", i);
@@ -204,7 +232,10 @@ static ot_status check_usage(const ot_args *args, ot_error *err) {
     if (ot_args_flag(args, "greedy") && (ot_args_has(args, "temperature") || ot_args_has(args, "top-k") || ot_args_has(args, "top-p"))) {
         return ot_args_fail(args, err, "--greedy takes the likeliest token: --temperature, --top-k and --top-p mean nothing with it");
     }
-    if (ot_args_has(args, "input") && ot_args_has(args, "stop")) return ot_args_fail(args, err, "--stop needs text: it means nothing with --input");
+    bool chat = ot_args_flag(args, "chat");
+    if (chat && ot_args_has(args, "prompt-file")) return ot_args_fail(args, err, "--chat takes --prompt TEXT or --input MESSAGES.jsonl, not --prompt-file");
+    if (!chat && ot_args_has(args, "chat-template")) return ot_args_fail(args, err, "--chat-template means nothing without --chat");
+    if (!chat && ot_args_has(args, "input") && ot_args_has(args, "stop")) return ot_args_fail(args, err, "--stop needs text: it means nothing with --input");
     if (ot_args_count(args, "stop") > MAX_STOPS) return ot_args_fail(args, err, "--stop: more than %d texts", MAX_STOPS);
     return OT_OK;
 }
@@ -213,7 +244,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     OT_TRY(check_usage(args, err));
     ot_common_model c = {0};
     OT_TRY(ot_common_open(args, &c, err));
-    job j = {.args = args, .model = c.model, .json = ot_args_flag(args, "json"), .terminal = isatty(STDOUT_FILENO) != 0, .err = err};
+    job j = {.args = args, .model = c.model, .turn_end = -1, .json = ot_args_flag(args, "json"), .terminal = isatty(STDOUT_FILENO) != 0, .err = err};
     j.options.hooks = c.hooks;
     ot_status status = generate(&j, err);
     for (int64_t i = 0; j.writings != NULL && i < j.prompts.count; i++) {
@@ -231,7 +262,10 @@ static const ot_option prompt_options[] = {
     {.name = "prompt", .letter = 'p', .kind = OT_KIND_STRING, .value = "TEXT", .help = "text to go on from"},
     {.name = "prompt-file", .kind = OT_KIND_PATH, .value = "FILE", .help = "a prompt on each line; the texts come in the same order"},
     {.name = "input", .letter = 'i', .kind = OT_KIND_PATH, .value = "IN.safetensors",
-     .help = "input_ids [B, T] int64 and optionally attention_mask, padded on either side; prints ids"},
+     .help = "input_ids [B, T] int64 and optionally attention_mask, padded on either side; prints ids. With --chat: JSON lines of {\"messages\"}"},
+    {.name = "chat", .kind = OT_KIND_FLAG, .help = "the prompt is a user's turn, put into the model's chat template; the answer ends with its turn"},
+    {.name = "chat-template", .kind = OT_KIND_STRING, .value = "NAME", .shown = "the model's own, where it is known",
+     .help = "with --chat: another of the templates that 'offsite data --help' lists"},
     {0},
 };
 static const ot_option_group prompt_group = {"Prompt", prompt_options};
@@ -252,6 +286,7 @@ static const ot_option_group text_group = {"Text", text_options};
 static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .help = "a Hugging Face model folder, an offer or a GGUF file"}, {0}};
 static const ot_example examples[] = {
     {"Go on from a sentence", "offsite generate SmolLM2.gguf --prompt 'The capital of France is' --greedy -n 20"},
+    {"Ask a chat model", "offsite generate SmolLM2-135M-Instruct.gguf --chat --prompt 'What is the capital of France?' --greedy"},
     {"What an offer learnt, before it goes back", "offsite generate offer --adapter return --prompt 'Q: Who wrote it? A:' --stop Q:"},
     {"Token ids, for a comparison with another implementation", "offsite generate gpt2/ --input ids.safetensors --max-new 12 --greedy --ignore-eos --json"},
     {0},
@@ -263,7 +298,8 @@ const ot_verb ot_verb_generate = {
     .summary = "let a model, an offer or an adapted model go on from a prompt",
     .usage = "MODEL --prompt TEXT [OPTION...]",
     .about = "Text goes to standard output as it comes, the prompt is not repeated. With several prompts, each text is followed by an empty line.\n\n"
-             "Nothing is added to a prompt but what the tokenizer adds by default: a chat model must be given its own template.",
+             "Nothing is added to a prompt but what the tokenizer adds by default. A chat model wants --chat, which puts the prompt, or each row of messages, "
+             "into its chat template and ends where the model ends its turn.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&prompt_group, &text_group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},

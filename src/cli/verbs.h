@@ -20,6 +20,7 @@
     X(forward)                                                                                                         \
     X(plot)                                                                                                            \
     X(bench)                                                                                                           \
+    X(data)                                                                                                            \
     X(tokenize)                                                                                                        \
     X(help)                                                                                                            \
     X(man)                                                                                                             \

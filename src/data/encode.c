@@ -19,8 +19,9 @@ ot_status ot_data_add_ids(ot_data_tokens *out, const int32_t *ids, int64_t count
     return OT_OK;
 }
 
+/* spans: in order, the ones that end before `from` left out. */
 static void mark(uint8_t *learn, int64_t token, int64_t from, int64_t to, const ot_chat_span *spans, int64_t n_spans) {
-    for (int64_t s = 0; s < n_spans; s++) learn[token] |= from < spans[s].to && (to > spans[s].from || (to == from && to > spans[s].from));
+    for (int64_t s = 0; s < n_spans && spans[s].from < to; s++) learn[token] |= from < spans[s].to;
 }
 
 /* By the bytes of each token, one after another. False when they are not those of the text: a normalizer changed it, or a token stands for
@@ -43,6 +44,7 @@ static ot_status mark_by_bytes(const ot_tokenizer *t, const char *text, int64_t 
             length--;
             same = length <= size - at && memcmp(bytes + 1, text + at, (size_t)length) == 0;
         }
+        while (n_spans > 0 && spans->to <= at) spans++, n_spans--;
         if (same) mark(learn, i, at, at + length, spans, n_spans);
         at += length;
         *ok = same;

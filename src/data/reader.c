@@ -114,6 +114,12 @@ static bool blank(const char *text, int64_t size) {
     return true;
 }
 
+/* Behind the mark that some editors put in front of UTF-8. */
+static lines lines_of(const ot_input *source) {
+    bool marked = source->size >= 3 && memcmp(source->data, "\xEF\xBB\xBF", 3) == 0;
+    return (lines){.text = source->data, .size = source->size, .at = marked ? 3 : 0};
+}
+
 /* The next line that holds something. */
 static bool next_line(lines *l, const char **line, int64_t *size) {
     while (l->at < l->size) {
@@ -128,7 +134,7 @@ static bool next_line(lines *l, const char **line, int64_t *size) {
 }
 
 bool ot_data_is_rows(const ot_input *source, const char *name) {
-    lines l = {.text = source->data, .size = source->size};
+    lines l = lines_of(source);
     const char *line = NULL;
     int64_t size = 0;
     if (ot_path_ends(name, ".jsonl") || ot_path_ends(name, ".ndjson")) return true;
@@ -277,7 +283,7 @@ static void note_bad(reading *g, int64_t number, const ot_error *problem) {
 
 static ot_status read_lines(reading *g, const ot_input *source, ot_error *err) {
     const ot_data_options *o = g->r->options;
-    lines l = {.text = source->data, .size = source->size};
+    lines l = lines_of(source);
     const char *line = NULL;
     int64_t size = 0;
     while (next_line(&l, &line, &size) && (o->limit == 0 || g->report->examples < o->limit)) {

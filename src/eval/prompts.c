@@ -64,6 +64,14 @@ ot_status ot_prompts_read_ids(ot_prompts *p, const char *path, int64_t vocab, ot
     return status;
 }
 
+ot_status ot_prompts_add_ids(ot_prompts *p, const int32_t *ids, int64_t count, ot_error *err) {
+    int32_t *copy = NULL;
+    OT_TRY(add(p, count, &copy, err));
+    memcpy(copy, ids, (size_t)count * 4);
+    p->items[p->count - 1].count = count;
+    return OT_OK;
+}
+
 ot_status ot_prompts_add_text(ot_prompts *p, const ot_tokenizer *t, const char *text, int64_t size, ot_error *err) {
     int32_t *ids = NULL, *copy = NULL, first = ot_tokenizer_bos(t) >= 0 ? ot_tokenizer_bos(t) : ot_tokenizer_eos(t);
     int64_t count = 0;

@@ -34,7 +34,7 @@ void ot_gguf_copy_pairs(ot_gguf_writer *w, const ot_gguf *from, const char *pref
 ot_status ot_gguf_declare(ot_gguf_writer *w, const ot_tensor *t, ot_error *err);
 /* After the last pair and declaration; then the bytes of each tensor in order. */
 ot_status ot_gguf_writer_begin(ot_gguf_writer *w, ot_error *err);
-ot_status ot_gguf_writer_put(ot_gguf_writer *w, const void *data, int64_t bytes, ot_error *err);
+ot_status ot_gguf_writer_put(ot_gguf_writer *w, const void *data, int64_t size, ot_error *err);
 ot_status ot_gguf_writer_commit(ot_gguf_writer *w, ot_error *err); /* frees w when it succeeds */
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/tokenizer.h"
@@ -65,27 +66,52 @@ static ot_status write_config(const ot_model *m, const char *dir, const ot_save_
     return status;
 }
 
+/* The text of a token under its key; nothing for a token that is not there. */
+static void set_token(json_t *config, const char *key, const ot_tokenizer *t, int32_t id) {
+    char text[512];
+    size_t size = id >= 0 ? ot_tokenizer_piece(t, id, text, sizeof text) : 0;
+    if (size > 0 && size <= sizeof text) json_object_set_new(config, key, json_stringn(text, size));
+}
+
+static ot_status write_tokenizer_config(const ot_tokenizer *t, const char *path, ot_error *err) {
+    json_t *config = json_object();
+    if (config == NULL) return ot_fail_memory(err, 0, "tokenizer_config.json");
+    json_object_set_new(config, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
+    set_token(config, "bos_token", t, ot_tokenizer_bos(t));
+    set_token(config, "eos_token", t, ot_tokenizer_eos(t));
+    ot_status status = ot_json_write(path, config, err);
+    json_decref(config);
+    return status;
+}
+
+/* What a GGUF file says of text, as the files of a folder. */
+static ot_status write_gguf_text(const ot_gguf *g, const char *dir, ot_error *err) {
+    ot_tokenizer *t = NULL;
+    ot_error none;
+    char path[4096];
+    int64_t size = 0;
+    const char *chat = ot_gguf_str(g, "tokenizer.chat_template", &size);
+    if (ot_tokenizer_from_gguf(g, &t, &none) != OT_OK) return OT_OK; /* a GGUF of weights alone */
+    ot_path_join(path, sizeof path, dir, "tokenizer.json");
+    ot_status status = ot_tokenizer_write_json(t, path, err);
+    ot_path_join(path, sizeof path, dir, "tokenizer_config.json");
+    if (status == OT_OK) status = write_tokenizer_config(t, path, err);
+    ot_path_join(path, sizeof path, dir, "chat_template.jinja");
+    if (status == OT_OK && size > 0) status = ot_write_file(path, chat, size, err);
+    ot_tokenizer_close(t);
+    return status;
+}
+
 static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *err) {
     static const char *const names[] = {"generation_config.json", "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
                                         "added_tokens.json",      "vocab.json",         "merges.txt",            "tokenizer.model",
                                         "chat_template.jinja",    "preprocessor_config.json"};
     char from[4096], to[4096];
     if (m->origin != NULL) m = m->origin;
-    for (size_t i = 0; m->source != OT_SOURCE_GGUF && i < sizeof names / sizeof *names; i++) {
+    if (m->source == OT_SOURCE_GGUF) return write_gguf_text(m->files[0], dir, err);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (!ot_path_join(from, sizeof from, m->path, names[i]) || !ot_path_join(to, sizeof to, dir, names[i])) continue;
         if (ot_path_exists(from)) OT_TRY(ot_copy_file(from, to, err));
-    }
-    if (m->source == OT_SOURCE_GGUF) {
-        ot_tokenizer *t = NULL;
-        ot_error none;
-        if (ot_tokenizer_from_gguf(m->files[0], &t, &none) != OT_OK) return OT_OK; /* a GGUF of weights alone */
-        ot_path_join(to, sizeof to, dir, "tokenizer.json");
-        ot_status status = ot_tokenizer_write_json(t, to, err);
-        ot_tokenizer_close(t);
-        OT_TRY(status);
-        ot_path_join(to, sizeof to, dir, "tokenizer_config.json");
-        static const char config[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n";
-        OT_TRY(ot_write_file(to, config, sizeof config - 1, err));
     }
     return OT_OK;
 }

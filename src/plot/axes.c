@@ -78,8 +78,11 @@ static void linear_ticks(ot_plot_axis *axis, int wanted) {
     }
     bool large = fabs(axis->high) >= 1e6 || fabs(axis->low) >= 1e6, small = step < 1e-4;
     int decimals = large || small ? -1 : step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
-    for (double i = ceil(axis->low / step - 1e-9); i <= floor(axis->high / step + 1e-9); i++) {
-        add_tick(axis, (i * step - axis->low) / span, decimals, i * step);
+    double first = ceil(axis->low / step - 1e-9);
+    int64_t count = (int64_t)(floor(axis->high / step + 1e-9) - first) + 1;
+    for (int64_t i = 0; i < count; i++) {
+        double value = (first + (double)i) * step;
+        add_tick(axis, (value - axis->low) / span, decimals, value);
     }
 }
 
@@ -101,7 +104,9 @@ static void log_ticks(ot_plot_axis *axis, int wanted) {
     }
     double each = ceil(span / wanted); /* decades from tick to tick */
     bool between = span * 3 <= wanted * 1.5;
-    for (double d = floor(axis->low); d <= ceil(axis->high); d++) {
+    int64_t decades = (int64_t)(ceil(axis->high) - floor(axis->low)) + 1;
+    for (int64_t i = 0; i < decades; i++) {
+        double d = floor(axis->low) + (double)i;
         if (fmod(d, each) != 0) continue;
         add_tick(axis, (d - axis->low) / span, -1, pow(10, d));
         if (!between) continue;

@@ -253,7 +253,7 @@ static void draw(picture *p) {
         label(p, p->left, y, " class=\"ot-title\"", plot->title);
         y += 5;
     }
-    y = legend(p, y + FONT, true);
+    legend(p, y + FONT, true);
     put_ticks(p);
     for (int faint = 1; faint >= 0; faint--) {
         for (int64_t i = 0; i < plot->n_series; i++) {

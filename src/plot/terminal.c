@@ -9,7 +9,7 @@ enum { MIN_COLUMNS = 24, MIN_ROWS = 8, MAX_SIDE = 1000 };
 
 typedef struct cell {
     uint8_t dots;
-    int8_t color; /* -1: none */
+    int16_t color; /* -1: none */
     char letter;  /* 0: none */
 } cell;
 
@@ -30,7 +30,7 @@ static void dot(canvas *c, int x, int y, int color) {
     if (x < 0 || y < 0 || x >= c->columns * 2 || y >= c->rows * 4) return;
     cell *at = &c->cells[y / 4 * c->columns + x / 2];
     at->dots |= bits[x % 2][y % 4];
-    at->color = (int8_t)color;
+    at->color = (int16_t)color;
 }
 
 static void stroke(canvas *c, double x0, double y0, double x1, double y1, int color) {
@@ -50,7 +50,7 @@ static void draw_series(canvas *c, const ot_plot_series *s, const ot_plot_axis *
         if (shown && s->mark != OT_PLOT_LINE) {
             cell *at = &c->cells[(int)lround(y) / 4 * c->columns + (int)lround(x) / 2];
             at->letter = letters[color_of(s)];
-            at->color = (int8_t)color_of(s);
+            at->color = (int16_t)color_of(s);
         }
         px = shown ? x : NAN;
         py = y;
@@ -119,7 +119,7 @@ static void put_row(FILE *f, const canvas *c, int row, bool color) {
             painted = at->color;
         }
         if (at->letter != 0) {
-            fputc(at->letter, f);
+            fputc((unsigned char)at->letter, f);
         } else {
             ot_plot_put(f, empty ? ' ' : 0x2800 + at->dots);
         }

@@ -22,8 +22,8 @@ ot_status ot_logits_compare(const ot_logits *a, const ot_logits *b, ot_logits_di
 /* How far rounding the weights to a dtype may move them. */
 double ot_logits_allowed(ot_dtype dtype);
 
-/* REFUSED unless both give the same ids for texts of several scripts, digits and blanks. *texts: for how many they do; 0 where a has no tokenizer.
+/* REFUSED unless both give the same ids for texts of several scripts, digits and blanks. *count: for how many they do; 0 where a has no tokenizer.
  * *leading_blank: also where a text begins with a blank, to which some tokenizers add none, while llama.cpp always does. */
-ot_status ot_tokenizers_compare(const char *a, const char *b, int64_t *texts, bool *leading_blank, ot_error *err);
+ot_status ot_tokenizers_compare(const char *a, const char *b, int64_t *count, bool *leading_blank, ot_error *err);
 
 #endif

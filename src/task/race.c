@@ -50,7 +50,7 @@ static ot_status render_list(const ot_row *row, const json_t *problems, ot_str a
     if (n == 0) return ot_row_fail(row, err, "\"problems\" must be a list of one problem or more");
     ot_str *parts = ot_arena_alloc(arena, (5 * n + 4) * (int64_t)sizeof *parts, err);
     if (parts == NULL) return OT_ERR_MEMORY;
-    problem p;
+    problem p = {0};
     parts[used++] = ot_str_of("Article: ");
     parts[used++] = article;
     parts[used++] = ot_str_of("\n\n");

@@ -30,9 +30,9 @@ static ot_status tighten(ot_arena *arena, ot_str s, char open, char close, ot_st
 
 /* re.sub(r"/' [0-9]/", r"/'[0-9]/"): a slip of the harness (the class was meant as a class on both sides), kept. */
 static ot_status slashes(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) {
-    for (char digit = '0'; digit <= '9'; digit++) {
+    for (int digit = 0; digit <= 9; digit++) {
         char from[] = "/' 0/";
-        from[3] = digit;
+        from[3] = (char)('0' + digit);
         OT_TRY(ot_py_replace(arena, s, from, "/'[0-9]/", &s, err));
     }
     *out = s;

@@ -192,6 +192,10 @@ ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_da
         status = read_file(&g, paths[i], reports != NULL ? &reports[i] : &unread, err);
     }
     ot_data_reader_close(g.reader);
+    if (status == OT_OK && g.b.d.rows == 0) {
+        status = ot_fail(err, OT_ERR_REFUSED, "%s: no row has anything to learn within a block of %lld tokens: use a larger --block", paths[0],
+                         (long long)options->block);
+    }
     if (status == OT_OK && ot_dataset_targets(&g.b.d) == 0) {
         status = ot_fail(err, OT_ERR_REFUSED, "%s: every label is ignored (-100): there is nothing to learn or score", paths[0]);
     }

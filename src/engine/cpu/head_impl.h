@@ -71,11 +71,12 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
     for (int64_t v = part->v0; v < part->v1; v += OT_HEAD_BLOCK) {
         int64_t n = part->v1 - v < OT_HEAD_BLOCK ? part->v1 - v : OT_HEAD_BLOCK, padded = (n + 15) / 16 * 16;
         const NAME(element) *w = NAME(head_rows)(job, part, v, n, padded);
-        const void *values = w;
 #if UNIT_BF16
-        values = part->w_pairs;
+        const void *values = part->w_pairs;
         for (int64_t i = 0; job->gradients && i < padded; i += 2)
             NAME(pair_rows)(w + i * dp, w + (i + 1) * dp, (uint32_t *)(void *)part->w_pairs + i / 2 * dp, dp);
+#else
+        const void *values = w;
 #endif
         for (int64_t t = 0; t < tiles; t++) {
             int64_t tokens = part->tokens - t * TILE < TILE ? part->tokens - t * TILE : TILE;

@@ -1,0 +1,335 @@
+/* `offsite data FILE...`: what training would see of data files: counts, lengths, what is cut off, and examples with their learnt tokens marked. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/common_data.h"
+#include "cli/common_options.h"
+#include "cli/output.h"
+#include "cli/text.h"
+#include "cli/verbs.h"
+#include "format/tokenizer.h"
+
+enum { MAX_BINS = 40 };
+
+/* Examples of from .. to tokens. */
+typedef struct bin {
+    int64_t from, to, examples;
+} bin;
+
+typedef struct job {
+    const ot_args *args;
+    ot_common_data common;
+    ot_data_paths paths;
+    ot_data_report *reports; /* [paths.count] */
+    ot_tokenizer *tokenizer;
+    ot_dataset d;
+    int64_t shortest, median, longest;
+    bin bins[MAX_BINS];
+    int n_bins;
+    int64_t packed_rows; /* what --pack would make */
+    double filled;
+} job;
+
+/* ==== Lengths. ==== */
+
+static int64_t length_of(const ot_dataset *d, int64_t e) { return ot_dataset_start(d, e + 1) - ot_dataset_start(d, e); }
+
+static int by_size(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Bins that double, from the one of the shortest example to that of the longest. */
+static void count_bins(job *j) {
+    int64_t from = 1;
+    while (from * 2 <= j->shortest) from *= 2;
+    for (; from <= j->longest && j->n_bins < MAX_BINS; from *= 2) {
+        bin *b = &j->bins[j->n_bins++];
+        *b = (bin){.from = from, .to = from * 2 - 1};
+        for (int64_t e = 0; e < j->d.examples; e++) b->examples += length_of(&j->d, e) >= b->from && length_of(&j->d, e) <= b->to;
+    }
+}
+
+static ot_status measure(job *j, ot_error *err) {
+    int64_t *lengths = NULL;
+    OT_TRY(ot_malloc(j->d.examples, sizeof *lengths, "lengths", (void **)&lengths, err));
+    for (int64_t e = 0; e < j->d.examples; e++) lengths[e] = length_of(&j->d, e);
+    qsort(lengths, (size_t)j->d.examples, sizeof *lengths, by_size);
+    j->shortest = lengths[0];
+    j->median = lengths[(j->d.examples - 1) / 2];
+    j->longest = lengths[j->d.examples - 1];
+    ot_free(lengths);
+    count_bins(j);
+    return OT_OK;
+}
+
+/* Last of all, since the examples change their places. */
+static ot_status try_packing(job *j, ot_error *err) {
+    int64_t capacity = j->common.options.block;
+    OT_TRY(ot_dataset_pack(&j->d, capacity, true, 0, err));
+    j->packed_rows = j->d.rows;
+    j->filled = (double)ot_dataset_columns(&j->d) / ((double)j->d.rows * (double)capacity);
+    return OT_OK;
+}
+
+static ot_status read_data(job *j, ot_error *err) {
+    const ot_args *args = j->args;
+    const char *model = ot_args_str(args, "model");
+    OT_TRY(ot_tokenizer_open(model, &j->tokenizer, err));
+    OT_TRY(ot_common_data_options(args, model, ot_tokenizer_vocab_size(j->tokenizer), &j->common, err));
+    j->common.options.limit = ot_args_i64(args, "limit");
+    for (int64_t i = 0; i < ot_args_operand_count(args, "FILE"); i++) {
+        OT_TRY(ot_data_paths_add(&j->paths, "FILE", ot_args_operand_at(args, "FILE", i), err));
+    }
+    OT_TRY(ot_calloc(j->paths.count, sizeof *j->reports, "reports", (void **)&j->reports, err));
+    OT_TRY(ot_dataset_read(j->paths.items, j->paths.count, &j->common.options, &j->d, j->reports, err));
+    return measure(j, err);
+}
+
+/* ==== Examples. ==== */
+
+static bool learnt(const ot_dataset *d, int64_t first, int64_t column) { return column > first && d->targets[column - 1] >= 0; }
+
+static ot_status text_of(const job *j, int64_t from, int64_t to, char **text, size_t *size, ot_error *err) {
+    int64_t bytes = 0;
+    for (int64_t c = from; c < to; c++) bytes += (int64_t)ot_tokenizer_piece(j->tokenizer, j->d.ids[c], NULL, 0);
+    OT_TRY(ot_malloc(bytes + 1, 1, "the text of an example", (void **)text, err));
+    *size = 0;
+    for (int64_t c = from; c < to; c++) *size += ot_tokenizer_piece(j->tokenizer, j->d.ids[c], *text + *size, (size_t)bytes - *size);
+    (*text)[*size] = '\0';
+    return OT_OK;
+}
+
+/* Calls part() for each stretch of an example that is learnt, or is not. */
+typedef void (*part_fn)(void *context, const char *text, size_t size, bool learnt);
+static ot_status each_part(const job *j, int64_t example, part_fn part, void *context, ot_error *err) {
+    int64_t first = ot_dataset_start(&j->d, example), end = ot_dataset_start(&j->d, example + 1);
+    for (int64_t from = first, to = first; from < end; from = to) {
+        bool marked = learnt(&j->d, first, from);
+        char *text = NULL;
+        size_t size = 0;
+        while (to < end && learnt(&j->d, first, to) == marked) to++;
+        OT_TRY(text_of(j, from, to, &text, &size, err));
+        part(context, text, size, marked);
+        ot_free(text);
+    }
+    return OT_OK;
+}
+
+/* ==== For people. ==== */
+
+static void put_part(void *context, const char *text, size_t size, bool marked) {
+    bool styled = *(const bool *)context;
+    const char *begin = styled ? "\033[1;32m" : "[", *end = styled ? "\033[0m" : "]";
+    if (marked) fputs(begin, stdout);
+    for (size_t at = 0; at < size;) {
+        size_t line = strcspn(text + at, "\n");
+        char *copy = strndup(text + at, line);
+        if (copy != NULL) ot_put_safe(stdout, copy);
+        free(copy);
+        at += line;
+        if (at < size) fputs(text[at] == '\n' ? "\n" : "\\x00", stdout);
+        at++;
+    }
+    if (marked) fputs(end, stdout);
+}
+
+static ot_status put_lengths(const job *j, ot_error *err) {
+    static const ot_column columns[] = {{"tokens", OT_RIGHT}, {"examples", OT_RIGHT}, {"", OT_LEFT}};
+    static const char bar[] = "########################################";
+    ot_table t = ot_table_begin(columns, 3);
+    int64_t most = 1;
+    for (int i = 0; i < j->n_bins; i++) most = j->bins[i].examples > most ? j->bins[i].examples : most;
+    for (int i = 0; i < j->n_bins; i++) {
+        const bin *b = &j->bins[i];
+        char count[32];
+        int64_t shown = (b->examples * (int64_t)(sizeof bar - 1) + most - 1) / most;
+        ot_table_cell(&t, "%" PRId64 "-%" PRId64, b->from, b->to);
+        ot_table_cell(&t, "%s", ot_text_count(b->examples, count, sizeof count));
+        ot_table_cell(&t, "%.*s", (int)shown, bar);
+    }
+    return ot_table_print(&t, stdout, err);
+}
+
+static void put_counts(const job *j) {
+    char a[32], b[32], c[32];
+    for (int64_t i = 0; i < j->paths.count; i++) {
+        const ot_data_report *r = &j->reports[i];
+        if (r->shape == NULL) continue;
+        ot_put_safe(stdout, r->path);
+        printf(": %s", r->shape);
+        if (r->detail != NULL) printf(" (%s)", r->detail);
+        if (r->packing != NULL) printf(", %s", r->packing);
+        printf("; %s examples, %s tokens, %s of them learnt\n", ot_text_count(r->examples, a, sizeof a), ot_text_count(r->tokens, b, sizeof b),
+               ot_text_count(r->learnt, c, sizeof c));
+        if (r->bad > 0) printf("  %s of %s rows are bad and left out\n", ot_text_count(r->bad, a, sizeof a), ot_text_count(r->rows, b, sizeof b));
+        for (int64_t k = 0; k < r->bad && k < OT_DATA_SHOWN; k++) {
+            printf("    line %" PRId64 ": ", r->shown[k].line);
+            ot_put_safe(stdout, r->shown[k].why);
+            putchar('\n');
+        }
+        if (r->truncated > 0) printf("  %s examples are longer than the block and cut off\n", ot_text_count(r->truncated, a, sizeof a));
+        if (r->split > 0) printf("  %s rows are longer than the block and become several examples\n", ot_text_count(r->split, a, sizeof a));
+        if (r->empty > 0) printf("  %s rows have nothing to learn within the block and are left out\n", ot_text_count(r->empty, a, sizeof a));
+    }
+}
+
+static ot_status print(job *j, ot_error *err) {
+    bool styled = ot_terminal_styled(stdout);
+    int64_t shown = ot_args_i64(j->args, "show");
+    char a[32], b[32];
+    put_counts(j);
+    printf("\nlengths: %" PRId64 " to %" PRId64 " tokens, half of the examples up to %" PRId64 "\n", j->shortest, j->longest, j->median);
+    OT_TRY(put_lengths(j, err));
+    for (int64_t e = 0; e < j->d.examples && e < shown; e++) {
+        printf("\nexample %" PRId64 ", %" PRId64 " tokens, what is learnt %s:\n", e + 1, length_of(&j->d, e), styled ? "in colour" : "in brackets");
+        OT_TRY(each_part(j, e, put_part, &styled, err));
+        putchar('\n');
+    }
+    OT_TRY(try_packing(j, err));
+    printf("\nwith --pack: %s rows of up to %s tokens, filled to %.1f %%\n", ot_text_count(j->packed_rows, a, sizeof a),
+           ot_text_count(j->common.options.block, b, sizeof b), 100 * j->filled);
+    return OT_OK;
+}
+
+/* ==== For machines. ==== */
+
+static void json_file(ot_json_out *out, const ot_data_report *r) {
+    ot_json_out_object(out, NULL);
+    ot_json_out_str(out, "path", r->path);
+    ot_json_out_str(out, "shape", r->shape);
+    ot_json_out_str(out, "detail", r->detail);
+    ot_json_out_str(out, "packing", r->packing);
+    ot_json_out_i64(out, "rows", r->rows);
+    ot_json_out_i64(out, "bad", r->bad);
+    ot_json_out_array(out, "bad_rows");
+    for (int64_t k = 0; k < r->bad && k < OT_DATA_SHOWN; k++) {
+        ot_json_out_object(out, NULL);
+        ot_json_out_i64(out, "line", r->shown[k].line);
+        ot_json_out_str(out, "why", r->shown[k].why);
+        ot_json_out_end(out);
+    }
+    ot_json_out_end(out);
+    ot_json_out_i64(out, "examples", r->examples);
+    ot_json_out_i64(out, "tokens", r->tokens);
+    ot_json_out_i64(out, "learnt", r->learnt);
+    ot_json_out_i64(out, "truncated", r->truncated);
+    ot_json_out_i64(out, "split", r->split);
+    ot_json_out_i64(out, "empty", r->empty);
+    ot_json_out_end(out);
+}
+
+static void json_lengths(ot_json_out *out, const job *j) {
+    ot_json_out_object(out, "lengths");
+    ot_json_out_i64(out, "shortest", j->shortest);
+    ot_json_out_i64(out, "median", j->median);
+    ot_json_out_i64(out, "longest", j->longest);
+    ot_json_out_array(out, "histogram");
+    for (int i = 0; i < j->n_bins; i++) {
+        ot_json_out_object(out, NULL);
+        ot_json_out_i64(out, "from", j->bins[i].from);
+        ot_json_out_i64(out, "to", j->bins[i].to);
+        ot_json_out_i64(out, "examples", j->bins[i].examples);
+        ot_json_out_end(out);
+    }
+    ot_json_out_end(out);
+    ot_json_out_end(out);
+}
+
+static void json_part(void *context, const char *text, size_t size, bool marked) {
+    ot_json_out *out = context;
+    ot_json_out_object(out, NULL);
+    ot_json_out_text(out, "text", text, size);
+    ot_json_out_bool(out, "learnt", marked);
+    ot_json_out_end(out);
+}
+
+static ot_status json_example(ot_json_out *out, const job *j, int64_t e, ot_error *err) {
+    int64_t first = ot_dataset_start(&j->d, e), end = ot_dataset_start(&j->d, e + 1);
+    ot_json_out_object(out, NULL);
+    ot_json_out_array(out, "ids");
+    for (int64_t c = first; c < end; c++) ot_json_out_i64(out, NULL, j->d.ids[c]);
+    ot_json_out_end(out);
+    ot_json_out_array(out, "learnt");
+    for (int64_t c = first; c < end; c++) ot_json_out_i64(out, NULL, learnt(&j->d, first, c));
+    ot_json_out_end(out);
+    ot_json_out_array(out, "parts");
+    OT_TRY(each_part(j, e, json_part, out, err));
+    ot_json_out_end(out);
+    ot_json_out_end(out);
+    return OT_OK;
+}
+
+static ot_status print_json(job *j, ot_error *err) {
+    ot_json_out out = ot_json_out_open(stdout);
+    int64_t shown = ot_args_i64(j->args, "show");
+    ot_json_out_object(&out, NULL);
+    ot_json_out_array(&out, "files");
+    for (int64_t i = 0; i < j->paths.count; i++) {
+        if (j->reports[i].shape != NULL) json_file(&out, &j->reports[i]);
+    }
+    ot_json_out_end(&out);
+    ot_json_out_i64(&out, "examples", j->d.examples);
+    ot_json_out_i64(&out, "tokens", j->d.tokens);
+    ot_json_out_i64(&out, "learnt", ot_dataset_targets(&j->d));
+    ot_json_out_i64(&out, "block", j->common.options.block);
+    json_lengths(&out, j);
+    ot_json_out_array(&out, "shown");
+    for (int64_t e = 0; e < j->d.examples && e < shown; e++) OT_TRY(json_example(&out, j, e, err));
+    ot_json_out_end(&out);
+    OT_TRY(try_packing(j, err));
+    ot_json_out_object(&out, "packed");
+    ot_json_out_i64(&out, "rows", j->packed_rows);
+    ot_json_out_f64(&out, "filled", j->filled);
+    ot_json_out_end(&out);
+    return ot_json_out_close(&out, err);
+}
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    job j = {.args = args};
+    ot_status status = read_data(&j, err);
+    if (status == OT_OK) status = ot_args_flag(args, "json") ? print_json(&j, err) : print(&j, err);
+    ot_dataset_free(&j.d);
+    ot_tokenizer_close(j.tokenizer);
+    ot_free(j.reports);
+    ot_data_paths_free(&j.paths);
+    ot_common_data_free(&j.common);
+    return status;
+}
+
+static const ot_operand operands[] = {
+    {.name = "FILE", .kind = OT_KIND_PATH, .repeated = true, .help = "text, JSON lines, either packed by gzip or zstd, or .safetensors with input_ids [N, T]"},
+    {0},
+};
+static const ot_option options[] = {
+    {.name = "model", .letter = 'm', .kind = OT_KIND_PATH, .value = "MODEL", .required = true,
+     .help = "whose tokenizer and chat template are used: a model, an offer, a GGUF file, or a folder with tokenizer files alone"},
+    {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in an example at most, as in training"},
+    {.name = "limit", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = OT_NO_MAX, .shown = "all", .help = "examples to read at most"},
+    {.name = "show", .kind = OT_KIND_I64, .fallback = "1", .min = 0, .max = OT_NO_MAX, .help = "examples to show as text"},
+    {0},
+};
+static const ot_option_group group = {"Looking", options};
+static const ot_example examples[] = {
+    {"What fine-tuning would learn from a chat", "offsite data chat.jsonl --model SmolLM2-135M-Instruct.gguf"},
+    {"Several files, three examples", "offsite data 'part-*.jsonl.gz' notes.txt --model gpt2/ --block 256 --show 3"},
+    {"Rows that call their text \"body\"", "offsite data posts.jsonl --model gpt2/ --map text=body --json"},
+    {0},
+};
+
+const ot_verb ot_verb_data = {
+    .name = "data",
+    .audience = OT_FOR_ANYONE,
+    .summary = "show what training would see of data files: counts, lengths, learnt tokens",
+    .about = "Reads files as --train of the training verbs does, with the same options, and trains nothing. Rows that cannot be used, examples that "
+             "are cut off and rows with nothing to learn are counted; the first examples are shown as the model gets them, with the tokens that it "
+             "is to learn in brackets, or in colour on a terminal.\n\n"
+             "The last line says what --pack would make of the examples.",
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_data, &ot_options_json, NULL},
+    .examples = examples,
+    .run = run,
+};

@@ -1,0 +1,49 @@
+# data from outside: what is counted, the learnt tokens in brackets, and the same for machines.
+set -eu
+tokenizer=$CLI_TEST_DIR/../data/tokenizer/gpt2/tokenizer.json
+has() { # FILE TEXT
+    grep -qF -- "$2" "$1" || { echo "no '$2' in:"; cat "$1"; exit 1; }
+}
+fails() { # CODE LINE WORDS...
+    wanted=$1 line=$2
+    shift 2
+    code=0
+    "$OFFSITE" data "$@" -m "$tokenizer" >out 2>err || code=$?
+    [ "$code" = "$wanted" ] && [ "$(cat err)" = "$line" ] && [ ! -s out ] && return
+    echo "data $*: exit code $code, $(cat err)"
+    exit 1
+}
+cat >pairs.jsonl <<'END'
+{"prompt": "one two", "completion": " three"}
+{"prompt": "a", "completion": 3}
+{"prompt": "a line\n", "completion": "and\tanother\u0000\u001b"}
+{"prompt": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen", "completion": " end"}
+END
+cat >chat.jsonl <<'END'
+{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "so?"}, {"role": "assistant", "content": "no"}]}
+END
+
+"$OFFSITE" data pairs.jsonl -m "$tokenizer" --block 48 --show 2 --no-end >out 2>err
+[ ! -s err ]
+has out 'pairs.jsonl: prompt/completion; 2 examples, '
+has out '  1 of 4 rows are bad and left out'
+has out '    line 2: "completion" must be a text'
+has out '  1 examples are longer than the block and cut off'
+has out '  1 rows have nothing to learn within the block and are left out'
+has out 'one two[ three]'
+has out '[and\x09another\x00\x1B]'
+has out 'with --pack: 1 rows of up to 48 tokens'
+"$OFFSITE" data chat.jsonl -m "$tokenizer" --chat-template chatml >out
+has out 'chat.jsonl: messages (chatml); 1 examples'
+has out '[yes<|im_end|>]'
+has out '[no<|im_end|>]'
+"$OFFSITE" data pairs.jsonl chat.jsonl -m "$tokenizer" --chat-template chatml --train-on all --show 1 --json >out
+has out '"path": "chat.jsonl", "shape": "messages", "detail": "chatml", "packing": null, "rows": 1, "bad": 0'
+has out '"bad_rows": [{"line": 2, "why": "\"completion\" must be a text"}], "examples": 3'
+has out '"examples": 4'
+has out '"histogram": [{"from": '
+has out '"packed": {"rows": 1, "filled": '
+fails 1 'offsite: pairs.jsonl:2: "completion" must be a text' pairs.jsonl --strict
+fails 1 'offsite: cannot open none.jsonl: No such file or directory' none.jsonl
+printf '{"prompt": "one two three", "completion": " four"}\n' >short.jsonl
+fails 3 'offsite: short.jsonl: no row has anything to learn within a block of 4 tokens: use a larger --block' short.jsonl --block 4
