@@ -25,7 +25,11 @@ install(FILES ${WRITTEN_PAGES_7} DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 
 if(TARGET offsite)
   install(TARGETS offsite RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  if(NOT OFFSITE_PTHREADS)
+  if(OFFSITE_BUNDLE)
+    # An RPATH, not a RUNPATH: it holds for what the bundled libraries need themselves, too.
+    set_target_properties(offsite PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/offsite")
+    target_link_options(offsite PRIVATE -Wl,--disable-new-dtags)
+  elseif(NOT OFFSITE_PTHREADS)
     # The OpenMP build of OpenBLAS lies outside the loader's own folders.
     set_target_properties(offsite PROPERTIES INSTALL_RPATH "${OPENBLAS_DIR}")
   endif()
@@ -52,3 +56,16 @@ endif()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+
+# `cpack` in the build folder: a Debian package whose dependencies follow from what the program is linked with.
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGE_CONTACT "Offsite maintainers <offsite@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "tunes language models without handing out the full model")
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+if(NOT OFFSITE_PTHREADS)
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS libopenblas0-openmp) # of the builds of OpenBLAS the one that shares threads with the program
+endif()
+include(CPack)
