@@ -278,7 +278,7 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
 
 ot_status ot_training_close(ot_training *t, ot_error *err) {
     if (ot_path_exists(t->checkpoint)) OT_TRY(ot_remove_tree(t->checkpoint, err));
-    return print_summary(t, err);
+    return t->silent ? OT_OK : print_summary(t, err);
 }
 
 void ot_training_free(ot_training *t) {

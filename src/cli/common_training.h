@@ -23,6 +23,7 @@ typedef struct ot_training {
     char checkpoint[4200];
     char *fingerprint;
     bool finished_before; /* --resume on a finished result: nothing to do */
+    bool silent;          /* no summary on standard output */
     bool replace;         /* --force: what the output holds goes when the run begins */
 } ot_training;
 
@@ -39,6 +40,9 @@ ot_status ot_training_run(ot_training *t, ot_error *err);
 /* The result's files are written: the checkpoint goes, and the summary is printed. */
 ot_status ot_training_close(ot_training *t, ot_error *err);
 void ot_training_free(ot_training *t);
+
+/* `offsite distill`, also as a step of split; silent: without a summary. */
+ot_status ot_distill_run(const ot_args *args, bool silent, ot_error *err);
 
 /* The tuned masters, for ot_save_options.values. */
 const float *ot_training_values(void *training, const ot_param *p);

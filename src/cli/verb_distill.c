@@ -75,11 +75,12 @@ static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, 
     return ot_training_close(t, err);
 }
 
-static ot_status run(const ot_args *args, ot_error *err) {
+ot_status ot_distill_run(const ot_args *args, bool silent, ot_error *err) {
     ot_training t = {0};
     ot_distillation d = {0};
     ot_teacher teacher = {0};
     ot_status status = ot_training_open(&t, args, "distill", "manifest.json", err);
+    t.silent = silent;
     if (status == OT_OK && t.finished_before) {
         ot_note(args, "%s is finished already", t.output);
     } else if (status == OT_OK) {
@@ -90,6 +91,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_distillation_close(&d);
     return status;
 }
+
+static ot_status run(const ot_args *args, ot_error *err) { return ot_distill_run(args, false, err); }
 
 static const ot_option options[] = {
     {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OFFER2", .required = true, .transient = true,

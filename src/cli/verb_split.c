@@ -6,6 +6,7 @@
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
+#include "cli/split_distill.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
 #include "protocol/split.h"
@@ -46,7 +47,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_model *m = NULL;
     OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err));
     ot_split_summary s;
-    ot_status status = ot_split(m, ot_args_str(args, "output"), &options, &s, err);
+    bool distils = ot_split_distill_step(options.emulator) != NULL;
+    ot_status status = distils ? ot_split_distilled(args, m, &options, &s, err) : ot_split(m, ot_args_str(args, "output"), &options, &s, err);
     ot_model_close(m);
     return status == OT_OK ? print(args, &s, err) : status;
 }
@@ -56,7 +58,8 @@ static const ot_option options[] = {
     {.name = "bottom", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "first blocks that the data owner may tune"},
     {.name = "top", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "last blocks that the data owner may tune"},
     {.name = "emulator", .kind = OT_KIND_STRING, .value = "STEPS", .fallback = "",
-     .help = "how the middle is made small: steps joined by '|', of layerdrop:keep=K, prune:ratio=0.5, fakequant:bits=4; empty: the middle as it is"},
+     .help = "how the middle is made small: steps joined by '|', of layerdrop:keep=K, prune:ratio=0.5, fakequant:bits=4, quantize:bits=4, svd:ratio=0.5, crash:keep=K, distill:steps=N (last); empty: the middle as it is"},
+    {.name = "data", .kind = OT_KIND_PATH, .value = "FILE", .help = "public text for the steps that look at text: distill learns on it (self:N: the model writes N tokens)"},
     {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace an offer of the same name"},
     {0},
 };

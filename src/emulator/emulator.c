@@ -38,6 +38,10 @@ ot_status ot_emulator_plan(const char *recipe, const ot_model *m, int64_t layers
     ot_status status = begin(out, layers, err);
     if (status == OT_OK) status = ot_spec_parse(recipe, "--emulator", methods, &spec, err);
     for (int32_t i = 0; status == OT_OK && i < spec.n_steps; i++) {
+        if (out->distilled) {
+            status = ot_fail(err, OT_ERR_USAGE, "--emulator: distill must be the last step: what comes after it would undo what was learnt");
+            break;
+        }
         status = ot_emulator_methods[spec.steps[i].method]->apply(out, &spec.steps[i], err);
     }
     out->text = NULL;

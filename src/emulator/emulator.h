@@ -31,6 +31,7 @@ typedef struct ot_emulator {
     ot_block_form form;                /* of every kept block */
     struct ot_emulator_change *changes; /* in order */
     const ot_emulator_text *text;       /* NULL: none was given */
+    bool distilled;                     /* the last step trains the emulator */
     ot_arena arena;
 } ot_emulator;
 

@@ -5,5 +5,5 @@
 
 const ot_emulator_method *const ot_emulator_methods[] = {
     &ot_emulator_layerdrop, &ot_emulator_crash,    &ot_emulator_prune, &ot_emulator_svd,
-    &ot_emulator_fakequant, &ot_emulator_quantize, NULL,
+    &ot_emulator_fakequant, &ot_emulator_quantize, &ot_emulator_distill, NULL,
 };

@@ -5,7 +5,7 @@
 #include "emulator/emulator.h"
 
 extern const ot_emulator_method ot_emulator_layerdrop, ot_emulator_prune, ot_emulator_fakequant, ot_emulator_quantize, ot_emulator_crash,
-    ot_emulator_svd;
+    ot_emulator_svd, ot_emulator_distill;
 
 /* Append a change of values to the pipeline; USAGE when the middle is packed already. */
 ot_status ot_emulator_add_change(ot_emulator *e, const char *method, ot_emulator_change **out, ot_error *err);

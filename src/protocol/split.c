@@ -28,6 +28,7 @@ static ot_status prepare(split_job *job, ot_error *err) {
     const ot_split_options *o = job->options;
     int64_t layers = job->m->desc.layers;
     OT_TRY(ot_emulator_plan(o->emulator, job->m, layers, o->bottom, o->top, o->text, &job->emulator, err));
+    if (job->emulator.distilled) return ot_fail(err, OT_ERR_USAGE, "--emulator: distill is a training run: split without it, then distil that offer");
     OT_TRY(ot_calloc(ot_emulator_stack_size(&job->emulator), sizeof *job->stack, "the offer's stack", (void **)&job->stack, err));
     ot_emulator_stack(&job->emulator, layers, job->stack);
     return ot_emulator_build(&job->emulator, job->m, o->own_dtype, o->dtype, &job->offer, err);

@@ -76,6 +76,20 @@ fails 2 'needs a number of tokens' distill offer --teacher base --train self:man
 fails 2 'less than one block' distill offer --teacher base --train self:9 --block 16 --steps 2 -o no
 fails 2 'stands alone' distill offer --teacher base --train self:700 --train secret-notes.txt --block 16 --steps 2 -o no
 
+# As a step of split: the same bytes as split and distill one after the other.
+run split base -o before --emulator layerdrop:keep=2 --bottom 1 --top 1
+run distill before --teacher base --train self:700 --block 16 --steps 6 --seed 3 --lr 3e-3 -o apart
+run split base -o piped --emulator 'layerdrop:keep=2|distill:steps=6,block=16,lr=3e-3,seed=3' --bottom 1 --top 1 --data self:700
+cmp apart/model.safetensors piped/model.safetensors || die "the distill step is not offsite distill"
+[ ! -e piped.undistilled ] && [ ! -e piped.undistilled.owner.json ] || die "the offer before distillation was left behind"
+grep -q 'layerdrop:keep=2|distill:steps=6' piped.owner.json || die "$(cat piped.owner.json)"
+run tune piped --train secret-notes.txt --block 16 --steps 2 -o piped-return
+run plug base piped-return -o piped-tuned
+fails 2 'must be the last step' split base -o no --emulator 'distill:steps=6|layerdrop:keep=2' --data self:700
+fails 2 'needs --data' split base -o no --emulator 'distill:steps=6'
+fails 2 'cannot come after quantize' split base -o no --bottom 1 --top 1 --emulator 'quantize:bits=8,group=8|distill:steps=6' --data self:700
+[ ! -e no ] && [ ! -e no.undistilled ] || die "something was left behind"
+
 run pretrain config -o stranger --train secret-notes.txt --block 32 --steps 1 --seed 5
 fails 3 'is not the model that the offer was split from' distill offer --teacher stranger --train secret-notes.txt --block 32 --steps 2 -o no
 fails 2 'is no offer' distill base --teacher base --train secret-notes.txt --block 32 --steps 2 -o no
