@@ -92,9 +92,9 @@ offsite_status offsite_split(const offsite_model *model, const char *offer, cons
  * for, or NULL. OFFSITE_REFUSED names the first thing that is off. */
 offsite_status offsite_verify(const char *bundle, const char *offer, offsite_error *error);
 
-/* Owner: MODEL with the tuned layers of the return, as the new Hugging Face folder `output`. ledger: the offer's, or NULL to look for it beside the
+/* Owner: the model at `model` with the tuned layers of the return, as the new Hugging Face folder `output`. ledger: the offer's, or NULL to look for it beside the
  * return, the output and in the current folder. OFFSITE_REFUSED for another offer, another model, missing, extra or non-finite tensors. */
-offsite_status offsite_plug(offsite_model *model, const char *returned, const char *ledger, const char *output, offsite_error *error);
+offsite_status offsite_plug(const char *model, const char *returned, const char *ledger, const char *output, offsite_error *error);
 
 #ifdef __cplusplus
 }

@@ -163,9 +163,13 @@ offsite_status offsite_verify(const char *bundle, const char *offer, offsite_err
     return pass(status, &err, error);
 }
 
-offsite_status offsite_plug(offsite_model *model, const char *returned, const char *ledger, const char *output, offsite_error *error) {
+offsite_status offsite_plug(const char *model, const char *returned, const char *ledger, const char *output, offsite_error *error) {
     ot_error err = {0};
     ot_plug_summary summary;
     ot_plug_options o = {.ledger = ledger, .own_dtype = true, .dtype = OT_BF16};
-    return pass(ot_plug(model->model, returned, output, &o, &summary, &err), &err, error);
+    ot_model *m = NULL; /* of its own: plugging lays the tuned values over it */
+    ot_status status = ot_model_open(model, OT_F32, &m, &err);
+    if (status == OT_OK) status = ot_plug(m, returned, output, &o, &summary, &err);
+    ot_model_close(m);
+    return pass(status, &err, error);
 }

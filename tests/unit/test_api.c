@@ -77,7 +77,7 @@ static void the_exchange_is_checked(void **state) {
     assert_int_equal(offsite_split(m, path, &(offsite_split_options){.bottom = 1, .top = 0}, NULL, &error), OFFSITE_REFUSED);
     assert_int_equal(offsite_split(m, scratch_path(&s, "none"), &(offsite_split_options){.bottom = 99, .top = 99}, NULL, &error), OFFSITE_USAGE);
     /* An offer is no return. */
-    assert_int_not_equal(offsite_plug(m, path, NULL, scratch_path(&s, "plugged"), &error), OFFSITE_OK);
+    assert_int_not_equal(offsite_plug(MODEL, path, NULL, scratch_path(&s, "plugged"), &error), OFFSITE_OK);
 
     char weights[1100];
     snprintf(weights, sizeof weights, "%s/model.safetensors", path);
