@@ -220,6 +220,7 @@ typedef ot_status ot_kernel(const ot_call *call);
  * runs only its backward. `scratch` answers for one call shape, whatever the phase. */
 typedef struct ot_backend {
     const char *name, *help;
+    void (*libraries)(char *text, size_t size); /* names and versions of what it computes with; NULL: nothing else */
     bool (*available)(void);          /* can this machine run it? */
     bool (*supports)(ot_dtype compute);
     size_t (*scratch)(const ot_call *call); /* views have rows, cols, dtypes; pointers are not valid, but NULL-ness of dx/dw is */

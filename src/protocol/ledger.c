@@ -13,6 +13,7 @@ static const char format_name[] = "offsite-ledger";
 void ot_ledger_free(ot_ledger *l) {
     ot_arena_free(&l->arena);
     json_decref(l->distilled);
+    json_decref(l->measured);
     *l = (ot_ledger){0};
 }
 
@@ -43,6 +44,18 @@ ot_status ot_ledger_check_base(const ot_ledger *l, const ot_model *m, ot_error *
     return OT_OK;
 }
 
+/* What computed: a recipe that looks at a text gives the same bytes with the same libraries. */
+static json_t *libraries(void) {
+    json_t *j = json_object();
+    for (const ot_backend *const *b = ot_backends; *b != NULL; b++) {
+        char text[256] = "";
+        if ((*b)->libraries == NULL) continue;
+        (*b)->libraries(text, sizeof text);
+        json_object_set_new(j, (*b)->name, json_string(text));
+    }
+    return j;
+}
+
 ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err) {
     json_t *stack = json_array();
     for (int64_t i = 0; i < l->n_stack; i++) json_array_append_new(stack, json_integer(l->stack[i]));
@@ -51,6 +64,8 @@ ot_status ot_ledger_write(const ot_ledger *l, const char *path, ot_error *err) {
                           (json_int_t)l->bottom, "top", (json_int_t)l->top, "emulator", l->recipe, "stack", stack, "program",
                           "offsite " OFFSITE_VERSION);
     if (j == NULL) return ot_fail_memory(err, 0, "the ledger");
+    json_object_set_new(j, "libraries", libraries());
+    if (l->measured != NULL) json_object_set(j, "measured", l->measured);
     if (l->distilled != NULL) json_object_set(j, "distilled", l->distilled);
     ot_status status = ot_json_write(path, j, err);
     json_decref(j);
@@ -88,6 +103,7 @@ static ot_status parse(const json_t *j, const char *path, ot_ledger *l, ot_error
         }
     }
     l->distilled = json_incref(json_object_get(j, "distilled"));
+    l->measured = json_incref(json_object_get(j, "measured"));
     if (l->bottom < 0 || l->top < 0 || l->bottom > l->n_stack || l->top > l->n_stack || l->bottom + l->top > l->n_stack) {
         return ot_fail(err, OT_ERR_FORMAT, "%s: \"bottom\" and \"top\" do not fit the stack", path);
     }

@@ -17,6 +17,7 @@ typedef struct ot_ledger {
     int64_t *stack; /* offer block -> block of the whole model */
     int64_t n_stack;
     char recipe[1024];
+    json_t *measured;  /* what the offer costs and leaks, NULL: not noted */
     json_t *distilled; /* how the emulator was distilled, NULL: it was not */
     ot_arena arena;
 } ot_ledger;

@@ -3,13 +3,20 @@
 #define OT_PROTOCOL_SPLIT_H
 
 #include "emulator/emulator.h"
+#include "eval/emulation.h"
 #include "model/model.h"
 #include "protocol/manifest.h"
 
 typedef struct ot_split_options {
     int64_t bottom, top;
     const char *emulator; /* recipe */
-    const ot_emulator_text *text; /* public text for the steps that look at one; NULL: none */
+    const ot_dataset *data; /* public text: for the steps that look at one, and to measure the emulator on; NULL: none */
+    const ot_backend *backend; /* which do that */
+    ot_dtype compute;
+    int64_t measure_rows;    /* measure on so many rows at most; 0: all */
+    double max_cpl;          /* limits beyond which nothing is written; 0: none */
+    int64_t max_bytes;
+    ot_emulation_side *whole; /* the whole model's side: filled when it is empty, for further splits; NULL: not kept */
     bool own_dtype;
     ot_dtype dtype; /* unless own_dtype, and for GGUF */
     bool force;     /* replace an existing offer */
@@ -24,9 +31,12 @@ typedef struct ot_split_summary {
     int64_t exact_tensors, middle_tensors; /* of the whole middle: shipped bit-exact; all */
     int64_t trainable;
     bool plain; /* transformers opens it as a model of its own kind */
+    bool measured;
+    ot_emulation emulation; /* when measured */
 } ot_split_summary;
 
-/* offer: directory to make; the ledger goes to offer.owner.json beside it. Nothing is left behind on failure. */
+/* offer: directory to make; the ledger goes to offer.owner.json beside it. NULL: only find out what it would be. Nothing is left behind on failure, and
+ * nothing is written when a limit is exceeded (REFUSED). */
 ot_status ot_split(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err);
 
 /* A directory that is filled under a temporary name and appears only when it is complete. */

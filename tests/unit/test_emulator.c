@@ -86,6 +86,17 @@ static const ot_emulator_text *some_text(void) {
     return &text;
 }
 
+/* The same as data of a split. */
+static const ot_dataset *some_data(void) {
+    static ot_dataset d;
+    static int32_t targets[EXAMPLES * TOKENS], counted[EXAMPLES];
+    const ot_emulator_text *t = some_text();
+    for (int64_t i = 0; i < EXAMPLES * TOKENS; i++) targets[i] = i % TOKENS + 1 < TOKENS ? t->ids[i + 1] : -1;
+    for (int64_t i = 0; i < EXAMPLES; i++) counted[i] = TOKENS - 1;
+    d = (ot_dataset){.rows = EXAMPLES, .examples = EXAMPLES, .length = TOKENS, .ids = (int32_t *)(uintptr_t)t->ids, .targets = targets, .counted = counted};
+    return &d;
+}
+
 static ot_model *build(const ot_model *m, const char *recipe, ot_dtype dtype) {
     ot_error err = {0};
     ot_emulator e;
@@ -309,7 +320,8 @@ static void test_files(void **state) {
         for (size_t r = 0; r < sizeof recipes / sizeof *recipes; r++) {
             ot_error err = {0};
             ot_split_summary summary, again;
-            ot_split_options o = {.bottom = 1, .top = 1, .emulator = recipes[r], .text = some_text(), .own_dtype = true, .dtype = OT_F32, .force = true};
+            ot_split_options o = {.bottom = 1, .top = 1, .emulator = recipes[r], .data = some_data(), .backend = ot_backends[0],
+                                  .compute = OT_F32, .own_dtype = true, .dtype = OT_F32, .force = true};
             const char *a = tiny_path(s.dir, "offer"), *b = tiny_path(s.dir, "offer-again");
             must(ot_split(m, a, &o, &summary, &err), &err);
             must(ot_split(m, b, &o, &again, &err), &err);

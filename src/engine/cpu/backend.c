@@ -1,5 +1,6 @@
 /* The table of the CPU backend, and what its kernels share: scratch checks, decoding of weights, copies. */
 #include "engine/cpu/cpu.h"
+#include "engine/cpu/gemm.h"
 #include "tensor/packed.h"
 
 /* ==== Scratch ==== */
@@ -155,6 +156,7 @@ static size_t scratch(const ot_call *call) {
 const ot_backend ot_backend_cpu = {
     .name = "cpu",
     .help = "OpenBLAS and oneDNN matrix products, fused attention and loops for AVX-512, AVX2 and plain C",
+    .libraries = ot_gemm_libraries,
     .available = always,
     .supports = supports,
     .scratch = scratch,

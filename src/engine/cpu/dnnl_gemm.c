@@ -1,6 +1,7 @@
 /* All of oneDNN that is used: one matrix product by its 2.x C API. Primitives are made for each call; the library keeps the compiled
  * code of a shape in its own cache, which makes that cost about 20 microseconds and needs no state here. */
 #include <dnnl.h>
+#include <stdio.h>
 
 #include "engine/cpu/gemm.h"
 
@@ -88,4 +89,9 @@ ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err) {
     if (status == dnnl_success) return OT_OK;
     return ot_fail(err, OT_ERR_LIBRARY, "oneDNN could not multiply %lld x %lld by %lld x %lld (%s): its status is %d", (long long)g->m,
                    (long long)g->k, (long long)g->k, (long long)g->n, ot_dtype_info(g->type)->name, (int)status);
+}
+
+void ot_gemm_onednn_version(char *text, size_t size) {
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(text, size, "%d.%d.%d", v->major, v->minor, v->patch);
 }

@@ -4,6 +4,7 @@
 
 #include <cblas.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -125,4 +126,10 @@ ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     }
     if (g->k == 0) return OT_OK;
     return dnnl ? ot_dnnl_gemm(&rest, err) : openblas(&rest, err);
+}
+
+void ot_gemm_libraries(char *text, size_t size) {
+    char onednn[32];
+    ot_gemm_onednn_version(onednn, sizeof onednn);
+    snprintf(text, size, "%s, oneDNN %s", openblas_get_config(), onednn);
 }

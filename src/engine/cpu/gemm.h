@@ -3,6 +3,7 @@
 #define OT_ENGINE_CPU_GEMM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -38,5 +39,10 @@ bool ot_dnnl_has_bf16(void);
 bool ot_dnnl_has_avx512(void);
 bool ot_dnnl_has_amx(void);
 ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err);
+
+/* "OpenBLAS 0.3.21 ..., oneDNN 2.6.3" */
+void ot_gemm_libraries(char *text, size_t size);
+/* Of oneDNN, "2.6.3". */
+void ot_gemm_onednn_version(char *text, size_t size);
 
 #endif
