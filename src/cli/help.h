@@ -10,6 +10,8 @@
 void ot_help_overview(FILE *file);
 /* `offsite VERB --help`. */
 ot_status ot_help_verb(const ot_verb *verb, FILE *file, ot_error *err);
+/* `offsite help emulator`: the methods of a method string; false: there is no such topic. */
+bool ot_help_topic(const char *name, FILE *file);
 
 /* Shared with the manual pages. */
 const char *ot_help_about(void);                     /* what the program is, one paragraph */

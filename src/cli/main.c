@@ -37,11 +37,19 @@ static ot_status unknown_verb(const char *name, ot_error *err) {
     return ot_fail(err, OT_ERR_USAGE, "unknown command '%s'; 'offsite --help' lists the commands", name);
 }
 
+/* What follows --help, when it names a topic: `offsite split --help emulator`. */
+static const char *help_topic(int argc, char **argv) {
+    for (int i = 0; i + 1 < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return argv[i + 1];
+    }
+    return "";
+}
+
 static ot_status run_verb(const ot_verb *verb, int argc, char **argv, ot_error *err) {
     ot_args args = {0};
     ot_status status = ot_args_parse(&args, verb, argc, argv, err);
     if (status == OT_OK && args.help) {
-        status = ot_help_verb(verb, stdout, err);
+        if (!ot_help_topic(help_topic(argc, argv), stdout)) status = ot_help_verb(verb, stdout, err);
     } else if (status == OT_OK) {
         ot_common_apply(&args);
         status = verb->run(&args, err);

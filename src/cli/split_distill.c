@@ -85,14 +85,20 @@ static ot_status take_id(const char *offer, ot_split_summary *summary, ot_error 
     return OT_OK;
 }
 
+static void remove_offer(const char *offer) {
+    char ledger[4200];
+    ot_error ignored;
+    (void)ot_remove_tree(offer, &ignored);
+    if (snprintf(ledger, sizeof ledger, "%s.owner.json", offer) < (int)sizeof ledger) (void)ot_remove_tree(ledger, &ignored);
+}
+
 ot_status ot_split_distilled(const ot_args *args, const ot_model *m, const ot_split_options *options, ot_split_summary *summary, ot_error *err) {
     const char *output = ot_args_str(args, "output"), *step = ot_split_distill_step(options->emulator);
-    char before[OT_SPEC_TEXT], start[4096], ledger[4200];
+    char before[OT_SPEC_TEXT], start[4096];
     if (!ot_args_has(args, "data")) return ot_args_fail(args, err, "--emulator: distill needs --data FILE, text to learn on (or --data self:N)");
     if (ot_path_exists(output) && !options->force) return ot_fail(err, OT_ERR_REFUSED, "%s exists already: choose another -o, or --force", output);
-    ot_emulator whole;
-    OT_TRY(ot_emulator_plan(options->emulator, m, m->desc.layers, options->bottom, options->top, options->text, &whole, err));
-    ot_emulator_free(&whole);
+    words checked = {0}; /* the step's keys, before anything is made */
+    OT_TRY(put_step(&checked, step, err));
     if (strlen(options->emulator) >= sizeof before) return ot_args_fail(args, err, "--emulator: the text is too long");
     snprintf(before, sizeof before, "%.*s", (int)(step - options->emulator), options->emulator);
     char *bar = strrchr(before, '|');
@@ -100,6 +106,7 @@ ot_status ot_split_distilled(const ot_args *args, const ot_model *m, const ot_sp
     if (snprintf(start, sizeof start, "%s.undistilled", output) >= (int)sizeof start) return ot_fail(err, OT_ERR_USAGE, "the path %s is too long", output);
     ot_split_options first = *options;
     first.emulator = before;
+    first.max_cpl = 0; /* what is learnt counts */
     OT_TRY(ot_split(m, start, &first, summary, err));
     ot_status status = distill(args, start, step, err);
     if (status == OT_ERR_INTERRUPTED) {
@@ -108,9 +115,10 @@ ot_status ot_split_distilled(const ot_args *args, const ot_model *m, const ot_sp
         return status;
     }
     if (status == OT_OK) status = take_id(output, summary, err);
-    snprintf(ledger, sizeof ledger, "%s.owner.json", start);
-    ot_error ignored;
-    (void)ot_remove_tree(start, &ignored);
-    (void)ot_remove_tree(ledger, &ignored);
+    if (status == OT_OK) {
+        status = ot_split_measure(m, output, options, summary, err);
+        if (status == OT_ERR_REFUSED) remove_offer(output);
+    }
+    remove_offer(start);
     return status;
 }

@@ -13,6 +13,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     }
     const ot_verb *verb = ot_verb_find(name);
     if (verb != NULL) return ot_help_verb(verb, stdout, err);
+    if (ot_help_topic(name, stdout)) return OT_OK;
     ot_suggest near = {.word = name};
     for (int64_t i = 0; ot_verbs[i] != NULL; i++) ot_suggest_offer(&near, ot_verbs[i]->name);
     if (near.best != NULL) return ot_args_fail(args, err, "there is no command '%s'; did you mean '%s'?", name, near.best);
@@ -20,12 +21,13 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_operand operands[] = {
-    {.name = "COMMAND", .kind = OT_KIND_STRING, .optional = true, .help = "the command to explain; without it, all are listed"},
+    {.name = "COMMAND", .kind = OT_KIND_STRING, .optional = true, .help = "the command to explain, or emulator or peft for the methods of --emulator and --peft; without it, all are listed"},
     {0},
 };
 static const ot_example examples[] = {
     {"List all commands", "offsite help"},
     {"Explain one", "offsite help tokenize"},
+    {"List the ways to make an emulator", "offsite help emulator"},
     {0},
 };
 

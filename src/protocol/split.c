@@ -68,12 +68,11 @@ static ot_status write_offer(split_job *job, const char *dir, ot_error *err) {
 static void set_real(json_t *j, const char *key, double value) { json_object_set_new(j, key, isfinite(value) ? json_real(value) : json_null()); }
 
 /* What the offer costs and leaks; without a text the ledger is the same from run to run. */
-static json_t *record(const split_job *job) {
-    const ot_split_summary *s = job->summary;
+static json_t *record(const ot_split_summary *s) {
     json_t *j = json_object();
     json_object_set_new(j, "bytes", json_integer(s->offer_bytes));
     json_object_set_new(j, "middle_bytes", json_integer(s->kept_bytes));
-    json_object_set_new(j, "whole_middle_bytes", json_integer(s->middle_bytes));
+    json_object_set_new(j, "whole_middle_bytes", json_integer(s->whole_bytes));
     set_real(j, "middle_shipped_bit_exact", s->middle_bytes > 0 ? (double)s->exact_bytes / (double)s->middle_bytes : 0);
     json_object_set_new(j, "middle_tensors_bit_exact", json_integer(s->exact_tensors));
     json_object_set_new(j, "middle_tensors", json_integer(s->middle_tensors));
@@ -103,7 +102,7 @@ static ot_status write_ledger(const split_job *job, const char *offer, ot_error 
     memcpy(l.architecture, job->manifest.architecture, sizeof l.architecture);
     snprintf(l.recipe, sizeof l.recipe, "%s", job->options->emulator);
     ot_model_digest(job->m, l.base_sha256);
-    l.measured = record(job);
+    l.measured = record(job->summary);
     if (l.measured == NULL) return ot_fail_memory(err, 0, "the ledger");
     ot_status status = ot_ledger_write(&l, path, err);
     json_decref(l.measured);
@@ -140,13 +139,16 @@ static void summarise(const split_job *job, ot_split_summary *s) {
                             .offer_bytes = written_bytes(offer, job->options),
                             .trainable = (bottom + top) * ot_desc_block_parameters(&m->desc),
                             .plain = ot_emulator_is_plain(&job->emulator)};
+    const ot_save_options save = {.own_dtype = job->options->own_dtype, .dtype = job->options->dtype};
     for (int64_t i = 0; i < m->n_params; i++) {
         const ot_param *p = &m->params[i];
+        int64_t bytes = 0;
         if (p->block < bottom || p->block >= m->desc.layers - top) continue;
+        ot_dtype_bytes(ot_save_dtype(p, &save), ot_param_elements(p), &bytes);
+        s->whole_bytes += bytes;
         s->middle_bytes += p->stored.bytes;
         s->middle_tensors++;
     }
-    const ot_save_options save = {.own_dtype = job->options->own_dtype, .dtype = job->options->dtype};
     for (int64_t i = 0; i < offer->n_params; i++) {
         const ot_param *p = &offer->params[i];
         if (p->block < bottom || p->block >= offer->desc.layers - top) continue;
@@ -162,14 +164,15 @@ static void summarise(const split_job *job, ot_split_summary *s) {
 
 /* ==== Measuring, and the limits. ==== */
 
-static ot_status measure_on(split_job *job, const ot_dataset *data, ot_split_summary *s, ot_error *err) {
-    const ot_split_options *o = job->options;
+static ot_status measure_on(const ot_model *m, const ot_model *offer, const ot_split_options *o, ot_split_summary *s, ot_error *err) {
     ot_emulation_options options = {.backend = o->backend, .compute = o->compute, .bottom = o->bottom, .top = o->top};
     ot_emulation_side own = {0}, emulator = {0}, *whole = o->whole != NULL ? o->whole : &own;
-    ot_status status = whole->gradient == NULL ? ot_emulation_run(job->m, data, &options, whole, err) : OT_OK;
-    if (status == OT_OK) status = ot_emulation_run(job->offer, data, &options, &emulator, err);
+    ot_dataset some = *o->data; /* a view of its first rows */
+    if (o->measure_rows > 0 && some.rows > o->measure_rows) some.rows = o->measure_rows;
+    ot_status status = whole->gradient == NULL ? ot_emulation_run(m, &some, &options, whole, err) : OT_OK;
+    if (status == OT_OK) status = ot_emulation_run(offer, &some, &options, &emulator, err);
     if (status == OT_OK) {
-        status = ot_emulation_compare(whole, written_bytes(job->m, o), &emulator, written_bytes(job->offer, o), &s->emulation, err);
+        status = ot_emulation_compare(whole, written_bytes(m, o), &emulator, written_bytes(offer, o), &s->emulation, err);
         s->measured = status == OT_OK;
     }
     ot_emulation_free(&own);
@@ -177,30 +180,46 @@ static ot_status measure_on(split_job *job, const ot_dataset *data, ot_split_sum
     return status;
 }
 
-static ot_status check_limits(const split_job *job, const ot_split_summary *s, ot_error *err) {
-    const ot_split_options *o = job->options;
-    if (o->max_bytes > 0 && s->offer_bytes > o->max_bytes) {
-        return ot_fail(err, OT_ERR_REFUSED, "the offer's weights would take %lld bytes, above --max-bytes %lld: nothing was written",
-                       (long long)s->offer_bytes, (long long)o->max_bytes);
-    }
-    if (o->max_cpl > 0 && !(s->emulation.cpl <= o->max_cpl)) {
-        return ot_fail(err, OT_ERR_REFUSED,
-                       "the emulator alone keeps CPL %.4f of the model's capability (perplexity %.4g, the whole model's is %.4g), above --max-cpl %g: nothing was written",
-                       s->emulation.cpl, s->emulation.emulator_perplexity, s->emulation.full_perplexity, o->max_cpl);
-    }
-    return OT_OK;
+static ot_status check_bytes(const ot_split_options *o, const ot_split_summary *s, ot_error *err) {
+    if (o->max_bytes == 0 || s->offer_bytes <= o->max_bytes) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED, "the offer's weights would take %lld bytes, above --max-bytes %lld: nothing was written", (long long)s->offer_bytes,
+                   (long long)o->max_bytes);
+}
+
+static ot_status check_cpl(const ot_split_options *o, const ot_split_summary *s, ot_error *err) {
+    const ot_emulation *e = &s->emulation;
+    if (o->max_cpl == 0 || e->cpl <= o->max_cpl) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED,
+                   "the emulator alone keeps CPL %.4f of the model's capability (perplexity %.4g, the whole model's is %.4g), above --max-cpl %g: nothing was written",
+                   e->cpl, e->emulator_perplexity, e->full_perplexity, o->max_cpl);
 }
 
 static ot_status measure(split_job *job, ot_split_summary *s, ot_error *err) {
     const ot_split_options *o = job->options;
     if (o->max_cpl > 0 && o->data == NULL) return ot_fail(err, OT_ERR_USAGE, "--max-cpl needs a public text to measure on: give --data FILE");
     summarise(job, s);
-    if (o->max_bytes > 0) OT_TRY(check_limits(job, &(ot_split_summary){.offer_bytes = s->offer_bytes, .emulation = {.cpl = -1}}, err));
+    OT_TRY(check_bytes(o, s, err));
     if (o->data == NULL) return OT_OK;
-    ot_dataset some = *o->data; /* a view of its first rows */
-    if (o->measure_rows > 0 && some.rows > o->measure_rows) some.rows = o->measure_rows;
-    OT_TRY(measure_on(job, &some, s, err));
-    return check_limits(job, s, err);
+    OT_TRY(measure_on(job->m, job->offer, o, s, err));
+    return check_cpl(o, s, err);
+}
+
+ot_status ot_split_measure(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err) {
+    char path[4200];
+    ot_ledger l;
+    ot_model *opened = NULL;
+    if (snprintf(path, sizeof path, "%s.owner.json", offer) >= (int)sizeof path) return ot_fail(err, OT_ERR_USAGE, "the path %s is too long", offer);
+    OT_TRY(ot_ledger_read(path, &l, err));
+    ot_status status = options->data != NULL ? ot_model_open(offer, OT_F32, &opened, err) : OT_OK;
+    if (opened != NULL) status = measure_on(m, opened, options, summary, err);
+    ot_model_close(opened);
+    if (status == OT_OK) {
+        json_decref(l.measured);
+        l.measured = record(summary);
+        status = ot_ledger_write(&l, path, err);
+    }
+    ot_ledger_free(&l);
+    return status == OT_OK && options->data != NULL ? check_cpl(options, summary, err) : status;
 }
 
 static ot_status write_all(split_job *job, const char *offer, ot_error *err) {

@@ -27,7 +27,7 @@ typedef struct ot_split_summary {
     int64_t layers, kept_middle, middle; /* of the offer; of the middle: kept and all */
     int64_t depth;                       /* blocks that run in the offer, shared ones each time */
     int64_t offer_bytes, exact_bytes, middle_bytes; /* files of weights; middle bytes shipped bit-exact; middle bytes in all */
-    int64_t kept_bytes;                    /* of the offer's middle */
+    int64_t kept_bytes, whole_bytes;       /* of the offer's middle, and what the whole middle would take as it is, both as written */
     int64_t exact_tensors, middle_tensors; /* of the whole middle: shipped bit-exact; all */
     int64_t trainable;
     bool plain; /* transformers opens it as a model of its own kind */
@@ -38,6 +38,10 @@ typedef struct ot_split_summary {
 /* offer: directory to make; the ledger goes to offer.owner.json beside it. NULL: only find out what it would be. Nothing is left behind on failure, and
  * nothing is written when a limit is exceeded (REFUSED). */
 ot_status ot_split(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err);
+
+/* Measure the finished offer at this path instead, as one that was distilled: its ledger gets the new numbers. REFUSED when a limit is exceeded; the
+ * offer is still there then. summary: of the split that it began with. */
+ot_status ot_split_measure(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err);
 
 /* A directory that is filled under a temporary name and appears only when it is complete. */
 typedef struct ot_staged_dir {

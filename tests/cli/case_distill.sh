@@ -87,7 +87,18 @@ run tune piped --train secret-notes.txt --block 16 --steps 2 -o piped-return
 run plug base piped-return -o piped-tuned
 fails 2 'must be the last step' split base -o no --emulator 'distill:steps=6|layerdrop:keep=2' --data self:700
 fails 2 'needs --data' split base -o no --emulator 'distill:steps=6'
-fails 2 'cannot come after quantize' split base -o no --bottom 1 --top 1 --emulator 'quantize:bits=8,group=8|distill:steps=6' --data self:700
+fails 3 'above --max-cpl' split base -o no --bottom 1 --top 1 --emulator 'layerdrop:keep=2|distill:steps=2,block=16' --data secret-notes.txt --block 16 --max-cpl 0.001
+# Packed blocks learn and are packed again; shared ones learn together.
+for recipe in 'quantize:bits=4,group=8|distill:steps=6,block=16,lr=3e-3' 'crash:keep=1|distill:steps=6,block=16,lr=3e-3' \
+    'prune:heads=0.5|svd:ratio=0.8|distill:steps=6,block=16,lr=3e-3'; do
+    rm -rf learnt learnt-return learnt-tuned
+    run split base -o learnt --bottom 1 --top 1 --emulator "$recipe" --data secret-notes.txt --block 16 --force
+    grep -q '"model_type": "offsite"' learnt/config.json || die "$recipe: it lost its form"
+    grep -q '"fidelity"' learnt.owner.json || die "$recipe: not measured"
+    run verify learnt
+    run tune learnt --train secret-notes.txt --block 16 --steps 2 -o learnt-return
+    run plug base learnt-return -o learnt-tuned
+done
 [ ! -e no ] && [ ! -e no.undistilled ] || die "something was left behind"
 
 run pretrain config -o stranger --train secret-notes.txt --block 32 --steps 1 --seed 5

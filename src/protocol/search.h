@@ -1,0 +1,24 @@
+/* The advisor: a set of recipes tried on a model and a public text with forward and backward passes only, and which of them are worth a choice. */
+#ifndef OT_PROTOCOL_SEARCH_H
+#define OT_PROTOCOL_SEARCH_H
+
+#include "protocol/split.h"
+
+typedef struct ot_search_row {
+    char recipe[128];
+    ot_split_summary summary;
+    bool front;  /* no other recipe is better in one of bytes, CPL and fidelity and as good in the others */
+    bool within; /* the limits, if there are any */
+} ot_search_row;
+
+typedef struct ot_search {
+    ot_search_row *rows;
+    int64_t count;
+} ot_search;
+
+/* recipes [n], or n = 0: a set for the size of the middle. options: as for a split, with data; limits are judged, not refused. */
+ot_status ot_search_run(const ot_model *m, const char *const *recipes, int64_t n, const ot_split_options *options,
+                        void (*observe)(void *context, int64_t done, int64_t total), void *context, ot_search *out, ot_error *err);
+void ot_search_free(ot_search *s);
+
+#endif

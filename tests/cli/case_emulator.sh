@@ -1,0 +1,65 @@
+# split from outside: every emulator method, measuring, the gate, the search; nothing is left where a limit refuses.
+set -eu
+model=$CLI_TEST_DIR/../golden/data/train/gpt2/model
+data=$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors
+rm -rf offer* again* q.svg return tuned
+fails() { # CODE WORDS ARGUMENTS...
+    wanted=$1 words=$2
+    shift 2
+    code=0
+    "$OFFSITE" split "$model" --bottom 1 --top 1 "$@" --no-progress >out 2>err || code=$?
+    [ "$code" = "$wanted" ] && grep -qF -- "$words" err && [ "$(wc -l <err)" = 1 ] && [ ! -s out ] && return
+    echo "split $*: exit code $code, $(cat err)"
+    exit 1
+}
+number() { sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" "$2"; }
+n=0
+for recipe in 'layerdrop:keep=2,strategy=random,seed=3' 'prune:ratio=0.4' 'prune:heads=0.5,channels=0.5' fakequant:bits=3 quantize:bits=8 \
+    'quantize:bits=4,group=16' svd:ratio=0.7 crash:keep=2 'layerdrop:keep=3|prune:channels=0.3|svd:ratio=0.9|quantize:bits=4,group=32'; do
+    n=$((n + 1))
+    "$OFFSITE" split "$model" -o "offer$n" --bottom 1 --top 1 --emulator "$recipe" --data "$data" --json --no-progress >out
+    "$OFFSITE" split "$model" -o again --bottom 1 --top 1 --emulator "$recipe" --data "$data" --force --quiet >out2
+    diff -r "offer$n" again || { echo "$recipe: another offer the second time"; exit 1; }
+    grep -qF "\"emulator\": \"$recipe\"" "offer$n.owner.json"
+    grep -q '"libraries"' "offer$n.owner.json"
+    grep -q '"fidelity"' "offer$n.owner.json"
+    "$OFFSITE" verify "offer$n" --no-progress >out2
+    "$OFFSITE" inspect "offer$n" >out2
+    # What the search and eval say of it is the same.
+    "$OFFSITE" eval "offer$n" --blocks "$data" --json --no-progress >out2
+    [ "$(number emulator_perplexity out | cut -c1-6)" = "$(number perplexity out2 | cut -c1-6)" ] || { echo "$recipe: perplexities differ"; cat out out2; exit 1; }
+    # A return of it plugs in.
+    rm -rf return tuned
+    "$OFFSITE" tune "offer$n" --train "$data" --steps 2 -o return --quiet --no-progress >out2
+    "$OFFSITE" plug "$model" return -o tuned --ledger "offer$n.owner.json" --quiet --no-progress >out2
+    "$OFFSITE" eval "$model" --adapter return --blocks "$data" --json --no-progress >out3
+    "$OFFSITE" eval tuned --blocks "$data" --json --no-progress | cmp - out3
+done
+grep -q '"model_type": "offsite"' offer5/config.json
+grep -q '"model_type": "gpt2"' offer1/config.json
+"$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --data "$data" --json --force --no-progress >out
+for key in cpl fidelity middle_shipped_bit_exact; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
+
+fails 2 'the nearest is "quantize"' -o none --emulator quantise:bits=4
+fails 2 'the nearest is "channels"' -o none --emulator prune:chanels=0.5
+fails 2 'bits is 8 or 4, not 5' -o none --emulator quantize:bits=5
+fails 2 '--data FILE' -o none --emulator crash:keep=2
+fails 2 '--data FILE' -o none --max-cpl 0.5
+fails 2 '--data FILE' --search
+fails 2 'option -o, --output is missing'
+fails 2 'leave --output out' --search --data "$data" -o none
+fails 3 'above --max-bytes 1024' -o none --max-bytes 1K
+fails 3 'CPL 1.0000' -o none --data "$data" --max-cpl 0.9
+[ ! -e none ] && [ ! -e none.owner.json ]
+"$OFFSITE" split "$model" -o within --bottom 1 --top 1 --data "$data" --max-cpl 1.1 --max-bytes 1G --force --quiet --no-progress >out
+
+"$OFFSITE" split "$model" --bottom 1 --top 1 --search --data "$data" --json --svg q.svg --no-progress >out
+grep -q '"emulator": "quantize:bits=4".*"front": true' out
+grep -q '"emulator": "crash:keep=2"' out
+grep -q '</svg>' q.svg
+"$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try '' --data "$data" --max-cpl 0.999 --no-progress >out
+grep -q '^ *\*\{0,1\} *(the whole middle) .*beyond' out
+[ "$(wc -l <out)" = 4 ]
+"$OFFSITE" help emulator >page
+"$OFFSITE" split --help emulator | cmp - page
+for name in layerdrop prune svd crash fakequant quantize; do grep -q "^  $name  " page; done
