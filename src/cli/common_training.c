@@ -25,7 +25,7 @@ ot_status ot_training_open(ot_training *t, const ot_args *args, const char *labe
         !ot_path_join(t->checkpoint, sizeof t->checkpoint, t->output, "checkpoint.safetensors")) {
         return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
     }
-    bool unfinished = ot_path_exists(t->checkpoint), done = ot_path_exists(finished) && !unfinished;
+    bool unfinished = ot_checkpoints_exist(t->checkpoint), done = ot_path_exists(finished) && !unfinished;
     t->replace = ot_args_flag(args, "force");
     if (t->replace) {
         OT_TRY(ot_output_replaceable(t->output, err));
@@ -89,7 +89,7 @@ static ot_status digest_images(const ot_dataset *d, ot_digest *digest, ot_error 
 static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     char *text = NULL;
     size_t size = 0;
-    OT_TRY(ot_config_write(t->args, OT_CONFIG_NO_PATHS, &text, &size, err));
+    OT_TRY(ot_config_write(t->args, OT_CONFIG_FIXED, &text, &size, err));
     ot_digest d;
     ot_digest_begin(&d);
     ot_digest_add(&d, text, (int64_t)size);
@@ -121,8 +121,23 @@ static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     return OT_OK;
 }
 
+/* Seen with --no-progress too: a step that was not taken is no progress, but news. */
+static void tell_guard(ot_training *t, const ot_train_event *e) {
+    char rows[256];
+    ot_train_rows_text(e, rows, sizeof rows);
+    const char *done = e->skipped ? ": skipped" : "";
+    if (e->guard.kind == OT_GUARD_NOT_FINITE) {
+        ot_progress_warn(&t->progress, t->args, "step %" PRId64 ": the loss is %g and the gradient norm %g (data %s)%s", e->step, e->loss, e->grad_norm, rows, done);
+    } else {
+        bool loss = e->guard.kind == OT_GUARD_LOSS;
+        ot_progress_warn(&t->progress, t->args, "step %" PRId64 ": the %s is %.4g where %.4g was usual (data %s)%s", e->step, loss ? "loss" : "gradient norm",
+                         loss ? e->loss : e->grad_norm, e->guard.usual, rows, done);
+    }
+}
+
 static void observe(void *context, const ot_train_event *e) {
     ot_training *t = context;
+    if (e->guard.kind != OT_GUARD_FINE) tell_guard(t, e);
     ot_progress_sample s = OT_PROGRESS_SAMPLE;
     s.step = e->step + 1;
     s.loss = e->loss;
@@ -150,6 +165,10 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
                             .seed = (uint64_t)ot_args_i64(args, "seed"),
                             .shuffle = ot_args_flag(args, "shuffle"),
                             .recompute = ot_args_flag(args, "recompute"),
+                            .guard = (ot_guard_mode)ot_args_choice(args, "guard"),
+                            .guard_limit = ot_args_i64(args, "guard-limit"),
+                            .patience = ot_args_i64(args, "patience"),
+                            .keep = ot_args_i64(args, "keep"),
                             .resume = ot_args_flag(args, "resume"),
                             .log_path = ot_args_str(args, "log"),
                             .checkpoint_path = t->checkpoint,
@@ -166,10 +185,11 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
     o->steps = ot_args_has(args, "steps") ? ot_args_i64(args, "steps") : (all_rows + rows_a_step - 1) / rows_a_step;
     OT_TRY(ot_common_warmup(args, o->steps, usual_warmup, &o->warmup, err));
     o->valid_every = ot_args_has(args, "valid-every") ? ot_args_i64(args, "valid-every") : an_epoch;
-    o->save_every = ot_args_has(args, "save-every") ? ot_args_i64(args, "save-every") : an_epoch;
+    o->save_every = ot_args_has(args, "save-every") ? ot_args_i64(args, "save-every") : OT_SAVE_SELDOM;
     if (ot_args_has(args, "select") && ot_args_choice(args, "select") == 0 && !t->has_valid) {
         return ot_args_fail(args, err, "--select best needs --valid FILE");
     }
+    if (o->patience > 0 && !t->has_valid) return ot_args_fail(args, err, "--patience needs --valid FILE");
     o->select_best = t->has_valid && (!ot_args_has(args, "select") || ot_args_choice(args, "select") == 0);
     ot_dropout dropout;
     OT_TRY(ot_common_dropout(args, &dropout, err));
@@ -265,6 +285,11 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
         number_or_null(&out, "valid_loss", r->valid_loss);
         number_or_null(&out, "best_valid_loss", r->best_valid_loss);
         ot_json_out_i64(&out, "best_step", r->best_step);
+        ot_json_out_i64(&out, "skipped_steps", r->skipped);
+        ot_json_out_i64(&out, "spikes", r->spikes);
+        ot_json_out_bool(&out, "stopped_early", r->early);
+        ot_json_out_i64(&out, "checkpoints", r->saves);
+        ot_json_out_f64(&out, "checkpoint_seconds", r->save_seconds);
         ot_json_out_f64(&out, "seconds", t->seconds);
         ot_json_out_i64(&out, "planned_bytes", t->memory.weights + t->memory.trained + t->memory.activations + t->memory.data);
         ot_json_out_i64(&out, "peak_memory_bytes", ot_memory_peak());
@@ -272,12 +297,15 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
     }
     printf("%s: %" PRId64 " steps in %.1f s, last loss %.4f", t->label, r->steps_done, t->seconds, r->last_loss);
     if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
-    printf("\nwrote %s\n", t->output);
+    printf("\n");
+    if (r->early) printf("ended early: %" PRId64 " validations in a row without a better one\n", t->options.patience);
+    if (r->skipped > 0) printf("%" PRId64 " steps were skipped by --guard\n", r->skipped);
+    printf("wrote %s\n", t->output);
     return OT_OK;
 }
 
 ot_status ot_training_close(ot_training *t, ot_error *err) {
-    if (ot_path_exists(t->checkpoint)) OT_TRY(ot_remove_tree(t->checkpoint, err));
+    OT_TRY(ot_checkpoints_remove(t->checkpoint, err));
     return t->silent ? OT_OK : print_summary(t, err);
 }
 

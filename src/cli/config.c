@@ -220,7 +220,7 @@ ot_status ot_config_write(const ot_args *args, ot_config_paths paths, char **tex
     for (int64_t i = 0; i < args->n_slots; i++) {
         const ot_arg_slot *slot = &args->slots[i];
         if (slot->count == 0 || slot->option.transient) continue;
-        if (slot->option.kind == OT_KIND_PATH && paths == OT_CONFIG_NO_PATHS) continue;
+        if (paths == OT_CONFIG_FIXED && (slot->option.kind == OT_KIND_PATH || slot->option.adjustable)) continue;
         if (slot->group != group) fprintf(f, "\n# %s\n", slot->group->title);
         group = slot->group;
         write_slot(f, slot);

@@ -12,7 +12,7 @@ ot_status ot_config_read(ot_args *args, const char *path, ot_error *err);
 
 typedef enum ot_config_paths {
     OT_CONFIG_WITH_PATHS,
-    OT_CONFIG_NO_PATHS /* leave out PATH options: a data owner's result must not tell the names of private files */
+    OT_CONFIG_FIXED /* only what must be the same for a resume: no PATH options, whose files are looked at themselves, and nothing adjustable */
 } ot_config_paths;
 
 /* The effective config: every option that has a value, defaults too, grouped and commented, without the ones that only say

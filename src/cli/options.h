@@ -83,7 +83,8 @@ typedef struct ot_option {
     bool repeatable;            /* may be given several times, or as a list in a config file */
     bool commas;                /* one text holds several values parted by commas; implies repeatable */
     bool required;
-    bool transient; /* says how to run, not what to compute: left out of stored configs */
+    bool transient;  /* says how to run, not what to compute: left out of stored configs */
+    bool adjustable; /* may be another one when a run is resumed */
 } ot_option;
 
 typedef struct ot_option_group {

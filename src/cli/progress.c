@@ -109,6 +109,14 @@ void ot_progress_step(ot_progress *p, const ot_progress_sample *sample) {
     if (first || last || due) show(p, now);
 }
 
+static void put_line(ot_progress *p, FILE *file, const char *text) {
+    if (p->drawn) fputs("\r\033[K", file);
+    ot_put_safe(file, text);
+    fputc('\n', file);
+    if (p->drawn) show(p, p->clock());
+    fflush(file);
+}
+
 void ot_progress_note(ot_progress *p, const char *format, ...) {
     if (p->file == NULL) return;
     char text[OT_ERROR_TEXT];
@@ -116,11 +124,17 @@ void ot_progress_note(ot_progress *p, const char *format, ...) {
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
-    if (p->drawn) fputs("\r\033[K", p->file);
-    ot_put_safe(p->file, text);
-    fputc('\n', p->file);
-    if (p->drawn) show(p, p->clock());
-    fflush(p->file);
+    put_line(p, p->file, text);
+}
+
+void ot_progress_warn(ot_progress *p, const ot_args *args, const char *format, ...) {
+    if (ot_args_flag(args, "quiet")) return;
+    char text[OT_ERROR_TEXT];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    put_line(p, stderr, text);
 }
 
 void ot_progress_end(ot_progress *p) {

@@ -41,6 +41,8 @@ void ot_progress_begin(ot_progress *p, const ot_args *args, const char *label, c
 void ot_progress_step(ot_progress *p, const ot_progress_sample *sample);
 /* A line of its own, above the bar: "validation loss 3.21 at step 100, the best so far". Not shown when silent. */
 void ot_progress_note(ot_progress *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, but shown with --no-progress too; silent with --quiet. */
+void ot_progress_warn(ot_progress *p, const ot_args *args, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Draws the last state and ends the line; also right after a failure. */
 void ot_progress_end(ot_progress *p);
 

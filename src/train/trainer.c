@@ -1,11 +1,9 @@
 #include "train/trainer.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/parallel.h"
 #include "base/rng.h"
@@ -65,7 +63,7 @@ ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train,
     tr->valid = valid;
     tr->options = *options;
     t->optimizer = options->optimizer;
-    tr->order_epoch = tr->best_step = -1;
+    tr->order_epoch = tr->best_step = tr->on_disk = -1;
     tr->best_valid = tr->last_valid = tr->last_loss = NAN;
     ot_status status = ot_malloc(train->rows, 8, "the row order", (void **)&tr->order, err);
     if (status == OT_OK) status = make_network(tr, train, true, &tr->net, err);
@@ -107,8 +105,7 @@ void ot_trainer_free(ot_trainer *tr) {
 
 /* ==== One step. ==== */
 
-/* The data row that comes as number `position` since the start of the run. */
-static int64_t row_at(ot_trainer *tr, int64_t position) {
+int64_t ot_trainer_row(ot_trainer *tr, int64_t position) {
     int64_t epoch = position / tr->train->rows;
     if (epoch != tr->order_epoch) {
         ot_dataset_order(tr->train, tr->options.shuffle, tr->options.seed, epoch, tr->order);
@@ -121,11 +118,11 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
     const ot_train_options *o = &tr->options;
     double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0, kd_weight = o->teacher != NULL ? o->teacher->weight : 0.0;
     int64_t first = tr->step * o->batch * o->grad_accum, targets = 0;
-    for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += tr->train->counted[row_at(tr, first + i)];
+    for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += tr->train->counted[ot_trainer_row(tr, first + i)];
     double sum = 0, distance = 0;
     for (int64_t a = 0; a < o->grad_accum; a++) {
         ot_network_clear(tr->net);
-        for (int64_t i = 0; i < o->batch; i++) OT_TRY(ot_dataset_add_row(tr->net, tr->train, row_at(tr, first + a * o->batch + i), err));
+        for (int64_t i = 0; i < o->batch; i++) OT_TRY(ot_dataset_add_row(tr->net, tr->train, ot_trainer_row(tr, first + a * o->batch + i), err));
         *tokens += ot_network_rows(tr->net);
         if (ot_network_targets(tr->net) == 0) continue;
         double part = 0, share = (double)ot_network_targets(tr->net) / (double)targets;
@@ -143,25 +140,36 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
     return OT_OK;
 }
 
+static void name_rows(ot_trainer *tr, ot_train_event *event) {
+    int64_t most = (int64_t)(sizeof event->rows / sizeof *event->rows);
+    event->n_rows = tr->options.batch * tr->options.grad_accum;
+    for (int64_t i = 0; i < event->n_rows && i < most; i++) event->rows[i] = ot_trainer_row(tr, tr->step * event->n_rows + i);
+}
+
 static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err) {
     const ot_train_options *o = &tr->options;
     double start = ot_seconds();
     int64_t tokens = 0;
     OT_TRY(run_micro_batches(tr, event, &tokens, err));
     double norm = ot_trainables_gradient_norm(tr->t);
-    if (!isfinite(event->loss) || !isfinite(norm)) {
-        return ot_fail(err, OT_ERR_NUMERIC,
-                       "step %" PRId64 ": the loss is %g and the gradient norm %g: nothing was updated; use a smaller --lr, a longer --warmup, or "
-                       "--dtype f32",
-                       tr->step, event->loss, norm);
-    }
+    event->step = tr->step;
     event->learning_rate = ot_schedule_rate(o->schedule, o->lr, o->warmup, o->steps, tr->step);
     event->grad_norm = norm;
-    double scale = o->clip > 0 ? fmin(1.0, o->clip / (norm + 1e-6)) : 1.0;
-    ot_trainables_update(tr->t, &(ot_update){.lr = event->learning_rate, .decay = o->weight_decay, .step = tr->step + 1, .grad_scale = scale});
+    event->guard = ot_guard_judge(&tr->guard, event->loss, norm, o->guard, o->guard_limit);
+    if (event->guard.kind != OT_GUARD_FINE) name_rows(tr, event);
+    if (event->guard.action == OT_GUARD_STOPPED) return OT_OK;
+    tr->broken = event->guard.kind == OT_GUARD_NOT_FINITE;
+    event->skipped = event->guard.action == OT_GUARD_SKIPPED;
+    if (event->skipped) {
+        ot_trainables_clear_gradients(tr->t);
+    } else {
+        double scale = o->clip > 0 ? fmin(1.0, o->clip / (norm + 1e-6)) : 1.0;
+        int64_t updates = tr->step + 1 - tr->guard.skipped;
+        ot_trainables_update(tr->t, &(ot_update){.lr = event->learning_rate, .decay = o->weight_decay, .step = updates, .grad_scale = scale});
+        tr->last_loss = event->loss;
+    }
     tr->tokens += tokens;
-    tr->last_loss = event->loss;
-    event->step = tr->step++;
+    tr->step++;
     event->steps = o->steps;
     event->epoch = (double)(tr->step * o->batch * o->grad_accum) / (double)tr->train->rows;
     event->tokens = tr->tokens;
@@ -190,7 +198,8 @@ static ot_status validate(ot_trainer *tr, ot_train_event *event, ot_error *err) 
     OT_TRY(ot_dataset_loss(tr->valid_net, tr->valid, tr->options.batch, !has_lm(tr), &tr->last_valid, err));
     event->validated = true;
     event->valid_loss = tr->last_valid;
-    event->best = isnan(tr->best_valid) || tr->last_valid < tr->best_valid;
+    event->best = isfinite(tr->last_valid) && (isnan(tr->best_valid) || tr->last_valid < tr->best_valid);
+    tr->stale = event->best ? 0 : tr->stale + 1;
     if (event->best) {
         tr->best_valid = tr->last_valid;
         tr->best_step = tr->step;
@@ -199,83 +208,139 @@ static ot_status validate(ot_trainer *tr, ot_train_event *event, ot_error *err) 
     return OT_OK;
 }
 
-/* ==== The log. ==== */
-
-static ot_status log_event(ot_trainer *tr, const ot_train_event *e, ot_error *err) {
-    if (tr->log == NULL) return OT_OK;
-    fprintf(tr->log,
-            "{\"step\": %" PRId64 ", \"epoch\": %.9g, \"loss\": %.9g, \"learning_rate\": %.9g, \"grad_norm\": %.9g, \"tokens\": %" PRId64
-            ", \"tokens_per_second\": %.9g, \"peak_memory_bytes\": %" PRId64,
-            e->step, e->epoch, e->loss, e->learning_rate, e->grad_norm, e->tokens, e->tokens_per_second, e->peak_memory_bytes);
-    if (!isnan(e->loss_lm)) fprintf(tr->log, ", \"loss_lm\": %.9g", e->loss_lm);
-    if (!isnan(e->loss_kd)) fprintf(tr->log, ", \"loss_kd\": %.9g", e->loss_kd);
-    fputs("}\n", tr->log);
-    if (e->validated) {
-        fprintf(tr->log, "{\"step\": %" PRId64 ", \"epoch\": %.9g, \"valid_loss\": %.9g, \"best\": %s}\n", e->step, e->epoch, e->valid_loss,
-                e->best ? "true" : "false");
-    }
-    if (fflush(tr->log) != 0) return ot_fail_errno(err, errno, "cannot write the log %s (the disk may be full)", tr->options.log_path);
-    return OT_OK;
-}
-
-static ot_status open_log(ot_trainer *tr, bool resumed, ot_error *err) {
-    if (tr->options.log_path == NULL) return OT_OK;
-    tr->log = fopen(tr->options.log_path, resumed ? "r+e" : "we");
-    if (tr->log == NULL && resumed && errno == ENOENT) tr->log = fopen(tr->options.log_path, "we");
-    if (tr->log == NULL) return ot_fail_errno(err, errno, "cannot write the log %s", tr->options.log_path);
-    if (!resumed) return OT_OK;
-    /* Keep the lines of steps that the checkpoint has, drop what came after. */
-    static const char begin[] = "{\"step\": ";
-    char line[1024];
-    long keep = 0;
-    while (fgets(line, sizeof line, tr->log) != NULL) {
-        if (strncmp(line, begin, sizeof begin - 1) != 0 || strchr(line, '\n') == NULL) break;
-        long long step = strtoll(line + sizeof begin - 1, NULL, 10);
-        if (step < 0 || step >= tr->step) break;
-        keep = ftell(tr->log);
-    }
-    if (fseek(tr->log, keep, SEEK_SET) != 0 || ftruncate(fileno(tr->log), keep) != 0) {
-        return ot_fail_errno(err, errno, "cannot cut the log %s back to step %" PRId64, tr->options.log_path, tr->step);
-    }
-    return OT_OK;
-}
-
 /* ==== The loop. ==== */
 
 static bool due(int64_t every, int64_t step) { return every > 0 && step % every == 0; }
 
+/* Has the time since the last checkpoint been fifty times what one costs? */
+static bool worth_saving(const ot_trainer *tr, double at_least) {
+    double since = ot_seconds() - tr->saved_at;
+    return since >= at_least && since >= 50 * tr->save_seconds;
+}
+
+static bool save_due(const ot_trainer *tr) {
+    static const double minute = 60;
+    return tr->options.save_every == OT_SAVE_SELDOM ? worth_saving(tr, minute) : due(tr->options.save_every, tr->step);
+}
+
+/* Weights that do not give finite numbers are not kept: what was saved before them is worth more. */
+static ot_status save(ot_trainer *tr, ot_error *err) {
+    if (tr->options.checkpoint_path == NULL || tr->broken || tr->on_disk == tr->step) return OT_OK;
+    double start = ot_seconds();
+    OT_TRY(ot_trainer_save(tr, err));
+    tr->saved_at = ot_seconds();
+    tr->save_seconds = tr->saved_at - start;
+    tr->all_save_seconds += tr->save_seconds;
+    tr->saves++;
+    tr->on_disk = tr->step;
+    return OT_OK;
+}
+
+static bool out_of_patience(const ot_trainer *tr) { return tr->options.patience > 0 && tr->stale >= tr->options.patience; }
+
+const char *ot_train_rows_text(const ot_train_event *e, char *text, size_t size) {
+    int64_t most = (int64_t)(sizeof e->rows / sizeof *e->rows);
+    size_t used = (size_t)snprintf(text, size, "%s", e->n_rows > 1 ? "rows" : "row");
+    for (int64_t i = 0; i < e->n_rows && i < most && used < size; i++) {
+        int n = snprintf(text + used, size - used, "%s%" PRId64, i > 0 ? ", " : " ", e->rows[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    if (e->n_rows > most && used < size) snprintf(text + used, size - used, ", ...");
+    return text;
+}
+
+static ot_status stopped_by_guard(ot_trainer *tr, const ot_train_event *e, ot_error *err) {
+    const ot_guard_verdict *v = &e->guard;
+    char rows[256], kept[128] = "";
+    ot_train_rows_text(e, rows, sizeof rows);
+    if (v->kind != OT_GUARD_NOT_FINITE) OT_TRY(save(tr, err));
+    if (tr->on_disk >= 0) snprintf(kept, sizeof kept, "; the checkpoint of step %" PRId64 " is kept", tr->on_disk);
+    if (v->kind == OT_GUARD_NOT_FINITE) {
+        char series[64] = "";
+        if (v->in_a_row > 1) snprintf(series, sizeof series, ", the last of %" PRId64 " such steps in a row", v->in_a_row);
+        return ot_fail(err, OT_ERR_NUMERIC,
+                       "step %" PRId64 ": the loss is %g and the gradient norm %g (data %s)%s: nothing was updated%s; use a smaller --lr, a longer --warmup, "
+                       "or --dtype f32",
+                       e->step, e->loss, e->grad_norm, rows, series, kept);
+    }
+    bool loss = v->kind == OT_GUARD_LOSS;
+    return ot_fail(err, OT_ERR_NUMERIC,
+                   "step %" PRId64 ": the %s is %.4g where %.4g was usual (data %s): nothing was updated%s; look at these rows, use a smaller --lr, or "
+                   "go on with --resume --guard %s",
+                   e->step, loss ? "loss" : "gradient norm", loss ? e->loss : e->grad_norm, v->usual, rows, kept,
+                   tr->options.guard == OT_GUARD_STOP ? "skip" : "warn");
+}
+
+static ot_status interrupted(const ot_trainer *tr, ot_error *err) {
+    const char *how = "";
+    if (tr->options.checkpoint_path != NULL) how = ": the same command with --resume goes on from here";
+    if (tr->broken) how = ", in steps that were not finite: the last checkpoint before them stays";
+    return ot_fail(err, OT_ERR_INTERRUPTED, "stopped after step %" PRId64 " of %" PRId64 "%s", tr->step, tr->options.steps, how);
+}
+
 static ot_status loop(ot_trainer *tr, ot_error *err) {
     const ot_train_options *o = &tr->options;
-    while (tr->step < o->steps) {
+    while (tr->step < o->steps && !out_of_patience(tr)) {
         ot_train_event event = {.valid_loss = NAN};
         OT_TRY(step_once(tr, &event, err));
+        if (event.guard.action == OT_GUARD_STOPPED) {
+            OT_TRY(ot_trainer_log(tr, &event, err));
+            return stopped_by_guard(tr, &event, err);
+        }
         if (tr->valid != NULL && (due(o->valid_every, tr->step) || tr->step == o->steps)) OT_TRY(validate(tr, &event, err));
-        OT_TRY(log_event(tr, &event, err));
+        OT_TRY(ot_trainer_log(tr, &event, err));
         if (o->observe != NULL) o->observe(o->context, &event);
         bool stop = o->stop != NULL && *o->stop != 0 && tr->step < o->steps;
-        if (o->checkpoint_path != NULL && (stop || due(o->save_every, tr->step))) OT_TRY(ot_trainer_save(tr, err));
-        if (stop) {
-            return ot_fail(err, OT_ERR_INTERRUPTED, "stopped after step %" PRId64 " of %" PRId64 "%s", tr->step, o->steps,
-                           o->checkpoint_path != NULL ? ": the same command with --resume goes on from here" : "");
-        }
+        if (stop || save_due(tr)) OT_TRY(save(tr, err));
+        if (stop) return interrupted(tr, err);
     }
     return OT_OK;
 }
 
+/* When the run ended in steps that were not finite: are the weights to blame, or those rows? The rows that would come next tell. */
+static ot_status check_end(ot_trainer *tr, ot_error *err) {
+    const ot_train_options *o = &tr->options;
+    if (tr->valid != NULL && o->select_best && tr->step > 0 && tr->best_step < 0) {
+        return ot_fail(err, OT_ERR_NUMERIC, "the validation loss was never finite: use a smaller --lr, a longer --warmup, or --dtype f32");
+    }
+    if (!tr->broken || (o->select_best && tr->best_step >= 0)) return OT_OK;
+    ot_train_event next = {0};
+    int64_t tokens = 0;
+    OT_TRY(run_micro_batches(tr, &next, &tokens, err));
+    if (isfinite(next.loss) && isfinite(ot_trainables_gradient_norm(tr->t))) return OT_OK;
+    return ot_fail(err, OT_ERR_NUMERIC,
+                   "the run ended with %" PRId64 " steps whose loss or gradients were not finite, and the weights give no finite loss any more: use a "
+                   "smaller --lr, a longer --warmup, or --dtype f32",
+                   tr->guard.in_a_row);
+}
+
+/* Before the first one has been measured: what a slow disk would take. */
+static double expected_save(const ot_trainer *tr) { return (double)ot_trainables_bytes(tr->t, keeps_best(tr)) / 5e8; }
+
 ot_status ot_trainer_run(ot_trainer *tr, ot_train_result *result, ot_error *err) {
-    OT_TRY(ot_trainables_bind(tr->t, tr->options.compute, keeps_best(tr), err));
+    const ot_train_options *o = &tr->options;
+    OT_TRY(ot_trainables_bind(tr->t, o->compute, keeps_best(tr), err));
     OT_TRY(ot_network_allocate(tr->net, err));
     if (tr->valid_net != NULL) OT_TRY(ot_network_allocate(tr->valid_net, err));
-    if (tr->options.resume && tr->options.checkpoint_path != NULL) OT_TRY(ot_trainer_load(tr, err));
+    if (o->resume && o->checkpoint_path != NULL) OT_TRY(ot_trainer_load(tr, err));
     *result = (ot_train_result){.first_step = tr->step};
-    OT_TRY(open_log(tr, tr->step > 0, err));
+    OT_TRY(ot_trainer_open_log(tr, err));
+    tr->saved_at = ot_seconds();
+    tr->save_seconds = expected_save(tr);
     OT_TRY(loop(tr, err));
-    if (tr->options.checkpoint_path != NULL) OT_TRY(ot_trainer_save(tr, err));
-    if (tr->options.select_best && tr->best_step >= 0) ot_trainables_restore_best(tr->t);
+    OT_TRY(check_end(tr, err));
+    /* Writing the result may fail: the end is worth a checkpoint, unless that took much of the time since the last one. */
+    if (o->save_every != OT_SAVE_SELDOM || worth_saving(tr, 0)) OT_TRY(save(tr, err));
+    if (o->select_best && tr->best_step >= 0) ot_trainables_restore_best(tr->t);
     result->steps_done = tr->step;
     result->last_loss = tr->last_loss;
     result->valid_loss = tr->last_valid;
     result->best_valid_loss = tr->best_valid;
     result->best_step = tr->best_step;
+    result->skipped = tr->guard.skipped;
+    result->spikes = tr->guard.spikes;
+    result->early = tr->step < o->steps;
+    result->saves = tr->saves;
+    result->save_seconds = tr->all_save_seconds;
     return OT_OK;
 }

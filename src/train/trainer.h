@@ -7,6 +7,7 @@
 
 #include "model/network.h"
 #include "train/dataset.h"
+#include "train/guard.h"
 #include "train/trainables.h"
 
 typedef enum ot_schedule { OT_SCHEDULE_COSINE, OT_SCHEDULE_LINEAR, OT_SCHEDULE_CONSTANT } ot_schedule;
@@ -24,7 +25,15 @@ typedef struct ot_train_event {
     int64_t peak_memory_bytes;
     bool validated, best;
     double valid_loss;
+    bool skipped; /* no update */
+    ot_guard_verdict guard;
+    int64_t rows[8], n_rows; /* of the step, when the guard has something to say: the first ones, and how many in all */
 } ot_train_event;
+
+/* "rows 3, 17, 4, ..." */
+const char *ot_train_rows_text(const ot_train_event *e, char *text, size_t size);
+
+enum { OT_SAVE_SELDOM = -1 };
 
 typedef struct ot_train_options {
     const ot_backend *backend;
@@ -38,8 +47,13 @@ typedef struct ot_train_options {
     bool shuffle, recompute;
     double dropout;
     int64_t valid_every; /* 0: never, besides the end */
-    int64_t save_every;  /* 0: only when interrupted */
+    int64_t save_every;  /* 0: only at the end and when interrupted; OT_SAVE_SELDOM: once a minute, for at most 2 % of the time */
+    int64_t keep;        /* checkpoints: the newest and those before it; up to 1: one */
+    int64_t patience;    /* validations in a row without a better one that end the run; 0: none do */
     bool select_best;
+    ot_guard_mode guard;
+    int64_t guard_limit; /* skipped steps in a row that stop the run; up to 1: the first does */
+    int64_t run;         /* number of this run in a grid, from 1; 0: there is no grid */
     const char *log_path;        /* JSONL, or NULL */
     const char *checkpoint_path; /* a file, or NULL: no checkpoints */
     const char *fingerprint;     /* of everything that must be the same for a resume */
@@ -63,6 +77,10 @@ typedef struct ot_train_result {
     int64_t steps_done, first_step; /* first_step > 0: resumed */
     double last_loss, valid_loss, best_valid_loss; /* NaN where there is none */
     int64_t best_step;                             /* -1: none */
+    int64_t skipped, spikes;                       /* steps without an update; spikes told */
+    bool early;                                    /* patience ended it */
+    int64_t saves;                                 /* checkpoints that this process wrote */
+    double save_seconds;                           /* and how long that took */
 } ot_train_result;
 
 typedef struct ot_trainer ot_trainer;
@@ -74,6 +92,11 @@ void ot_trainer_memory(const ot_trainer *trainer, ot_train_memory *out);
 /* Runs to the end (or to an interruption). Afterwards the masters hold the weights that go back: the last, or the best. */
 ot_status ot_trainer_run(ot_trainer *trainer, ot_train_result *result, ot_error *err);
 void ot_trainer_free(ot_trainer *trainer);
+
+/* Is there a checkpoint under this name, or an older one kept beside it? */
+bool ot_checkpoints_exist(const char *checkpoint_path);
+/* Remove them all. */
+ot_status ot_checkpoints_remove(const char *checkpoint_path, ot_error *err);
 
 /* Mean loss over all targets of a data set, with any network that has OT_OUT_LOSS; by_distance: mean distance from the network's teacher instead. */
 ot_status ot_dataset_loss(ot_network *net, const ot_dataset *data, int64_t batch, bool by_distance, double *loss, ot_error *err);

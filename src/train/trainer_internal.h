@@ -18,7 +18,21 @@ struct ot_trainer {
     int64_t tokens;
     double best_valid, last_valid, last_loss;
     int64_t best_step;
+    int64_t stale; /* validations since the best */
+    ot_guard guard;
+    bool broken;     /* the newest step was not finite: its weights are no good to keep */
+    int64_t on_disk; /* step of the newest checkpoint, -1: none of this run */
+    double saved_at; /* when, and what it took */
+    double save_seconds, all_save_seconds;
+    int64_t saves;
 };
+
+/* The data row that comes as number `position` since the start of the run. */
+int64_t ot_trainer_row(ot_trainer *tr, int64_t position);
+
+/* trainer_log.c */
+ot_status ot_trainer_open_log(ot_trainer *tr, ot_error *err); /* cut back to the step that was loaded */
+ot_status ot_trainer_log(ot_trainer *tr, const ot_train_event *e, ot_error *err);
 
 /* checkpoint.c */
 ot_status ot_trainer_save(ot_trainer *tr, ot_error *err);
