@@ -158,13 +158,15 @@ static const ot_option optimizer[] = {
 };
 const ot_option_group ot_options_optimizer = {"Optimizer", optimizer};
 
+static const char *const heads[] = {"auto", "keep", "new", NULL};
+
 static const ot_option peft[] = {
     {.name = "peft",
      .kind = OT_KIND_STRING,
      .value = "METHOD",
      .fallback = "full",
      .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1 or "
-             "prefix:tokens=20 (values shown are the defaults)"},
+             "prefix:tokens=20 (values shown are the defaults); of a classifier also head, which trains nothing else"},
     {.name = "init-adapter",
      .kind = OT_KIND_PATH,
      .value = "FILE.safetensors",
@@ -175,6 +177,17 @@ static const ot_option peft[] = {
      .min = 0,
      .max = OT_NO_MAX,
      .help = "learning rate of a classification head, as a multiple of --lr"},
+    {.name = "head",
+     .kind = OT_KIND_ENUM,
+     .choices = heads,
+     .fallback = "auto",
+     .help = "a classifier's head: keep the model's, whose classes the data's must be; a new one of zeros for the classes of the data; auto: the model's "
+             "where its classes are those of the data"},
+    {.name = "classes",
+     .kind = OT_KIND_STRING,
+     .value = "NAME,...",
+     .commas = true,
+     .help = "names of the classes that the labels of .safetensors count from 0 (folders of pictures name theirs)"},
     {0},
 };
 const ot_option_group ot_options_peft = {"Trained parameters", peft};

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/parallel.h"
 #include "cli/common_data.h"
+#include "cli/common_images.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/config.h"
@@ -60,12 +61,30 @@ static ot_status prepare_output(const ot_training *t, ot_error *err) {
     return status;
 }
 
+void ot_training_weights(const ot_args *args, const ot_model *m, double *lm, double *kd) {
+    *lm = m->desc.vision && !ot_args_has(args, "lm-weight") ? 0 : ot_args_f64(args, "lm-weight");
+    *kd = m->desc.vision && !ot_args_has(args, "kd-weight") ? 1 : ot_args_f64(args, "kd-weight");
+}
+
+/* Is the teacher's output all that is learnt? Then pictures need no labels. */
+static bool only_distance(const ot_training *t) {
+    double lm = 1, kd = 0;
+    if (ot_args_declares(t->args, "lm-weight")) ot_training_weights(t->args, t->model, &lm, &kd);
+    return lm == 0;
+}
+
+static ot_status open_pictures(ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
+    char what[64];
+    OT_TRY(ot_common_images_open(t->args, name, &t->model->desc, only_distance(t), out, err));
+    if (strcmp(name, "train") == 0 && ot_args_declares(t->args, "head")) OT_TRY(ot_common_images_head(t->args, t->model, out, err));
+    snprintf(what, sizeof what, "--%s", name);
+    return ot_common_images_number(what, t->model, out, err);
+}
+
 /* Text, or pictures for a vision model; name: of the option. */
-static ot_status open_one(const ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
+static ot_status open_one(ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
     const ot_desc *desc = &t->model->desc;
-    if (!desc->vision) return ot_common_data_open(t->args, name, t->model->path, desc->vocab_size, out, err);
-    if (ot_args_count(t->args, name) > 1) return ot_args_fail(t->args, err, "--%s: one file of pictures at a time", name);
-    return ot_dataset_open_images(ot_args_str_at(t->args, name, 0), desc, 0, out, err);
+    return desc->vision ? open_pictures(t, name, out, err) : ot_common_data_open(t->args, name, t->model->path, desc->vocab_size, out, err);
 }
 
 static ot_status open_data(ot_training *t, ot_error *err) {
@@ -74,16 +93,7 @@ static ot_status open_data(ot_training *t, ot_error *err) {
     return t->has_valid ? open_one(t, "valid", &t->valid, err) : OT_OK;
 }
 
-/* Of pictures: their labels and the first and last one. */
-static ot_status digest_images(const ot_dataset *d, ot_digest *digest, ot_error *err) {
-    int64_t size = d->pixels->channels * d->pixels->height * d->pixels->width;
-    ot_digest_add(digest, d->targets, d->rows * 4);
-    for (int64_t r = 0; r < d->rows; r += d->rows > 1 ? d->rows - 1 : 1) {
-        OT_TRY(d->pixels->get(d->pixels, r, d->picture, err));
-        ot_digest_add(digest, d->picture, size * 4);
-    }
-    return OT_OK;
-}
+static void add_piece(void *context, const void *data, int64_t size) { ot_digest_add(context, data, size); }
 
 /* Everything that must be the same when a run is resumed: options, data, and the model as far as a look at each tensor tells. */
 static ot_status make_fingerprint(ot_training *t, ot_error *err) {
@@ -98,7 +108,8 @@ static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     for (int i = 0; i < 2; i++) {
         ot_digest_add(&d, &sets[i]->rows, sizeof sets[i]->rows);
         if (sets[i]->pixels != NULL) {
-            OT_TRY(digest_images(sets[i], &d, err));
+            ot_digest_add(&d, sets[i]->targets, sets[i]->rows * 4);
+            sets[i]->pixels->identify(sets[i]->pixels, add_piece, &d);
             continue;
         }
         int64_t columns = ot_dataset_columns(sets[i]);
@@ -210,21 +221,10 @@ static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
     return status;
 }
 
-/* A classifier's head is trained too, whatever --peft says. */
-static ot_status declare_head(ot_training *t, ot_error *err) {
-    if (!t->model->desc.vision) return OT_OK;
-    double scale = ot_args_declares(t->args, "head-lr-scale") ? ot_args_f64(t->args, "head-lr-scale") : 10.0;
-    for (int bias = 0; bias < 2; bias++) {
-        ot_param *p = ot_model_param(t->model, OT_ROLE_HEAD, -1, bias != 0);
-        if (p != NULL) OT_TRY(ot_trainables_add(&t->trained, p->name, &p->slot, p->stored.n_dims, p->decay, scale, err));
-    }
-    return OT_OK;
-}
-
 ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err) {
     OT_TRY(ot_peft_begin(peft, ot_args_str(t->args, "peft"), t->model, tuned, t->options.seed, &t->trained, err));
     t->hooks = ot_peft_hooks(peft);
-    OT_TRY(declare_head(t, err));
+    OT_TRY(ot_peft_declare_head(t->model, ot_args_declares(t->args, "head-lr-scale") ? ot_args_f64(t->args, "head-lr-scale") : 10.0, &t->trained, err));
     const char *first = ot_args_str(t->args, "init-adapter");
     return first == NULL ? OT_OK : start_from(first, peft, err);
 }

@@ -41,6 +41,8 @@ ot_status ot_training_run(ot_training *t, ot_error *err);
 ot_status ot_training_close(ot_training *t, ot_error *err);
 void ot_training_free(ot_training *t);
 
+/* Weights of the losses in distillation: as given, else 1 and 30, and of pictures 0 and 1. */
+void ot_training_weights(const ot_args *args, const ot_model *m, double *lm, double *kd);
 /* `offsite distill`, also as a step of split; silent: without a summary. */
 ot_status ot_distill_run(const ot_args *args, bool silent, ot_error *err);
 

@@ -49,7 +49,8 @@ static ot_status put_step(words *w, const char *text, ot_error *err) {
     OT_TRY(ot_spec_parse(text, "--emulator", methods, &spec, err));
     for (size_t i = 0; i < sizeof map / sizeof *map; i++) {
         const ot_spec_value *v = ot_spec_get(&spec.steps[0], methods[distill], map[i].key);
-        if (!v->given && strcmp(map[i].key, "warmup") == 0) continue;
+        bool by_verb = strcmp(map[i].key, "warmup") == 0 || strcmp(map[i].key, "lm") == 0 || strcmp(map[i].key, "kd") == 0;
+        if (!v->given && by_verb) continue; /* its default depends on the run or the model */
         char *own = w->own[w->n];
         snprintf(own, WORD, "%.17g", v->number);
         put(w, map[i].option, own);

@@ -40,6 +40,7 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
     static const char own[] = "self:";
     const char *text = ot_args_str_at(t->args, "train", 0);
     if (text == NULL || strncmp(text, own, sizeof own - 1) != 0) return OT_OK;
+    if (d->teacher->desc.vision) return ot_args_fail(t->args, err, "--train %s: %s reads pictures and writes no text", text, d->teacher->path);
     ot_self_text_options o = {.block = ot_args_i64(t->args, "block"),
                               .temperature = ot_args_f64(t->args, "temperature"),
                               .seed = (uint64_t)ot_args_i64(t->args, "seed")};
@@ -59,9 +60,10 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
 static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, ot_error *err) {
     OT_TRY(write_own_text(t, d, err));
     OT_TRY(ot_training_prepare(t, d->student, 2000, err));
-    ot_distillation_teacher(d, ot_args_f64(t->args, "kd-weight"), teacher);
+    double kd = 0;
+    ot_training_weights(t->args, d->student, &t->options.lm_weight, &kd);
+    ot_distillation_teacher(d, kd, teacher);
     t->options.teacher = teacher;
-    t->options.lm_weight = ot_args_f64(t->args, "lm-weight");
     if (!(teacher->weight > 0)) return ot_args_fail(t->args, err, "--kd-weight: must be above 0: without it there is no teacher");
     for (int64_t i = 0; i < d->student->n_params; i++) {
         ot_param *p = &d->student->params[i];
@@ -102,9 +104,9 @@ static const ot_option options[] = {
      .help = "the offer's ledger"},
     {.name = "temperature", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = 100,
      .help = "of the text that the teacher writes for --train self:N"},
-    {.name = "lm-weight", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = OT_NO_MAX,
+    {.name = "lm-weight", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = OT_NO_MAX, .shown = "1; of pictures 0",
      .help = "weight of the language-model loss through the emulator; 0 leaves out everything above the emulator"},
-    {.name = "kd-weight", .kind = OT_KIND_F64, .fallback = "30", .min = 0, .max = OT_NO_MAX,
+    {.name = "kd-weight", .kind = OT_KIND_F64, .fallback = "30", .min = 0, .max = OT_NO_MAX, .shown = "30; of pictures 1",
      .help = "weight of the distance from the teacher, mean(((T - S) / rms(T))^2)"},
     {0},
 };
@@ -115,6 +117,7 @@ static const ot_example examples[] = {
      "offsite distill offer --teacher gpt2-xl/ --train pile.txt --valid held-out.txt --steps 20000 -o offer2"},
     {"Without a text: the teacher writes 200,000 tokens itself", "offsite distill offer --teacher gpt2-xl/ --train self:200000 --steps 2000 -o offer2"},
     {"Go on after an interruption", "offsite distill offer --teacher gpt2-xl/ --train pile.txt --steps 20000 -o offer2 --resume"},
+    {"Distil a vision tower on pictures without labels", "offsite distill offer --teacher vit/ --train pictures.safetensors --steps 2000 -o offer2"},
     {0},
 };
 
@@ -123,7 +126,8 @@ const ot_verb ot_verb_distill = {
     .audience = OT_FOR_OWNER,
     .summary = "train an offer's emulator to stand in for the middle it replaces: a better offer",
     .about = "The emulator learns on any text to give what the whole middle gives for the same hidden states: the loss is the language-model loss "
-             "through the emulator plus 30 times the distance between the two outputs. Only the emulator's blocks change; adapter layers, embeddings "
+             "through the emulator plus 30 times the distance between the two outputs. Of a vision tower the "
+             "distance alone counts, and its pictures need no labels. Only the emulator's blocks change; adapter layers, embeddings "
              "and head stay as they are. The teacher's blocks run forward only, in the same arithmetic, without gradients.\n\n"
              "OFFER2 is an offer of its own, with its own id and ledger: returns for it are plugged in as ever, by its ledger OFFER2.owner.json.\n\n"
              "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",

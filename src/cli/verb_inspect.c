@@ -11,6 +11,7 @@
 #include "cli/text.h"
 #include "cli/verbs.h"
 #include "eval/inspect.h"
+#include "model/head.h"
 #include "peft/peft.h"
 #include "protocol/manifest.h"
 
@@ -25,6 +26,7 @@ typedef struct card {
     bool tunes;                  /* there is something to plan: a split or an offer */
     ot_inspect_tuning tuning;
     ot_inspect_memory memory;
+    ot_classes classes; /* of a vision model */
 } card;
 
 /* ==== Finding out. ==== */
@@ -48,6 +50,7 @@ static ot_status find_out(card *c, ot_error *err) {
         return c->splits ? ot_args_fail(args, err, "%s is a return: it can be neither split nor tuned", c->path) : OT_OK;
     }
     OT_TRY(ot_inspect_open(c->path, &c->model, err));
+    if (c->model->desc.vision) OT_TRY(ot_model_classes(c->model, &c->classes, err));
     ot_inspect_tuning *t = &c->tuning;
     *t = (ot_inspect_tuning){.peft = ot_args_str(args, "peft"),
                              .batch = ot_args_i64(args, "batch"),
@@ -56,6 +59,7 @@ static ot_status find_out(card *c, ot_error *err) {
     OT_TRY(ot_common_backend(args, &t->backend, &t->compute, err));
     const ot_desc *d = &c->model->desc;
     if (!ot_args_has(args, "block") && d->position == OT_POSITION_LEARNED && d->max_positions < t->block) t->block = d->max_positions;
+    if (d->vision) t->block = d->max_positions;
     if (c->splits) {
         OT_TRY(plan_split(c, err));
     } else if (offer) {
@@ -102,13 +106,28 @@ static void json_manifest(ot_json_out *out, const ot_manifest *m) {
     ot_json_out_end(out);
 }
 
+static void json_vision(ot_json_out *out, const card *c) {
+    const ot_desc *d = &c->model->desc;
+    ot_json_out_i64(out, "classes", d->vocab_size);
+    ot_json_out_array(out, "image_size");
+    ot_json_out_i64(out, NULL, d->image_height);
+    ot_json_out_i64(out, NULL, d->image_width);
+    ot_json_out_end(out);
+    ot_json_out_i64(out, "patch_size", d->patch_size);
+    ot_json_out_i64(out, "channels", d->channels);
+    ot_json_out_array(out, "labels");
+    for (int64_t i = 0; i < c->classes.n; i++) ot_json_out_str(out, NULL, c->classes.names[i]);
+    ot_json_out_end(out);
+}
+
 static void json_model(ot_json_out *out, const card *c) {
     const ot_desc *d = &c->model->desc;
     ot_inspect_part parts[OT_INSPECT_PARTS];
     int64_t n = ot_inspect_parts(c->model, parts), bytes = 0;
     ot_json_out_i64(out, "layers", d->layers);
     ot_json_out_i64(out, "hidden_size", d->hidden_size);
-    ot_json_out_i64(out, "vocab_size", d->vocab_size);
+    if (d->vision) json_vision(out, c);
+    else ot_json_out_i64(out, "vocab_size", d->vocab_size);
     ot_json_out_object(out, "parameters");
     ot_json_out_i64(out, "total", ot_model_parameters(c->model));
     ot_json_out_i64(out, "block", ot_desc_block_parameters(d));
@@ -178,6 +197,19 @@ static const char *position_text(const ot_desc *d) {
     return "no positions";
 }
 
+static void print_vision(const card *c) {
+    enum { SHOWN = 10 };
+    const ot_desc *d = &c->model->desc;
+    printf("images of %" PRId64 " x %" PRId64 " pixels, %" PRId64 " channels, in patches of %" PRId64 "; the head reads %s%s\n", d->image_height, d->image_width,
+           d->channels, d->patch_size, d->mean_pool ? "the mean of the patches" : "the class token", c->model->headless ? "; no classifier in the files" : "");
+    printf("classes: ");
+    for (int64_t i = 0; i < c->classes.n && i < SHOWN; i++) {
+        if (i > 0) printf(", ");
+        ot_put_safe(stdout, c->classes.names[i]);
+    }
+    printf("%s\n", c->classes.n > SHOWN ? ", ..." : "");
+}
+
 static ot_status print_model(const card *c, ot_error *err) {
     const ot_model *m = c->model;
     const ot_desc *d = &m->desc;
@@ -189,8 +221,9 @@ static ot_status print_model(const card *c, ot_error *err) {
     printf("%s\n", m->source == OT_SOURCE_CONFIG ? " (a configuration, no weights)" : "");
     printf("%s, %" PRId64 " layers, hidden size %" PRId64 ", %" PRId64 " heads of %" PRId64, d->arch->name, d->layers, d->hidden_size, d->heads, d->head_dim);
     if (d->kv_heads != d->heads) printf(" over %" PRId64 " key/value heads", d->kv_heads);
-    printf(", MLP %" PRId64 ", %s, vocabulary %s%s\n", d->ffn_size, position_text(d), ot_text_count(d->vocab_size, a, sizeof a),
+    printf(", MLP %" PRId64 ", %s, %s %s%s\n", d->ffn_size, position_text(d), d->vision ? "classes" : "vocabulary", ot_text_count(d->vocab_size, a, sizeof a),
            d->tied ? ", tied head" : "");
+    if (d->vision) print_vision(c);
     printf("%s parameters, %s\n\n", ot_text_count(total, a, sizeof a), ot_text_bytes(bytes, b, sizeof b));
     static const ot_column columns[] = {{"part", OT_LEFT}, {"tensors", OT_RIGHT}, {"parameters", OT_RIGHT}, {"share", OT_RIGHT}, {"bytes", OT_RIGHT}};
     ot_table t = ot_table_begin(columns, 5);
@@ -293,6 +326,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_status status = find_out(&c, err);
     if (status == OT_OK) status = print_card(&c, err);
     ot_inspect_split_free(&c.split);
+    ot_classes_free(&c.classes);
     ot_model_close(c.model);
     ot_manifest_free(&c.manifest);
     return status;

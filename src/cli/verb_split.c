@@ -210,7 +210,8 @@ static ot_status open_data(job *j, ot_error *err) {
     if (path == NULL || strncmp(path, "self:", 5) == 0) return OT_OK;
     int64_t block = ot_args_i64(args, "block");
     if (!ot_args_has(args, "block") && d->position == OT_POSITION_LEARNED && d->max_positions < block) block = d->max_positions;
-    OT_TRY(d->vision ? ot_dataset_open_images(path, d, 512, &j->data, err)
+    const ot_image_options pictures = {.limit = 512};
+    OT_TRY(d->vision ? ot_dataset_open_images(path, d, &pictures, &j->data, err)
                      : ot_dataset_open(path, j->model->path, block, d->vocab_size, 512, &j->data, err));
     j->options.data = &j->data;
     return OT_OK;

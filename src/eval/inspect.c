@@ -147,8 +147,10 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
     ot_trainables trained = {0};
     ot_peft peft;
     OT_TRY(ot_peft_begin(&peft, t->peft, shape, tuned, 0, &trained, err));
-    int32_t targets = (int32_t)(t->block - 1);
-    const ot_dataset data = {.rows = 1, .length = t->block, .counted = &targets};
+    const ot_desc *d = &shape->desc;
+    int32_t targets = d->vision ? 1 : (int32_t)(t->block - 1);
+    ot_pixels picture = {.channels = d->channels, .height = d->image_height, .width = d->image_width};
+    const ot_dataset data = {.rows = 1, .length = t->block, .counted = &targets, .pixels = d->vision ? &picture : NULL};
     const ot_train_options options = {.backend = t->backend,
                                       .compute = t->compute,
                                       .batch = t->batch,
@@ -156,7 +158,8 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
                                       .recompute = t->recompute,
                                       .hooks = ot_peft_hooks(&peft)};
     ot_trainer *trainer = NULL;
-    ot_status status = ot_trainer_new(shape, &trained, &data, NULL, &options, &trainer, err);
+    ot_status status = ot_peft_declare_head(shape, 1.0, &trained, err);
+    if (status == OT_OK) status = ot_trainer_new(shape, &trained, &data, NULL, &options, &trainer, err);
     if (status == OT_OK) {
         ot_train_memory memory;
         ot_trainer_memory(trainer, &memory);

@@ -160,7 +160,20 @@ void ot_config_refuse(ot_config *c, const char *key, const char *why) {
     }
 }
 
+/* Variants that some towers have and the block has not. */
+static void refuse_variants(ot_config *c) {
+    static const char *const scales[] = {"layer_scale_init_value", "layerscale_value", "init_values"};
+    for (size_t i = 0; i < sizeof scales / sizeof *scales && c->status == OT_OK; i++) {
+        const json_t *v = json_object_get(c->json, scales[i]);
+        if (v == NULL || json_is_null(v) || (json_is_number(v) && json_number_value(v) == 0)) continue;
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is set: layer-scale is not supported", c->where, scales[i]);
+    }
+    ot_config_refuse(c, "use_layer_scale", "layer-scale is not supported");
+    ot_config_refuse(c, "use_swiglu_ffn", "gated MLPs are not supported in vision towers");
+}
+
 void ot_config_image(ot_config *c, ot_desc *d, int64_t image, int64_t patch) {
+    refuse_variants(c);
     d->vision = d->bidirectional = d->class_token = d->head_bias = true;
     const json_t *size = json_object_get(c->json, "image_size");
     d->image_height = d->image_width = image;
@@ -185,5 +198,13 @@ void ot_config_image(ot_config *c, ot_desc *d, int64_t image, int64_t patch) {
 
 int64_t ot_config_labels(ot_config *c) {
     const json_t *labels = json_object_get(c->json, "id2label");
-    return json_is_object(labels) && json_object_size(labels) > 0 ? (int64_t)json_object_size(labels) : ot_config_size(c, "num_labels", 2);
+    const char *problem = ot_config_text(c, "problem_type", "single_label_classification");
+    if (c->status == OT_OK && strcmp(problem, "single_label_classification") != 0) {
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"problem_type\" is \"%s\": only single_label_classification is supported", c->where, problem);
+    }
+    int64_t n = json_is_object(labels) && json_object_size(labels) > 0 ? (int64_t)json_object_size(labels) : ot_config_size(c, "num_labels", 2);
+    if (c->status == OT_OK && n < 2) {
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: one class alone means regression, which is not supported: two classes or more are needed", c->where);
+    }
+    return n;
 }

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "format/safetensors.h"
-#include "model/model.h"
+#include "model/head.h"
 #include "tensor/packed.h"
 
 enum { INDEX_LIMIT = 256 << 20, MAX_SHARDS = 100000 };
@@ -131,10 +131,48 @@ static ot_status take(ot_model *m, ot_param *p, const char *dir, ot_error *err) 
     return OT_OK;
 }
 
+/* Of a vision tower that was saved without a classifier. */
+static bool lacks_head(const ot_model *m) {
+    bool lacks = m->desc.vision;
+    for (int64_t i = 0; i < m->n_params && lacks; i++) lacks = !ot_model_tunes_head(m, &m->params[i]) || find(m, m->params[i].name) == NULL;
+    return lacks;
+}
+
+/* A tensor inside a block that no part of the block reads would change what the model computes: layer-scale, a norm of another kind. */
+static ot_status refuse_unread(const ot_model *m, const char *dir, ot_error *err) {
+    const char *stem = m->desc.arch->stems[OT_ROLE_O], *mark = strstr(stem, "%d"), *prefix = m->desc.arch->prefix;
+    for (int64_t f = 0; f < m->n_files; f++) {
+        for (int64_t i = 0; i < ot_safetensors_count(m->files[f]); i++) {
+            const char *name = ot_safetensors_at(m->files[f], i)->name, *inner = name;
+            if (strncmp(inner, prefix, strlen(prefix)) == 0) inner += strlen(prefix);
+            if (strncmp(inner, stem, (size_t)(mark - stem)) != 0) continue;
+            bool known = false;
+            for (int64_t k = 0; k < m->n_params && !known; k++) {
+                const char *own = m->params[k].name;
+                size_t n = strlen(own);
+                if (m->params[k].block < 0) continue;
+                /* Packed matrices are NAME_packed and NAME_scale. */
+                known = strncmp(name, own, n) == 0 || strncmp(inner, own + strlen(prefix), n - strlen(prefix)) == 0;
+            }
+            if (!known) {
+                return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: tensor %s belongs to no part of a block of %s: it would be left out, and the results would be wrong",
+                               dir, name, m->desc.arch->name);
+            }
+        }
+    }
+    return OT_OK;
+}
+
 ot_status ot_model_load_hf(ot_model *m, const char *dir, ot_error *err) {
     OT_TRY(open_files(m, dir, err));
-    for (int64_t i = 0; i < m->n_params; i++) OT_TRY(take(m, &m->params[i], dir, err));
+    bool lacks = lacks_head(m);
     int64_t tensors = 0, known = m->n_params;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        if (lacks && ot_model_tunes_head(m, &m->params[i])) known--;
+        else OT_TRY(take(m, &m->params[i], dir, err));
+    }
+    if (lacks) OT_TRY(ot_model_empty_head(m, err));
+    if (m->desc.vision) OT_TRY(refuse_unread(m, dir, err));
     for (int64_t i = 0; i < m->n_params; i++) known += m->params[i].scales.name != NULL;
     for (int64_t i = 0; i < m->n_files; i++) tensors += ot_safetensors_count(m->files[i]);
     m->unused_tensors = tensors - known;

@@ -47,6 +47,7 @@ typedef struct ot_model {
     void **files;         /* ot_safetensors * of the shards, or one ot_gguf * */
     int64_t n_files;
     int64_t unused_tensors; /* in the files, but no parameter */
+    bool headless;          /* a vision tower without classifier: its head is zeros */
     const struct ot_model *origin; /* of a model made from another one: whose tensors it borrows, where the small files lie; else NULL */
 } ot_model;
 

@@ -1,5 +1,5 @@
 /* The methods that train parameters the model has already: all of a block's, or its one-dimensional ones (BitFit; the paper's reference counts the
- * norm gains among them). */
+ * norm gains among them); or none but a classifier's head, which is a linear probe. */
 #include <string.h>
 
 #include "peft/methods.h"
@@ -49,4 +49,28 @@ const ot_peft_method ot_peft_bitfit = {
     .check = check_bitfit,
     .count = count_bitfit,
     .trains = trains_bitfit,
+};
+
+static bool trains_head(const ot_spec_step *step, const ot_param *param) {
+    (void)step;
+    (void)param;
+    return false; /* of a block: the head is trained with every method */
+}
+
+static int64_t count_head(const ot_desc *desc, const ot_spec_step *step) {
+    (void)desc;
+    (void)step;
+    return 0;
+}
+
+static ot_status check_head(const ot_desc *desc, const ot_spec_step *step, ot_error *err) {
+    (void)step;
+    return desc->vision ? OT_OK : ot_fail(err, OT_ERR_USAGE, "--peft: head: a model of text has no classification head to train");
+}
+
+const ot_peft_method ot_peft_head = {
+    .spec = {.name = "head", .help = "a classifier's head alone: a linear probe"},
+    .check = check_head,
+    .count = count_head,
+    .trains = trains_head,
 };

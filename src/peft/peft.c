@@ -91,7 +91,17 @@ static ot_status declare(ot_peft *p, uint64_t seed, ot_trainables *t, ot_error *
         if (param->block < 0 || !p->tuned[param->block] || !p->method->trains(&p->spec.steps[0], param)) continue;
         OT_TRY(ot_trainables_add_param(t, param, err));
     }
+    if (p->model->desc.vision) return OT_OK; /* the head at least follows */
     return t->n_items > 0 ? OT_OK : ot_fail(err, OT_ERR_USAGE, "--peft: nothing would be trained");
+}
+
+ot_status ot_peft_declare_head(ot_model *model, double lr_scale, ot_trainables *t, ot_error *err) {
+    for (int64_t i = 0; i < model->n_params; i++) {
+        ot_param *p = &model->params[i];
+        if (!ot_model_tunes_head(model, p)) continue;
+        OT_TRY(ot_trainables_add(t, p->name, &p->slot, p->stored.n_dims, p->decay, lr_scale, err));
+    }
+    return OT_OK;
 }
 
 ot_status ot_peft_begin(ot_peft *p, const char *text, ot_model *model, const bool *tuned, uint64_t seed, ot_trainables *t, ot_error *err) {

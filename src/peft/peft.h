@@ -61,6 +61,8 @@ ot_status ot_peft_count(const char *text, const ot_desc *desc, int64_t blocks, i
 /* For training: hook in, give new tensors their first values (a function of the seed and each tensor's name) and declare what is trained.
  * p stays where it is, because hooks point to it; the model must outlive it. */
 ot_status ot_peft_begin(ot_peft *p, const char *text, ot_model *model, const bool *tuned, uint64_t seed, ot_trainables *t, ot_error *err);
+/* A classifier's head is trained too, whatever the method, at lr_scale times the rate. Nothing for other models. */
+ot_status ot_peft_declare_head(ot_model *model, double lr_scale, ot_trainables *t, ot_error *err);
 /* For running: hook in with all values zero. Methods that hook nothing in leave p without tensors. */
 ot_status ot_peft_attach(ot_peft *p, const char *text, ot_model *model, const bool *tuned, ot_error *err);
 /* Values from a file that has exactly this method's tensors, each under prefix + its name; file_blocks: block of the model -> its number in

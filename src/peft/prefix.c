@@ -14,7 +14,8 @@ static int64_t tokens_of(const ot_spec_step *step) { return (int64_t)ot_spec_get
 
 static ot_status check(const ot_desc *desc, const ot_spec_step *step, ot_error *err) {
     int64_t tokens = tokens_of(step);
-    if (desc->position != OT_POSITION_LEARNED || tokens + 2 <= desc->max_positions) return OT_OK;
+    /* Patches keep their places in a picture whatever stands in front. */
+    if (desc->vision || desc->position != OT_POSITION_LEARNED || tokens + 2 <= desc->max_positions) return OT_OK;
     return ot_fail(err, OT_ERR_USAGE, "--peft: prefix: tokens=%lld leaves no room in the model's %lld positions", (long long)tokens,
                    (long long)desc->max_positions);
 }

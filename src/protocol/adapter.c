@@ -58,6 +58,7 @@ static ot_status open_return(ot_adapter *a, const char *path, ot_model *m, const
     bool is_offer = false;
     OT_TRY(check_offer(a, m, &is_offer, err));
     OT_TRY(map_blocks(a, m, is_offer, map, err));
+    OT_TRY(ot_return_take_head(&a->source, m, err));
     return ot_return_hooks(&a->source) ? ot_return_attach(&a->source, m, map, layers, &a->peft, err)
                                        : ot_return_map(&a->source, m, map, layers, values, err);
 }

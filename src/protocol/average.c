@@ -36,6 +36,12 @@ static ot_status check_tensors(const ot_manifest *first, const ot_manifest *othe
                    (long long)first->n_tensors);
 }
 
+static bool same_classes(const ot_manifest *a, const ot_manifest *b) {
+    bool same = a->n_classes == b->n_classes;
+    for (int64_t i = 0; same && i < a->n_classes; i++) same = strcmp(a->classes[i], b->classes[i]) == 0;
+    return same;
+}
+
 static ot_status check_alike(const ot_return *first, const ot_return *other, const char *dir, ot_error *err) {
     const char *method = first->method->spec.name;
     if (strcmp(other->manifest.offer_id, first->manifest.offer_id) != 0) {
@@ -49,6 +55,9 @@ static ot_status check_alike(const ot_return *first, const ot_return *other, con
     if (ot_return_hooks(first) && strcmp(method, "lora") != 0) {
         return ot_fail(err, OT_ERR_REFUSED, "%s: returns of the method %s cannot be averaged: their outputs are not linear in what was trained", dir,
                        method);
+    }
+    if (!same_classes(&first->manifest, &other->manifest)) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s is for other classes than the first return, or has them in another order: they cannot be averaged", dir);
     }
     return check_tensors(&first->manifest, &other->manifest, dir, err);
 }

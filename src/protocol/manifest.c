@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "model/head.h"
 
 enum { MANIFEST_LIMIT = 64 << 20, MAX_TENSORS = 1000000, SCHEMA_VERSION = 1 };
 
@@ -36,6 +37,16 @@ ot_status ot_manifest_add(ot_manifest *m, const ot_tensor *tensor, ot_error *err
     t->n_dims = tensor->n_dims;
     memcpy(t->shape, tensor->shape, sizeof t->shape);
     ot_digest_of(tensor->data, tensor->bytes, t->sha256);
+    return OT_OK;
+}
+
+ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t n, ot_error *err) {
+    m->classes = ot_arena_alloc(&m->arena, (n + 1) * (int64_t)sizeof *m->classes, err);
+    if (m->classes == NULL) return OT_ERR_MEMORY;
+    for (m->n_classes = 0; m->n_classes < n; m->n_classes++) {
+        m->classes[m->n_classes] = ot_arena_strdup(&m->arena, names[m->n_classes], err);
+        if (m->classes[m->n_classes] == NULL) return OT_ERR_MEMORY;
+    }
     return OT_OK;
 }
 
@@ -74,6 +85,11 @@ ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err
     json_object_set_new(j, "bottom", json_integer(m->bottom));
     json_object_set_new(j, "top", json_integer(m->top));
     if (m->kind == OT_BUNDLE_RETURN) json_object_set_new(j, "method", json_string(m->method));
+    if (m->classes != NULL) {
+        json_t *classes = json_array();
+        for (int64_t i = 0; i < m->n_classes; i++) json_array_append_new(classes, json_string(m->classes[i]));
+        json_object_set_new(j, "classes", classes);
+    }
     json_t *tensors = json_array();
     for (int64_t i = 0; i < m->n_tensors; i++) json_array_append_new(tensors, tensor_json(&m->tensors[i]));
     json_object_set_new(j, "tensors", tensors);
@@ -130,6 +146,27 @@ static ot_status read_tensor(ot_manifest *m, const json_t *j, const char *path, 
     return OT_OK;
 }
 
+static ot_status read_classes(ot_manifest *m, const json_t *j, const char *path, ot_error *err) {
+    const json_t *list = json_object_get(j, "classes");
+    if (list == NULL || json_is_null(list)) return OT_OK;
+    size_t n = json_array_size(list);
+    if (!json_is_array(list) || n < 2 || n > OT_MAX_CLASSES) return bad(path, "classes", "a list of two names or more", err);
+    const char **names = NULL;
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    OT_TRY(ot_calloc((int64_t)n, sizeof *names, "class names", (void **)&names, err));
+    ot_status status = OT_OK;
+    for (size_t i = 0; status == OT_OK && i < n; i++) {
+        const json_t *name = json_array_get(list, i);
+        names[i] = json_string_value(name);
+        if (names[i] == NULL || *names[i] == '\0' || strlen(names[i]) > OT_MAX_CLASS_NAME || strlen(names[i]) != json_string_length(name)) {
+            status = bad(path, "classes", "a list of short names", err);
+        }
+    }
+    if (status == OT_OK) status = ot_manifest_classes(m, names, (int64_t)n, err);
+    ot_free(names);
+    return status;
+}
+
 static ot_status read_all(ot_manifest *m, const json_t *j, const char *path, ot_error *err) {
     char format[32];
     int64_t version = 0;
@@ -154,6 +191,7 @@ static ot_status read_all(ot_manifest *m, const json_t *j, const char *path, ot_
     OT_TRY(read_count(j, "top", path, &m->top, err));
     if (m->bottom + m->top > m->layers) return bad(path, "layers", "at least bottom plus top", err);
     if (m->kind == OT_BUNDLE_RETURN) OT_TRY(read_text(j, "method", path, m->method, sizeof m->method, err));
+    if (m->kind == OT_BUNDLE_RETURN) OT_TRY(read_classes(m, j, path, err));
     const json_t *tensors = json_object_get(j, "tensors");
     if (!json_is_array(tensors) || json_array_size(tensors) > MAX_TENSORS) return bad(path, "tensors", "a list", err);
     for (size_t i = 0; i < json_array_size(tensors); i++) OT_TRY(read_tensor(m, json_array_get(tensors, i), path, err));

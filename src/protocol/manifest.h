@@ -30,6 +30,8 @@ typedef struct ot_manifest {
     char architecture[32];
     int64_t layers, bottom, top; /* of the offer's stack */
     char method[256]; /* of a return: the --peft string, "full" */
+    const char **classes; /* of a classifier's return: the names that its head's outputs have, in their order; NULL: none are said */
+    int64_t n_classes;
     ot_manifest_tensor *tensors;
     int64_t n_tensors, capacity;
     json_t *card; /* of a return, when the data owner opted in; NULL otherwise */
@@ -39,6 +41,8 @@ typedef struct ot_manifest {
 void ot_manifest_free(ot_manifest *m);
 /* Append one tensor of the bundle with the digest of its bytes. */
 ot_status ot_manifest_add(ot_manifest *m, const ot_tensor *t, ot_error *err);
+/* Note the names of the classes. */
+ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t n, ot_error *err);
 /* An id that follows from the offer's own tensors and configuration, and from nothing else. */
 void ot_manifest_make_id(ot_manifest *m, const char *config_text);
 ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err);

@@ -6,11 +6,13 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "model/head.h"
 #include "peft/lora.h"
 
 ot_peft_form ot_peft_form_of(const ot_peft *p, bool in_return) {
     if (strcmp(p->method->spec.name, "lora") == 0) return OT_PEFT_FORM_LORA;
-    if (strcmp(p->method->spec.name, "prefix") != 0 || in_return) return OT_PEFT_FORM_OWN;
+    /* PEFT has no prefixes for classifiers of images. */
+    if (strcmp(p->method->spec.name, "prefix") != 0 || in_return || p->model->desc.vision) return OT_PEFT_FORM_OWN;
     for (int64_t b = 0; b < p->model->desc.layers; b++) {
         if (!p->tuned[b]) return OT_PEFT_FORM_OWN;
     }
@@ -47,7 +49,7 @@ static void lora_config(json_t *j, const ot_peft *p) {
     json_t *targets = json_array();
     for (int i = 0; i < n; i++) json_array_append_new(targets, json_string(names[i]));
     set(j, "peft_type", json_string("LORA"));
-    set(j, "task_type", json_string("CAUSAL_LM"));
+    set(j, "task_type", p->model->desc.vision ? json_null() : json_string("CAUSAL_LM"));
     set(j, "base_model_name_or_path", json_null());
     set(j, "inference_mode", json_true());
     set(j, "r", json_integer(s.r));
@@ -106,6 +108,20 @@ static ot_status write_config(const char *dir, const ot_peft *p, ot_peft_form fo
     }
     ot_status status = ot_json_write(path, j, err);
     json_decref(j);
+    return status;
+}
+
+/* What the outputs of an adapter's head are called. */
+static ot_status write_classes(const char *dir, const ot_model *m, ot_error *err) {
+    char path[4200];
+    if (!ot_path_join(path, sizeof path, dir, OT_PEFT_CLASSES)) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+    ot_classes classes;
+    OT_TRY(ot_model_classes(m, &classes, err));
+    json_t *list = json_array();
+    for (int64_t i = 0; i < classes.n; i++) json_array_append_new(list, json_string(classes.names[i]));
+    ot_status status = ot_json_write(path, list, err);
+    json_decref(list);
+    ot_classes_free(&classes);
     return status;
 }
 
@@ -195,6 +211,7 @@ ot_status ot_peft_files_write(const char *dir, const ot_peft *p, const ot_traina
     if (status == OT_OK) status = ot_safetensors_write(path, tensors, n, NULL, err);
     /* A return in our own form is described by its manifest alone. */
     if (status == OT_OK && (inventory == NULL || form != OT_PEFT_FORM_OWN)) status = write_config(dir, p, form, err);
+    if (status == OT_OK && inventory == NULL && p->model->desc.vision) status = write_classes(dir, p->model, err);
     ot_arena_free(&arena);
     return status;
 }

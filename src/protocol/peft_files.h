@@ -12,6 +12,9 @@ typedef enum ot_peft_form {
     OT_PEFT_FORM_PREFIX, /* adapter_model.safetensors as PEFT's prefix-tuning: every block of the stack */
 } ot_peft_form;
 
+/* Beside the adapter of a classifier: a list of the names of its head's classes. */
+#define OT_PEFT_CLASSES "classes.json"
+
 /* The form of an adapter directory. In a return only LoRA has PEFT's form: whether a prefix covers a whole stack is the owner's business. */
 ot_peft_form ot_peft_form_of(const ot_peft *p, bool in_return);
 /* "adapter.safetensors" or "adapter_model.safetensors" */

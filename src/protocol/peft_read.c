@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "model/head.h"
 #include "peft/lora.h"
 #include "protocol/peft_files.h"
 
@@ -268,6 +269,33 @@ static ot_status read_own(const reader *r, const float **values) {
 
 /* ==== Any of them. ==== */
 
+/* classes.json: a head for other classes than the model's. PEFT's own directories have none, and are for the model's classes. */
+static ot_status read_classes(const char *dir, ot_model *m, ot_error *err) {
+    char path[4200];
+    json_t *list = NULL;
+    if (!m->desc.vision || !ot_path_join(path, sizeof path, dir, OT_PEFT_CLASSES) || !ot_path_exists(path)) return OT_OK;
+    OT_TRY(ot_json_read(path, CONFIG_LIMIT, &list, err));
+    const char **names = NULL;
+    ot_classes own = {0};
+    size_t n = json_array_size(list);
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    ot_status status = ot_calloc((int64_t)n + 1, sizeof *names, "class names", (void **)&names, err);
+    for (size_t i = 0; status == OT_OK && i < n; i++) {
+        names[i] = json_string_value(json_array_get(list, i));
+        if (names[i] == NULL) status = ot_fail(err, OT_ERR_FORMAT, "%s: must be a list of names", path);
+    }
+    if (status == OT_OK) status = ot_model_classes(m, &own, err);
+    if (status == OT_OK && !ot_classes_equal(&own, names, (int64_t)n)) {
+        status = ot_model_new_head(m, names, (int64_t)n, err);
+        if (status != OT_OK) ot_error_prefix(err, "%s", path);
+    }
+    if (status == OT_OK) m->headless = false;
+    ot_classes_free(&own);
+    ot_free(names);
+    json_decref(list);
+    return status;
+}
+
 static ot_status read_config(const reader *r, const char *dir, const float **values) {
     const char *type = json_string_value(json_object_get(r->config, "peft_type"));
     char path[4200];
@@ -295,7 +323,8 @@ ot_status ot_peft_files_open(const char *dir, ot_model *m, ot_peft *p, const flo
     if (!ot_path_join(path, sizeof path, dir, "adapter_config.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     OT_TRY(ot_json_read(path, CONFIG_LIMIT, &config, err));
     reader r = {.path = path, .config = config, .m = m, .p = p, .err = err};
-    ot_status status = ot_calloc(m->desc.layers, sizeof *r.tuned, "a block table", (void **)&r.tuned, err);
+    ot_status status = read_classes(dir, m, err);
+    if (status == OT_OK) status = ot_calloc(m->desc.layers, sizeof *r.tuned, "a block table", (void **)&r.tuned, err);
     if (status == OT_OK) status = read_config(&r, dir, values);
     ot_free(r.tuned);
     json_decref(config);

@@ -169,6 +169,7 @@ ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, cons
     OT_TRY(open_returns(&job, return_dir, options, err));
     ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.returns[0].manifest, &job.ledger, err);
     if (status == OT_OK) status = ot_ledger_check_base(&job.ledger, m, err);
+    if (status == OT_OK) status = ot_return_take_head(&job.source.returns[0], m, err);
     if (status == OT_OK) status = map_tensors(&job, options, err);
     if (status == OT_OK) status = write_result(&job, out_dir, options, err);
     ot_peft_end(&job.peft);

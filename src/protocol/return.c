@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "format/safetensors.h"
+#include "model/head.h"
 #include "protocol/peft_files.h"
 
 static bool adapter_layer(const ot_manifest *offer, int64_t block) {
@@ -26,7 +27,11 @@ ot_status ot_return_write_peft(const char *dir, const ot_manifest *offer, const 
     memcpy(m.offer_id, offer->offer_id, sizeof m.offer_id);
     memcpy(m.architecture, offer->architecture, sizeof m.architecture);
     snprintf(m.method, sizeof m.method, "%s", p->text);
-    ot_status status = ot_peft_files_write(dir, p, t, ot_peft_form_of(p, true), &m, err);
+    ot_classes classes = {0};
+    ot_status status = p->model != NULL && p->model->desc.vision ? ot_model_classes(p->model, &classes, err) : OT_OK;
+    if (status == OT_OK && classes.n > 0) status = ot_manifest_classes(&m, (const char *const *)classes.names, classes.n, err);
+    ot_classes_free(&classes);
+    if (status == OT_OK) status = ot_peft_files_write(dir, p, t, ot_peft_form_of(p, true), &m, err);
     if (status == OT_OK) status = ot_manifest_write(&m, dir, err);
     ot_manifest_free(&m);
     return status;
@@ -115,6 +120,21 @@ static ot_status check_stack(const ot_manifest *manifest, const ot_model *m, int
     if (n_blocks == manifest->layers) return OT_OK;
     return ot_fail(err, OT_ERR_REFUSED, "the return is for an offer of %lld layers, but this one has %lld", (long long)manifest->layers,
                    (long long)n_blocks);
+}
+
+ot_status ot_return_take_head(const ot_return *r, ot_model *m, ot_error *err) {
+    const ot_manifest *manifest = &r->manifest;
+    if (manifest->classes == NULL || !m->desc.vision) return OT_OK;
+    m->headless = false; /* the return brings one */
+    ot_classes own;
+    OT_TRY(ot_model_classes(m, &own, err));
+    ot_status status = OT_OK;
+    if (!ot_classes_equal(&own, manifest->classes, manifest->n_classes)) {
+        status = ot_model_new_head(m, manifest->classes, manifest->n_classes, err);
+        if (status != OT_OK) ot_error_prefix(err, "the return's classes");
+    }
+    ot_classes_free(&own);
+    return status;
 }
 
 bool ot_return_hooks(const ot_return *r) { return r->method->trains == NULL; }

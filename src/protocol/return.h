@@ -25,6 +25,10 @@ typedef struct ot_return {
 ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err);
 void ot_return_close(ot_return *r);
 
+/* A classifier's return may have other classes than the model: then the model gets a head for them, for the return's values to fill. Before the two
+ * calls below; the model's digest must have been taken before. */
+ot_status ot_return_take_head(const ot_return *r, ot_model *m, ot_error *err);
+
 /* The tensors of a return for one model: values[i] belongs to parameter i of the model, NULL: untouched. block_map: block of the return's offer ->
  * block of the model (the identity to lay a return over its own offer). REFUSED when tensors are missing, extra or misshapen. */
 ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *block_map, int64_t n_blocks, const float **values, ot_error *err);

@@ -14,6 +14,11 @@
 typedef struct ot_pixels ot_pixels;
 struct ot_pixels {
     int64_t channels, height, width;
+    const char *const *classes; /* names of the classes in the order of the reader's numbers, which are the targets; NULL: the model's own numbers */
+    int64_t n_classes;
+    const char *(*name)(const ot_pixels *pixels, int64_t row); /* of a picture, for people; NULL: there are none */
+    /* What tells these pictures from others, cheaply: names and sizes of files, or values. add takes the pieces. */
+    void (*identify)(const ot_pixels *pixels, void (*add)(void *context, const void *data, int64_t size), void *context);
     /* Row `row` as the model wants it, [channels, height, width]. */
     ot_status (*get)(ot_pixels *pixels, int64_t row, float *out, ot_error *err);
     void (*close)(ot_pixels *pixels);
@@ -45,8 +50,17 @@ ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_da
 /* One file with every option at its default. limit: rows at most, 0: all. */
 ot_status ot_dataset_open(const char *path, const char *tokenizer_path, int64_t block, int64_t vocab, int64_t limit, ot_dataset *out,
                           ot_error *err);
+typedef struct ot_image_options {
+    int64_t limit;              /* pictures at most, 0: all */
+    const char *const *classes; /* what the labels of a tensor count, where the user names them; else NULL */
+    int64_t n_classes;
+    bool unlabelled;            /* labels are not looked at: every picture counts (for distillation, with the target 0) */
+} ot_image_options;
 /* For a vision model: .safetensors with pixel_values [N, C, H, W] and labels [N], normalised already. */
-ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, int64_t limit, ot_dataset *out, ot_error *err);
+ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, const ot_image_options *options, ot_dataset *out, ot_error *err);
+/* Where the reader has names for the classes: from its numbers to those of these names, n of them. what: the data, for messages. REFUSED when a class
+ * of the data is not among them. */
+ot_status ot_dataset_number_classes(ot_dataset *d, const char *what, const char *const *names, int64_t n, ot_error *err);
 void ot_dataset_free(ot_dataset *d);
 
 /* The first column of an example; of example `examples`: all columns. */

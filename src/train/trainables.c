@@ -15,7 +15,7 @@ ot_status ot_trainables_add(ot_trainables *t, const char *name, ot_slot *slot, i
     int64_t count = slot->rows * slot->cols;
     t->items[t->n_items++] = (ot_trainable){.name = name,
                                             .slot = slot,
-                                            .n_dims = n_dims,
+                                            .n_dims = n_dims > 1 ? 2 : 1, /* as the engine multiplies: a patch convolution is a matrix */
                                             .shape = {n_dims == 1 ? slot->cols : slot->rows, n_dims == 1 ? 0 : slot->cols},
                                             .decay = decay,
                                             .lr_scale = lr_scale,

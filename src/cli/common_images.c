@@ -1,0 +1,66 @@
+#include "cli/common_images.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "model/head.h"
+
+enum { HEAD_AUTO, HEAD_KEEP, HEAD_NEW };
+
+static ot_status read_names(const ot_args *args, const char ***names, int64_t *n, ot_error *err) {
+    *n = ot_args_declares(args, "classes") ? ot_args_count(args, "classes") : 0;
+    *names = NULL;
+    if (*n == 0) return OT_OK;
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    OT_TRY(ot_calloc(*n, sizeof **names, "class names", (void **)names, err));
+    for (int64_t i = 0; i < *n; i++) (*names)[i] = ot_args_str_at(args, "classes", i);
+    return OT_OK;
+}
+
+ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_desc *desc, bool unlabelled, ot_dataset *out, ot_error *err) {
+    if (ot_args_count(args, option) > 1) return ot_args_fail(args, err, "--%s: one file of pictures at a time", option);
+    const char **names = NULL;
+    ot_image_options options = {.unlabelled = unlabelled};
+    if (ot_args_declares(args, "limit") && ot_args_has(args, "limit")) options.limit = ot_args_i64(args, "limit");
+    OT_TRY(read_names(args, &names, &options.n_classes, err));
+    options.classes = names;
+    ot_status status = ot_dataset_open_images(ot_args_str_at(args, option, 0), desc, &options, out, err);
+    ot_free(names);
+    return status;
+}
+
+ot_status ot_common_images_number(const char *what, const ot_model *m, ot_dataset *d, ot_error *err) {
+    ot_classes own;
+    OT_TRY(ot_model_classes(m, &own, err));
+    ot_status status = ot_dataset_number_classes(d, what, (const char *const *)own.names, own.n, err);
+    ot_classes_free(&own);
+    return status;
+}
+
+static ot_status choose(const ot_args *args, ot_model *m, const ot_pixels *data, const ot_classes *own, ot_error *err) {
+    int head = ot_args_choice(args, "head");
+    bool same = ot_classes_same_set(own, data->classes, data->n_classes);
+    if (head == HEAD_KEEP || (head == HEAD_AUTO && same && !m->headless)) return OT_OK;
+    OT_TRY(ot_model_new_head(m, data->classes, data->n_classes, err));
+    ot_note(args, "a new head for %" PRId64 " classes, %s ... %s, which begins with zeros", data->n_classes, data->classes[0], data->classes[data->n_classes - 1]);
+    return OT_OK;
+}
+
+ot_status ot_common_images_head(const ot_args *args, ot_model *m, const ot_dataset *train, ot_error *err) {
+    const ot_pixels *data = train->pixels;
+    ot_classes own;
+    OT_TRY(ot_model_classes(m, &own, err));
+    ot_status status = OT_OK;
+    if (data->classes != NULL) {
+        status = choose(args, m, data, &own, err);
+    } else if (ot_args_choice(args, "head") == HEAD_NEW) {
+        status = ot_model_new_head(m, (const char *const *)own.names, own.n, err);
+    } else if (m->headless) {
+        m->headless = false; /* its zeros are as good as new ones */
+    }
+    ot_classes_free(&own);
+    return status;
+}
