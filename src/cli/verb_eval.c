@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
+#include "cli/eval_images.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
@@ -46,6 +47,7 @@ static ot_status print_blocks(const ot_args *args, const ot_perplexity *p, ot_er
 
 static ot_status evaluate_blocks(const ot_args *args, const ot_common_model *c, ot_error *err) {
     const ot_model *m = c->model;
+    if (m->desc.vision) return ot_args_fail(args, err, "--blocks: %s reads pictures: --images FILE measures it", m->path);
     ot_dataset data = {0};
     ot_perplexity p = {0};
     ot_progress progress;
@@ -217,21 +219,27 @@ static ot_status run_tasks(const ot_args *args, ot_error *err) {
 }
 
 static ot_status run(const ot_args *args, ot_error *err) {
-    bool tasks = ot_args_has(args, "task"), blocks = ot_args_has(args, "blocks");
+    bool tasks = ot_args_has(args, "task"), blocks = ot_args_has(args, "blocks"), images = ot_args_has(args, "images");
     if (tasks && blocks) return ot_args_fail(args, err, "--task and --blocks are two measures: ask for one at a time");
-    if (!tasks && !blocks) return ot_args_fail(args, err, "say what to measure: --blocks FILE (perplexity) or --task NAME --data DIR (accuracy)");
+    if (images && (tasks || blocks)) return ot_args_fail(args, err, "--images is a measure of its own: ask for one at a time");
+    if (!tasks && !blocks && !images) {
+        return ot_args_fail(args, err, "say what to measure: --blocks FILE (perplexity), --task NAME --data DIR (accuracy) or --images FILE (pictures)");
+    }
     if (tasks) return run_tasks(args, err);
     ot_common_model c = {0};
     OT_TRY(ot_common_open(args, &c, err));
-    ot_status status = evaluate_blocks(args, &c, err);
+    ot_status status = images ? ot_eval_images(args, &c, err) : evaluate_blocks(args, &c, err);
     ot_common_close(&c);
     return status;
 }
 
 static const ot_option options[] = {
     {.name = "blocks", .kind = OT_KIND_PATH, .value = "FILE", .help = "perplexity of text, or of .safetensors with input_ids [N, T]"},
+    {.name = "images", .kind = OT_KIND_PATH, .value = "FILE", .repeatable = true, .help = "accuracy of a classifier on pictures: .safetensors with pixel_values and labels"},
+    {.name = "classes", .kind = OT_KIND_STRING, .value = "NAME,...", .commas = true,
+     .help = "names of the classes that the labels of .safetensors count from 0, where they are not the model's own numbers"},
     {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in a block cut from text; the remainder is dropped"},
-    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks or documents to score, from the first"},
+    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks, documents or pictures to score, from the first"},
     {.name = "per-block", .kind = OT_KIND_FLAG, .help = "print the loss of every block too"},
     {0},
 };
@@ -252,6 +260,7 @@ static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .h
 static const ot_example examples[] = {
     {"Perplexity of a model and of its emulator", "offsite eval gpt2/ --blocks test.txt; offsite eval offer --blocks test.txt"},
     {"Accuracy on two tasks, with every answer kept", "offsite eval gpt2/ --task arc_easy,piqa --data qa/ --output scores/"},
+    {"Accuracy on pictures, each class, and what is taken for what", "offsite eval tuned/ --images test.safetensors"},
     {"Three examples in front of each question", "offsite eval gpt2/ --task arc_easy --data qa/ --num-fewshot 3 --limit 100"},
     {0},
 };
@@ -259,12 +268,14 @@ static const ot_example examples[] = {
 const ot_verb ot_verb_eval = {
     .name = "eval",
     .audience = OT_FOR_ANYONE,
-    .summary = "measure perplexity of a text, or accuracy on tasks",
+    .summary = "measure perplexity of a text, or accuracy on tasks or pictures",
     .about = "With --blocks, the text is tokenised whole without special tokens and cut into blocks that do not overlap. The loss of a block is the mean over its "
              "block - 1 predictions, perplexity the exponential of the mean over blocks: the measure of the paper.\n\n"
              "With --task, every document of a task becomes a context and the choices that may follow it. The score of a choice is the log-likelihood of its tokens; "
              "acc counts documents whose likeliest choice is the right one, acc_norm divides by the characters of a choice first. Prompts, counting and files are those of "
-             "lm-evaluation-harness 0.4. The choices of a document share the work on its context.",
+             "lm-evaluation-harness 0.4. The choices of a document share the work on its context.\n\n"
+             "With --images, a classifier names the class of each picture: top-1 and top-5 accuracy, each class, and what is taken for what; --output keeps the five "
+             "likeliest classes of every picture.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &task_group, &ot_options_adapter, &ot_options_compute, &ot_options_json, NULL},

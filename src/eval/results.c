@@ -81,7 +81,7 @@ ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_result
 /* ==== Files. ==== */
 
 /* "2026-11-24T00-23-57.220328", as the harness names its files: its readers take the newest by this. */
-static void date_text(char *text, size_t size) {
+void ot_results_date(char *text, size_t size) {
     struct timeval now;
     struct tm parts;
     char seconds[32];
@@ -91,7 +91,7 @@ static void date_text(char *text, size_t size) {
     snprintf(text, size, "%s.%06ld", seconds, (long)now.tv_usec);
 }
 
-static ot_status write_samples(const char *path, const json_t *samples, ot_error *err) {
+ot_status ot_results_write_lines(const char *path, const json_t *samples, ot_error *err) {
     ot_writer *w = NULL;
     OT_TRY(ot_writer_open(path, &w, err));
     ot_status status = OT_OK;
@@ -108,13 +108,13 @@ static ot_status write_samples(const char *path, const json_t *samples, ot_error
 
 ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err) {
     char date[64], name[512], path[PATH_ROOM];
-    date_text(date, sizeof date);
+    ot_results_date(date, sizeof date);
     OT_TRY(ot_make_dirs(dir, err));
     for (int64_t i = 0; i <= n; i++) {
         if (i < n) snprintf(name, sizeof name, "samples_%s_%s.jsonl", tasks[i].task->name, date);
         else snprintf(name, sizeof name, "results_%s.json", date);
         if (!ot_path_join(path, sizeof path, dir, name)) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
-        OT_TRY(i < n ? write_samples(path, tasks[i].samples, err) : ot_json_write(path, results, err));
+        OT_TRY(i < n ? ot_results_write_lines(path, tasks[i].samples, err) : ot_json_write(path, results, err));
     }
     return OT_OK;
 }

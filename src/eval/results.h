@@ -16,4 +16,8 @@ ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_result
 /* DIR/results_DATE.json and DIR/samples_TASK_DATE.jsonl. */
 ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err);
 
+/* For other files of that kind: "2026-11-24T00-23-57.220328", and one line for each value of an array. */
+void ot_results_date(char *text, size_t size);
+ot_status ot_results_write_lines(const char *path, const json_t *values, ot_error *err);
+
 #endif

@@ -79,8 +79,31 @@ for peft in full bitfit lora houlsby:width=8 prefix:tokens=2 head; do
     fi
 done
 
-# Several returns: the mean of their heads too; other classes are refused.
+# Accuracy: what is printed is what the lines of the single pictures say.
 run tune offer --train other.safetensors --classes elm,fir,gorse $tune -o ret.a
+run plug base ret.a -o tuned.a
+"$MAKE_PICTURES" test.safetensors 30 3 16 9
+run eval tuned.a --images test.safetensors --json --output scores
+has out '"images": 30, "labelled": 30'
+has out '"confusion": {"labels": ["elm", "fir", "gorse"], "counts": [['
+right=$(grep -c '"acc": 1.0' scores/samples_images_*.jsonl) || :
+[ "$(cat scores/samples_images_*.jsonl | wc -l)" = 30 ]
+awk "BEGIN { exit !($(sed 's/{"acc": \([0-9.e-]*\).*/\1/' out) * 30 > $right - 1e-6) }" || die "$right of 30 are right: $(cat out)"
+below 20 "$right" "right of 30 pictures that were learnt"
+diagonal=$(sed 's/.*"counts": \[\[\([0-9]*\), [0-9]*, [0-9]*\], \[[0-9]*, \([0-9]*\), [0-9]*\], \[[0-9]*, [0-9]*, \([0-9]*\)\]\].*/\1 + \2 + \3/' out)
+[ $(($diagonal)) = "$right" ] || die "the diagonal of the confusion matrix is $diagonal, but $right are right"
+run eval base --adapter ret.a --images test.safetensors --json
+cut -d, -f1-4 out >over; run eval tuned.a --images test.safetensors --json; cut -d, -f1-4 out >inside
+cmp over inside || die "the return over the model scores other than the plugged model"
+run eval tuned.a --images test.safetensors --classes gorse,fir,elm --json
+has out '"label": "gorse", "images": 10'
+run eval tuned.a --images test.safetensors --limit 6
+has out 'over 6 pictures'
+fails 3 'the class "pine" is none' eval tuned.a --images test.safetensors --classes elm,fir,pine
+fails 2 'reads pictures: --images' eval tuned.a --blocks test.safetensors
+fails 2 'reads text, not pictures' eval "$CLI_TEST_DIR/../golden/data/train/gpt2/model" --images test.safetensors
+
+# Several returns: the mean of their heads too; other classes are refused.
 run tune offer --train other.safetensors --classes elm,fir,gorse $tune --seed 1 -o ret.b
 run plug base ret.a ret.b --weights 3,1 -o averaged
 has averaged/config.json '"gorse": 2'
