@@ -6,7 +6,7 @@
 #include "cli/options.h"
 
 /* --train --valid --steps --epochs --batch --grad-accum --block --no-shuffle --seed --valid-every --patience --guard --guard-limit --save-every
- * --keep --select --log --resume --force */
+ * --keep --select --log --memory-limit --resume --force */
 extern const ot_option_group ot_options_training;
 /* --optimizer --lr --warmup --schedule --weight-decay --clip --dropout */
 extern const ot_option_group ot_options_optimizer;

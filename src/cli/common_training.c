@@ -16,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/text.h"
+#include "cli/training_memory.h"
 #include "protocol/digest.h"
 #include "protocol/split.h"
 
@@ -232,15 +233,11 @@ ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, 
 static void say_plan(const ot_training *t) {
     char a[32], b[32], c[32], d[32], e[32];
     const ot_train_memory *m = &t->memory;
-    int64_t total = m->weights + m->trained + m->activations + m->data, free_bytes = ot_memory_available();
     ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
             t->train.length, t->options.steps, t->trained.count);
     ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
             ot_text_bytes(m->trained, b, sizeof b), ot_text_bytes(m->activations, c, sizeof c), ot_text_bytes(m->data, d, sizeof d),
-            ot_text_bytes(total, e, sizeof e));
-    if (free_bytes > 0 && total - m->weights > free_bytes) {
-        ot_note(t->args, "warning: only %s are free; try --recompute, a smaller --batch or --block", ot_text_bytes(free_bytes, a, sizeof a));
-    }
+            ot_text_bytes(ot_training_planned(t), e, sizeof e));
 }
 
 ot_status ot_training_run(ot_training *t, ot_error *err) {
@@ -249,7 +246,8 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     OT_TRY(ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, &t->options, &trainer, err));
     ot_trainer_memory(trainer, &t->memory);
     say_plan(t);
-    ot_status status = prepare_output(t, err);
+    ot_status status = ot_training_check_memory(t, err);
+    if (status == OT_OK) status = prepare_output(t, err);
     if (status != OT_OK) {
         ot_trainer_free(trainer);
         return status;
@@ -291,7 +289,7 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
         ot_json_out_i64(&out, "checkpoints", r->saves);
         ot_json_out_f64(&out, "checkpoint_seconds", r->save_seconds);
         ot_json_out_f64(&out, "seconds", t->seconds);
-        ot_json_out_i64(&out, "planned_bytes", t->memory.weights + t->memory.trained + t->memory.activations + t->memory.data);
+        ot_json_out_i64(&out, "planned_bytes", ot_training_planned(t));
         ot_json_out_i64(&out, "peak_memory_bytes", ot_memory_peak());
         return ot_json_out_close(&out, err);
     }
