@@ -22,7 +22,7 @@ typedef struct bench_job {
     const ot_args *args;
     ot_bench_options options;
     ot_bench_peak peak;
-    bool offsite, lora;
+    bool offsite, lora, pictures;
     int64_t layers, keep, trained;
 } bench_job;
 
@@ -42,6 +42,7 @@ static void print_json(const bench_job *job, const ot_bench_result *r, ot_json_o
     ot_json_out_i64(out, "threads", ot_threads());
     ot_json_out_i64(out, "trained_values", job->trained);
     ot_json_out_f64(out, "tokens_per_s", r->tokens_per_second);
+    if (job->pictures) ot_json_out_f64(out, "images_per_s", r->sequences_per_second);
     ot_json_out_f64(out, "step_s", r->seconds);
     ot_json_out_f64(out, "best_step_s", r->seconds_best);
     ot_json_out_f64(out, "loss", r->loss);
@@ -100,6 +101,9 @@ static ot_status print_profile(const bench_job *job, ot_bench_result *r, ot_erro
     return OT_OK;
 }
 
+/* Tuned blocks at either end: the paper's 2 of language models and 4 of vision towers. */
+static int64_t outer(const ot_desc *d) { return d->vision ? 4 : 2; }
+
 static ot_status measure(bench_job *job, ot_model *m, ot_error *err) {
     ot_trainables t = {0};
     ot_bench_result r;
@@ -107,10 +111,13 @@ static ot_status measure(bench_job *job, ot_model *m, ot_error *err) {
     int64_t layers = m->desc.layers;
     bool *tuned = calloc((size_t)layers, sizeof *tuned);
     if (tuned == NULL) return ot_fail_memory(err, (uint64_t)layers, "a block table");
-    for (int64_t b = 0; b < layers; b++) tuned[b] = !job->offsite || b < 2 || b >= layers - 2;
+    for (int64_t b = 0; b < layers; b++) tuned[b] = !job->offsite || b < outer(&m->desc) || b >= layers - outer(&m->desc);
     job->layers = layers;
+    job->pictures = m->desc.vision;
+    if (job->pictures) job->options.sequence = ot_desc_image_rows(&m->desc, m->desc.image_height, m->desc.image_width);
     ot_status status = OT_OK;
     if (!job->options.forward_only) status = ot_peft_begin(&peft, job->lora ? "lora:r=4,alpha=32,dropout=0" : "full", m, tuned, 0, &t, err);
+    if (status == OT_OK && !job->options.forward_only) status = ot_peft_declare_head(m, 10.0, &t, err);
     job->options.hooks = job->options.forward_only ? NULL : ot_peft_hooks(&peft);
     job->trained = t.count;
     if (status == OT_OK && job->options.profile) status = ot_bench_measure_peak(job->options.backend, job->options.compute, &job->peak, err);
@@ -125,6 +132,7 @@ static ot_status measure(bench_job *job, ot_model *m, ot_error *err) {
         return ot_json_out_close(&out, err);
     }
     char bytes[32], planned[32];
+    if (job->pictures) printf("%.2f pictures/s, ", r.sequences_per_second);
     printf("%.1f tokens/s: %.1f ms a step (median of %" PRId64 ", best %.1f), %" PRId64 " trained values, planned %s, peak %s\n", r.tokens_per_second,
            r.seconds * 1e3, job->options.steps, r.seconds_best * 1e3, job->trained, ot_text_bytes(r.planned_bytes, planned, sizeof planned),
            ot_text_bytes(ot_memory_peak(), bytes, sizeof bytes));
@@ -149,11 +157,12 @@ static ot_status run(const ot_args *args, ot_error *err) {
     } else {
         int64_t layers = 0;
         if (job.offsite) {
-            /* 2 + keep + 2 blocks; as many of the middle as the PyTorch yardstick keeps. */
+            /* The outer blocks, and as many of the middle as the PyTorch yardstick keeps. */
+            bool vision = strncmp(ot_args_str(args, "size"), "vit", 3) == 0;
             OT_TRY(ot_model_size_layers(ot_args_str(args, "size"), &layers, err));
-            int64_t usual = (layers - 4) * 2 / 5;
+            int64_t ends = 2 * outer(&(ot_desc){.vision = vision}), usual = (layers - ends) * 2 / 5;
             job.keep = ot_args_has(args, "keep") ? ot_args_i64(args, "keep") : usual < 2 ? 2 : usual;
-            layers = 4 + job.keep;
+            layers = ends + job.keep;
         }
         OT_TRY(ot_model_of_size(ot_args_str(args, "size"), layers, job.options.compute, &m, err));
     }
@@ -164,12 +173,12 @@ static ot_status run(const ot_args *args, ot_error *err) {
 
 static const ot_option options[] = {
     {.name = "size", .kind = OT_KIND_STRING, .value = "NAME", .fallback = "gpt2-small",
-     .help = "random weights of this shape, without a MODEL: gpt2-small, gpt2-medium, gpt2-xl, opt-125m, opt-1.3b, opt-6.7b, smollm2-135m"},
+     .help = "random weights of this shape, without a MODEL: gpt2-small, gpt2-medium, gpt2-xl, opt-125m, opt-1.3b, opt-6.7b, smollm2-135m, vit-tiny, vit-base, vit-large"},
     {.name = "mode", .kind = OT_KIND_ENUM, .choices = modes, .fallback = "ft",
-     .help = "what is trained: every block (ft), the outer 2 + 2 against a short middle (ot), or LoRA r=4 on the same blocks (-lora)"},
+     .help = "what is trained: every block (ft), the outer 2 + 2 (of vision towers 4 + 4) against a short middle (ot), or LoRA r=4 on the same blocks (-lora)"},
     {.name = "keep", .kind = OT_KIND_I64, .min = 1, .max = 100000, .shown = "two fifths of the middle", .help = "middle blocks of the ot modes"},
-    {.name = "batch", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = 65536, .help = "sequences a step"},
-    {.name = "seq", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = 1 << 20, .help = "tokens a sequence"},
+    {.name = "batch", .kind = OT_KIND_I64, .fallback = "1", .min = 1, .max = 65536, .help = "sequences or pictures a step"},
+    {.name = "seq", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = 1 << 20, .help = "tokens a sequence; pictures have the model's own"},
     {.name = "steps", .kind = OT_KIND_I64, .fallback = "5", .min = 1, .max = 100000, .help = "measured steps, after two that are not"},
     {.name = "forward-only", .kind = OT_KIND_FLAG, .help = "measure evaluation instead of training"},
     {.name = "profile", .kind = OT_KIND_FLAG, .help = "operation by operation: time, arithmetic, traffic, share of what the machine attains"},

@@ -92,9 +92,9 @@ typedef struct ot_trace_info {
     ot_op_kind kind;
     ot_phase phase;
     int32_t block;
-    double flops, bytes; /* at the given row counts: arithmetic, and memory traffic if every operand moved once */
+    double flops, bytes; /* at the given counts, segments of equal length: arithmetic, and memory traffic if every operand moved once */
 } ot_trace_info;
-void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_t targets, ot_trace_info *out);
+void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_t segments, int64_t targets, ot_trace_info *out);
 
 /* Runs the whole trace on one batch. rows and n_targets must not exceed the plan's maxima. Weight gradients are added to the slots'
  * grad; the caller clears them. batch->loss_sum is set when the plan has a loss. */

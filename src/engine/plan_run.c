@@ -101,7 +101,7 @@ static double attention_pairs(const ot_op_attr *attr, double rows) {
     return pairs;
 }
 
-void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_t targets, ot_trace_info *out) {
+void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_t segments, int64_t targets, ot_trace_info *out) {
     ot_batch batch = {.rows = rows, .n_targets = targets};
     ot_call c;
     ot_plan_make_call(plan, &plan->trace[entry], &batch, &c);
@@ -128,7 +128,7 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
         flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * (double)c.w[0].cols * (1.0 + (backward ? products : 0.0));
         break;
     case OT_OP_ATTENTION:
-        flops = 4.0 * attention_pairs(c.attr, (double)rows) * c.attr->attention.heads * c.attr->attention.head_dim * (backward ? 2.5 : 1.0);
+        flops = 4.0 * (double)segments * attention_pairs(c.attr, (double)rows / (double)segments) * c.attr->attention.heads * c.attr->attention.head_dim * (backward ? 2.5 : 1.0);
         break;
     default: flops = (c.out.x != NULL ? (double)(c.out.rows * c.out.cols) : 0.0) * (backward ? 2.0 : 1.0); break;
     }

@@ -16,6 +16,10 @@ const ot_model_size ot_model_sizes[] = {
     {"smollm2-135m", "{\"model_type\": \"llama\", \"hidden_size\": 576, \"intermediate_size\": 1536, \"num_hidden_layers\": 30, "
                      "\"num_attention_heads\": 9, \"num_key_value_heads\": 3, \"vocab_size\": 49152, \"tie_word_embeddings\": true, "
                      "\"max_position_embeddings\": 8192, \"rope_theta\": 100000.0}"},
+    {"vit-tiny", "{\"model_type\": \"vit\", \"hidden_size\": 192, \"num_attention_heads\": 3, \"intermediate_size\": 768, \"num_labels\": 1000}"},
+    {"vit-base", "{\"model_type\": \"vit\", \"num_labels\": 1000}"},
+    {"vit-large", "{\"model_type\": \"vit\", \"hidden_size\": 1024, \"num_attention_heads\": 16, \"intermediate_size\": 4096, \"num_hidden_layers\": 24, "
+                  "\"num_labels\": 1000}"},
     {NULL, NULL},
 };
 

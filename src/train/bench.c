@@ -14,7 +14,25 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static ot_status fill_pictures(ot_network *net, const ot_model *m, const ot_bench_options *o, ot_error *err) {
+    const ot_desc *d = &m->desc;
+    int64_t n = d->channels * d->image_height * d->image_width;
+    float *pixels = NULL;
+    ot_rng rng;
+    ot_rng_seed(&rng, 1);
+    OT_TRY(ot_malloc(n, 4, "a picture", (void **)&pixels, err));
+    ot_network_clear(net);
+    ot_status status = OT_OK;
+    for (int64_t b = 0; status == OT_OK && b < o->batch; b++) {
+        for (int64_t i = 0; i < n; i++) pixels[i] = (float)(2 * ot_rng_uniform(&rng) - 1);
+        status = ot_network_add_image(net, pixels, (int32_t)ot_rng_below(&rng, (uint64_t)d->vocab_size), err);
+    }
+    ot_free(pixels);
+    return status;
+}
+
 static ot_status fill_batch(ot_network *net, const ot_model *m, const ot_bench_options *o, ot_error *err) {
+    if (m->desc.vision) return fill_pictures(net, m, o, err);
     void *ids = NULL, *targets = NULL;
     ot_rng rng;
     ot_rng_seed(&rng, 1);
@@ -32,11 +50,11 @@ static ot_status fill_batch(ot_network *net, const ot_model *m, const ot_bench_o
     return status;
 }
 
-static void add_lines(ot_bench_result *out, const ot_plan *plan, const double *seconds, const ot_bench_options *o) {
-    int64_t rows = o->batch * o->sequence, targets = o->batch * (o->sequence - 1);
+static void add_lines(ot_bench_result *out, const ot_plan *plan, const double *seconds, const ot_model *m, const ot_bench_options *o) {
+    int64_t rows = o->batch * o->sequence, targets = m->desc.vision ? o->batch : o->batch * (o->sequence - 1);
     for (int64_t e = 0; e < ot_plan_trace_length(plan); e++) {
         ot_trace_info info;
-        ot_plan_trace_info(plan, e, rows, targets, &info);
+        ot_plan_trace_info(plan, e, rows, o->batch, targets, &info);
         int i = 0;
         while (i < out->n_lines && (out->lines[i].kind != info.kind || out->lines[i].phase != info.phase)) i++;
         if (i == out->n_lines) out->lines[out->n_lines++] = (ot_bench_line){.kind = info.kind, .phase = info.phase};
@@ -97,8 +115,9 @@ ot_status ot_bench_run(ot_model *m, ot_trainables *t, const ot_bench_options *o,
         out->seconds = times[o->steps / 2];
         out->seconds_best = times[0];
         out->tokens_per_second = (double)rows / out->seconds;
+        out->sequences_per_second = (double)o->batch / out->seconds;
         out->planned_bytes = ot_model_stored_bytes(m) + ot_network_bytes(net) + (o->forward_only ? 0 : ot_trainables_bytes(t, false));
-        if (profile != NULL) add_lines(out, ot_network_plan(net), profile, o);
+        if (profile != NULL) add_lines(out, ot_network_plan(net), profile, m, o);
     }
     ot_free(times);
     ot_free(profile);

@@ -8,7 +8,7 @@
 typedef struct ot_bench_options {
     const ot_backend *backend;
     ot_dtype compute;
-    int64_t batch, sequence, steps;
+    int64_t batch, sequence, steps; /* of pictures, sequence is the rows that one has */
     bool forward_only, recompute, profile;
     const ot_hooks *hooks;
 } ot_bench_options;
@@ -26,7 +26,7 @@ enum { OT_BENCH_LINES = OT_OP_COUNT * 3 };
 typedef struct ot_bench_result {
     double seconds;       /* median of a whole step */
     double seconds_best;
-    double tokens_per_second;
+    double tokens_per_second, sequences_per_second;
     double loss;
     double plan_seconds;      /* of a step: forward and backward (profile only) */
     double optimizer_seconds; /* clipping norm, AdamW */
@@ -35,7 +35,7 @@ typedef struct ot_bench_result {
     int n_lines;
 } ot_bench_result;
 
-/* What is trained is declared in t, not bound. Token ids are random from a fixed seed. */
+/* What is trained is declared in t, not bound. Token ids, or pictures of the model's size, are random from a fixed seed. */
 ot_status ot_bench_run(ot_model *m, ot_trainables *t, const ot_bench_options *options, ot_bench_result *out, ot_error *err);
 
 /* What this machine attains: multiply-add rate of a large product, and bandwidth of a large addition, through the same backend. */

@@ -211,7 +211,7 @@ static void frozen_parts_own_no_gradients(void **state) {
         int64_t backward_below = 0;
         for (int64_t e = 0; e < ot_plan_trace_length(ot_network_plan(net)); e++) {
             ot_trace_info t;
-            ot_plan_trace_info(ot_network_plan(net), e, TOKENS, TOKENS, &t);
+            ot_plan_trace_info(ot_network_plan(net), e, TOKENS, 1, TOKENS, &t);
             backward_below += t.phase == OT_PHASE_BACKWARD && t.block >= 0 && t.block < m->desc.layers - 1;
         }
         assert_int_equal(backward_below > 0, all);
