@@ -134,6 +134,13 @@ static const ot_option optimizer[] = {
      .help = "adamw:beta1=0.9,beta2=0.999,eps=1e-8, adamw8bit (the same with 8-bit moments: a quarter of their memory) or sgd:momentum=0.9 "
              "(values shown are the defaults)"},
     {.name = "lr", .kind = OT_KIND_F64, .fallback = "1e-4", .min = 0, .max = OT_NO_MAX, .help = "peak learning rate"},
+    {.name = "lr-grid",
+     .kind = OT_KIND_F64,
+     .value = "X,X,...",
+     .min = 0,
+     .max = OT_NO_MAX,
+     .commas = true,
+     .help = "in place of --lr: one run for each rate, all alike otherwise; the one with the best loss on --valid is the result"},
     {.name = "warmup",
      .kind = OT_KIND_I64,
      .min = 0,

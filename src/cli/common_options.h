@@ -8,7 +8,7 @@
 /* --train --valid --steps --epochs --batch --grad-accum --block --no-shuffle --seed --valid-every --patience --guard --guard-limit --save-every
  * --keep --select --log --memory-limit --resume --force */
 extern const ot_option_group ot_options_training;
-/* --optimizer --lr --warmup --schedule --weight-decay --clip --dropout */
+/* --optimizer --lr --lr-grid --warmup --schedule --weight-decay --clip --dropout */
 extern const ot_option_group ot_options_optimizer;
 /* --peft --init-adapter --head-lr-scale */
 extern const ot_option_group ot_options_peft;

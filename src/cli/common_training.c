@@ -24,10 +24,11 @@ ot_status ot_training_open(ot_training *t, const ot_args *args, const char *labe
     *t = (ot_training){.args = args, .label = label, .output = ot_args_str(args, "output")};
     char finished[4200];
     if (!ot_path_join(finished, sizeof finished, t->output, finished_file) ||
-        !ot_path_join(t->checkpoint, sizeof t->checkpoint, t->output, "checkpoint.safetensors")) {
+        !ot_path_join(t->checkpoint, sizeof t->checkpoint, t->output, "checkpoint.safetensors") ||
+        !ot_path_join(t->grid_path, sizeof t->grid_path, t->output, "grid.safetensors")) {
         return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
     }
-    bool unfinished = ot_checkpoints_exist(t->checkpoint), done = ot_path_exists(finished) && !unfinished;
+    bool unfinished = ot_checkpoints_exist(t->checkpoint) || ot_path_exists(t->grid_path), done = ot_path_exists(finished) && !unfinished;
     t->replace = ot_args_flag(args, "force");
     if (t->replace) {
         OT_TRY(ot_output_replaceable(t->output, err));
@@ -163,6 +164,70 @@ static void observe(void *context, const ot_train_event *e) {
     }
 }
 
+/* ==== The grid of learning rates. ==== */
+
+static void number_or_null(ot_json_out *out, const char *key, double value) {
+    if (isnan(value)) {
+        ot_json_out_null(out, key);
+    } else {
+        ot_json_out_f64(out, key, value);
+    }
+}
+
+static void grid_run_begins(void *context, const ot_grid_run *run, int64_t index) {
+    ot_training *t = context;
+    snprintf(t->run_label, sizeof t->run_label, "%s %" PRId64 "/%" PRId64 " lr %.3g", t->label, index + 1, t->grid.n, run->lr);
+    ot_progress_begin(&t->progress, t->args, t->run_label, "step", t->options.steps, 0);
+}
+
+static void grid_run_ends(void *context, const ot_grid_run *run, int64_t index, const ot_error *err) {
+    ot_training *t = context;
+    (void)index;
+    ot_progress_end(&t->progress);
+    if (run->failed) ot_note(t->args, "lr %.3g is out: %s", run->lr, err->message);
+    if (run->done && !run->failed) ot_note(t->args, "lr %.3g: validation loss %.4f", run->lr, run->score);
+}
+
+static ot_status print_grid(const ot_training *t, ot_error *err) {
+    static const ot_column columns[] = {{"lr", OT_RIGHT}, {"valid loss", OT_RIGHT}, {"after step", OT_RIGHT}, {"last loss", OT_RIGHT}, {"", OT_LEFT}};
+    ot_table table = ot_table_begin(columns, 5);
+    for (int64_t i = 0; i < t->grid.n; i++) {
+        const ot_grid_run *r = &t->grid.runs[i];
+        ot_table_cell(&table, "%.3g", r->lr);
+        ot_table_cell(&table, r->failed ? "-" : "%.4f", r->score);
+        ot_table_cell(&table, r->failed ? "-" : "%" PRId64, t->options.select_best ? r->result.best_step : r->result.steps_done);
+        ot_table_cell(&table, r->failed ? "-" : "%.4f", r->result.last_loss);
+        ot_table_cell(&table, "%s", i == t->grid.winner ? "kept" : r->failed ? "stopped: not finite, or a spike" : r->result.early ? "ended early" : "");
+    }
+    return ot_table_print(&table, stdout, err);
+}
+
+static void json_grid(const ot_training *t, ot_json_out *out) {
+    ot_json_out_array(out, "grid");
+    for (int64_t i = 0; i < t->grid.n; i++) {
+        const ot_grid_run *r = &t->grid.runs[i];
+        ot_json_out_object(out, NULL);
+        ot_json_out_f64(out, "lr", r->lr);
+        number_or_null(out, "valid_loss", r->score);
+        ot_json_out_i64(out, "best_step", r->result.best_step);
+        ot_json_out_i64(out, "steps", r->result.steps_done);
+        ot_json_out_bool(out, "failed", r->failed);
+        ot_json_out_bool(out, "kept", i == t->grid.winner);
+        ot_json_out_end(out);
+    }
+    ot_json_out_end(out);
+}
+
+static ot_status prepare_grid(ot_training *t, ot_error *err) {
+    int64_t n = ot_args_count(t->args, "lr-grid");
+    if (n == 0) return OT_OK;
+    if (!t->has_valid) return ot_args_fail(t->args, err, "--lr-grid needs --valid FILE: the loss on it chooses the winner");
+    if (n > OT_GRID_MOST) return ot_args_fail(t->args, err, "--lr-grid: %" PRId64 " rates are more than %d", n, OT_GRID_MOST);
+    t->grid = (ot_grid){.n = n, .winner = -1, .path = t->grid_path, .begins = grid_run_begins, .ends = grid_run_ends, .context = t};
+    for (int64_t i = 0; i < n; i++) t->grid.runs[i].lr = ot_args_f64_at(t->args, "lr-grid", i);
+    return OT_OK;
+}
+
 ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err) {
     const ot_args *args = t->args;
     t->model = model;
@@ -201,6 +266,7 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
     if (ot_args_has(args, "select") && ot_args_choice(args, "select") == 0 && !t->has_valid) {
         return ot_args_fail(args, err, "--select best needs --valid FILE");
     }
+    OT_TRY(prepare_grid(t, err));
     if (o->patience > 0 && !t->has_valid) return ot_args_fail(args, err, "--patience needs --valid FILE");
     o->select_best = t->has_valid && (!ot_args_has(args, "select") || ot_args_choice(args, "select") == 0);
     ot_dropout dropout;
@@ -254,20 +320,19 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     }
     ot_interrupt_install();
     double start = ot_seconds();
-    ot_progress_begin(&t->progress, t->args, t->label, "step", t->options.steps, 0);
-    status = ot_trainer_run(trainer, &t->result, err);
-    ot_progress_end(&t->progress);
+    if (t->grid.n > 0) {
+        ot_trainer_free(trainer);
+        trainer = NULL;
+        status = ot_grid_train(&t->grid, t->model, &t->trained, &t->train, &t->valid, &t->options, &t->result, err);
+        if (status == OT_OK) t->options.lr = t->grid.runs[t->grid.winner].lr;
+    } else {
+        ot_progress_begin(&t->progress, t->args, t->label, "step", t->options.steps, 0);
+        status = ot_trainer_run(trainer, &t->result, err);
+        ot_progress_end(&t->progress);
+    }
     t->seconds = ot_seconds() - start;
     ot_trainer_free(trainer);
     return status;
-}
-
-static void number_or_null(ot_json_out *out, const char *key, double value) {
-    if (isnan(value)) {
-        ot_json_out_null(out, key);
-    } else {
-        ot_json_out_f64(out, key, value);
-    }
 }
 
 static ot_status print_summary(const ot_training *t, ot_error *err) {
@@ -288,11 +353,14 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
         ot_json_out_bool(&out, "stopped_early", r->early);
         ot_json_out_i64(&out, "checkpoints", r->saves);
         ot_json_out_f64(&out, "checkpoint_seconds", r->save_seconds);
+        ot_json_out_f64(&out, "learning_rate", t->options.lr);
+        if (t->grid.n > 0) json_grid(t, &out);
         ot_json_out_f64(&out, "seconds", t->seconds);
         ot_json_out_i64(&out, "planned_bytes", ot_training_planned(t));
         ot_json_out_i64(&out, "peak_memory_bytes", ot_memory_peak());
         return ot_json_out_close(&out, err);
     }
+    if (t->grid.n > 0) OT_TRY(print_grid(t, err));
     printf("%s: %" PRId64 " steps in %.1f s, last loss %.4f", t->label, r->steps_done, t->seconds, r->last_loss);
     if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
     printf("\n");
@@ -304,6 +372,7 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
 
 ot_status ot_training_close(ot_training *t, ot_error *err) {
     OT_TRY(ot_checkpoints_remove(t->checkpoint, err));
+    if (ot_path_exists(t->grid_path)) OT_TRY(ot_remove_tree(t->grid_path, err));
     return t->silent ? OT_OK : print_summary(t, err);
 }
 

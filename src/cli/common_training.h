@@ -5,6 +5,7 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "peft/peft.h"
+#include "train/grid.h"
 #include "train/trainer.h"
 
 typedef struct ot_training {
@@ -20,7 +21,9 @@ typedef struct ot_training {
     ot_train_memory memory;
     double seconds;
     ot_progress progress;
-    char checkpoint[4200];
+    char checkpoint[4200], grid_path[4200];
+    ot_grid grid; /* n is 0 without --lr-grid */
+    char run_label[96];
     char *fingerprint;
     bool finished_before; /* --resume on a finished result: nothing to do */
     bool silent;          /* no summary on standard output */

@@ -61,9 +61,7 @@ ot_dtype ot_trainables_state(const ot_trainables *t, int state, const ot_trainab
     return kind == OT_STATE_CODES ? OT_U8 : OT_F32;
 }
 
-ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err) {
-    t->compute = compute;
-    if (t->optimizer.optimizer == NULL) OT_TRY(ot_optimizer_parse(ot_optimizers[0]->spec.name, &t->optimizer, err));
+static ot_status allocate(ot_trainables *t, bool keep_best, ot_error *err) {
     OT_TRY(ot_calloc(t->stretch, 4, "trained values", (void **)&t->master, err));
     OT_TRY(ot_calloc(t->stretch, 4, "their gradients", (void **)&t->grad, err));
     for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
@@ -71,10 +69,32 @@ ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best,
         OT_TRY(ot_calloc(state_count(t, kind), element_bytes(kind), "the optimizer's state", &t->states[k], err));
     }
     if (keep_best) OT_TRY(ot_calloc(t->stretch, 4, "the best trained values", (void **)&t->best, err));
-    OT_TRY(ot_calloc(half_elements(t, compute), 2, "bf16 copies of trained values", (void **)&t->halves, err));
+    OT_TRY(ot_calloc(half_elements(t, t->compute), 2, "bf16 copies of trained values", (void **)&t->halves, err));
+    for (int64_t i = 0; i < t->n_items; i++) t->items[i].first = *t->items[i].slot;
+    return OT_OK;
+}
+
+static void clear(ot_trainables *t) {
+    memset(t->master, 0, (size_t)t->stretch * sizeof *t->master);
+    ot_trainables_clear_gradients(t);
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
+        ot_state_kind kind = t->optimizer.optimizer->states[k].kind;
+        if (kind != OT_STATE_NONE) memset(t->states[k], 0, (size_t)(state_count(t, kind) * element_bytes(kind)));
+    }
+    if (t->best != NULL) memset(t->best, 0, (size_t)t->stretch * sizeof *t->best);
+}
+
+ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err) {
+    t->compute = compute;
+    if (t->optimizer.optimizer == NULL) OT_TRY(ot_optimizer_parse(ot_optimizers[0]->spec.name, &t->optimizer, err));
+    if (t->master == NULL) {
+        OT_TRY(allocate(t, keep_best, err));
+    } else {
+        clear(t);
+    }
     for (int64_t i = 0; i < t->n_items; i++) {
         ot_trainable *item = &t->items[i];
-        if (item->slot->data != NULL) ot_slot_read(item->slot, t->master + item->offset);
+        if (item->first.data != NULL) ot_slot_read(&item->first, t->master + item->offset);
         bool half = t->halves != NULL && item->n_dims > 1;
         item->slot->dtype = half ? OT_BF16 : OT_F32;
         item->slot->data = half ? (const void *)(t->halves + item->offset) : t->master + item->offset;
@@ -82,6 +102,10 @@ ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best,
     }
     ot_trainables_refresh(t);
     return OT_OK;
+}
+
+void ot_trainables_unbind(ot_trainables *t) {
+    for (int64_t i = 0; t->master != NULL && i < t->n_items; i++) *t->items[i].slot = t->items[i].first;
 }
 
 void ot_trainables_free(ot_trainables *t) {

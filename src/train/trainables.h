@@ -10,6 +10,7 @@
 typedef struct ot_trainable {
     const char *name; /* in result files and checkpoints */
     ot_slot *slot;
+    ot_slot first; /* as it was before _bind: the first values, which must stay where they are while runs begin anew */
     int32_t n_dims;
     int64_t shape[2];
     bool decay;
@@ -38,8 +39,11 @@ ot_status ot_trainables_add(ot_trainables *t, const char *name, ot_slot *slot, i
 ot_status ot_trainables_add_param(ot_trainables *t, ot_param *p, ot_error *err);
 /* Bytes that _bind will allocate. */
 int64_t ot_trainables_bytes(const ot_trainables *t, bool keep_best);
-/* Allocate, fill masters from the slots' present data (zeros where there is none) and point the slots at masters (or halves) and gradients. */
+/* Allocate, fill masters from the slots' present data (zeros where there is none) and point the slots at masters (or halves) and gradients. Called
+ * again, with the same arguments: everything as it was after the first time. */
 ot_status ot_trainables_bind(ot_trainables *t, ot_dtype compute, bool keep_best, ot_error *err);
+/* The slots as they were before _bind, for a plan that is made anew; nothing when they are. */
+void ot_trainables_unbind(ot_trainables *t);
 /* After masters changed: rewrite the halves. */
 void ot_trainables_refresh(ot_trainables *t);
 void ot_trainables_keep_best(ot_trainables *t);    /* best = master */

@@ -1,5 +1,5 @@
 /* The log: one JSON object a line, for each step, each validation and each event of the guards; cut back to the checkpoint when a run is resumed.
- * "step" comes first in every line, in a grid "run" second: cutting back looks at nothing else. */
+ * "step" comes first in every line, in a grid "run" (from 0) second: cutting back looks at nothing else. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +11,7 @@
 
 static void begin_line(const ot_trainer *tr, int64_t step) {
     fprintf(tr->log, "{\"step\": %" PRId64, step);
-    if (tr->options.run > 0) fprintf(tr->log, ", \"run\": %" PRId64, tr->options.run);
+    if (tr->options.run > 0) fprintf(tr->log, ", \"run\": %" PRId64, tr->options.run - 1);
 }
 
 static void number(FILE *f, const char *key, double value) {
@@ -74,7 +74,7 @@ static bool is_kept(const ot_trainer *tr, const char *line) {
     if (strncmp(line, first, sizeof first - 1) != 0 || strchr(line, '\n') == NULL) return false;
     char *end = NULL;
     long long step = strtoll(line + sizeof first - 1, &end, 10), run = 0;
-    if (strncmp(end, second, sizeof second - 1) == 0) run = strtoll(end + sizeof second - 1, NULL, 10);
+    if (strncmp(end, second, sizeof second - 1) == 0) run = strtoll(end + sizeof second - 1, NULL, 10) + 1;
     if (run != tr->options.run) return run > 0 && run < tr->options.run;
     return step >= 0 && step < tr->step;
 }

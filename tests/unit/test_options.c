@@ -32,7 +32,6 @@ static const ot_option odd_options[] = {
     {.name = "ratio", .kind = OT_KIND_F64, .min = 0.25, .max = 0.75, .help = "a share"},
     {.name = "offset", .kind = OT_KIND_I64, .fallback = "-3", .help = "any number"},
     {.name = "low", .kind = OT_KIND_I64, .min = -INFINITY, .max = 5, .help = "bounded above"},
-    {.name = "lr-grid", .kind = OT_KIND_F64, .commas = true, .min = 0, .max = OT_NO_MAX, .help = "rates"},
     {.name = "note", .letter = 'n', .kind = OT_KIND_STRING, .repeatable = true, .help = "texts"},
     {.name = "verbose", .letter = 'v', .kind = OT_KIND_FLAG, .help = "say more"},
     {0},
