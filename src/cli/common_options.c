@@ -169,6 +169,12 @@ static const ot_option optimizer[] = {
      .value = "X|config",
      .fallback = "0",
      .help = "dropout rate of the model's blocks, or the one in the model's config"},
+    {.name = "label-smoothing",
+     .kind = OT_KIND_F64,
+     .fallback = "0",
+     .min = 0,
+     .max = 0.999,
+     .help = "share of every target that is spread evenly over all classes, or the vocabulary; validation has none"},
     {0},
 };
 const ot_option_group ot_options_optimizer = {"Optimizer", optimizer};

@@ -272,6 +272,7 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
     ot_dropout dropout;
     OT_TRY(ot_common_dropout(args, &dropout, err));
     o->dropout = dropout.from_config ? model->desc.dropout : dropout.rate;
+    o->label_smoothing = ot_args_f64(args, "label-smoothing");
     OT_TRY(make_fingerprint(t, err));
     o->fingerprint = t->fingerprint;
     return OT_OK;

@@ -42,6 +42,7 @@ static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train
         .outputs = has_lm(tr) ? OT_OUT_LOSS : 0,
         .max_segments = ot_dataset_most_examples(data) * tr->options.batch,
         .dropout = train ? tr->options.dropout : 0.0,
+        .label_smoothing = train ? tr->options.label_smoothing : 0.0,
         .image_height = data->pixels != NULL ? data->pixels->height : 0,
         .image_width = data->pixels != NULL ? data->pixels->width : 0,
         .teacher = train || !has_lm(tr) ? tr->options.teacher : NULL,

@@ -46,6 +46,7 @@ typedef struct ot_train_options {
     uint64_t seed;
     bool shuffle, recompute;
     double dropout;
+    double label_smoothing; /* of the training loss; validation has none */
     int64_t valid_every; /* 0: never, besides the end */
     int64_t save_every;  /* 0: only at the end and when interrupted; OT_SAVE_SELDOM: once a minute, for at most 2 % of the time */
     int64_t keep;        /* checkpoints: the newest and those before it; up to 1: one */

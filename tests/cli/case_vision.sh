@@ -115,6 +115,14 @@ run tune offer --train other.safetensors --classes elm,fir,gorse $tune --seed 1 
 run plug base ret.lora ret.lora2 -o averaged.lora
 below "$(loss base --adapter averaged.lora)" 1.0986 averaged.lora
 
+# Smoothed labels cost a model that is sure of itself; validation does not count them.
+steps="--train four.safetensors --valid four.safetensors --batch 64 --steps 1 --no-shuffle"
+run tune offer $steps --log plain.jsonl -o smooth
+run tune offer $steps --log smooth.jsonl --label-smoothing 0.2 -o smooth --force
+first() { head -1 "$1" | sed 's/.*"loss": \([0-9.e-]*\).*/\1/'; }
+below "$(first plain.jsonl)" "$(first smooth.jsonl)" smoothing
+[ "$(grep -o '"valid_loss": [0-9.]*' plain.jsonl | cut -c1-18)" = "$(grep -o '"valid_loss": [0-9.]*' smooth.jsonl | cut -c1-18)" ] || die "smoothing in validation"
+
 # Small emulators.
 for emulator in 'layerdrop:keep=2|quantize:bits=4,group=16' 'prune:ratio=0.5' 'fakequant:bits=4' 'quantize:bits=8,group=32' 'svd:ratio=0.5'; do
     run split base -o small --bottom 1 --top 1 --emulator "$emulator" --force
