@@ -431,8 +431,8 @@ static ot_status fill_defaults(ot_args *args, ot_error *err) {
     for (int64_t i = 0; i < args->n_slots; i++) {
         ot_arg_slot *slot = &args->slots[i];
         const ot_option *o = &slot->option;
-        if (slot->count > 0 || slot->source != OT_FROM_DEFAULT) continue;
-        if (o->required) {
+        if (slot->count > 0) continue;
+        if (o->required) { /* an empty list in a config file is no value either */
             char usage[512];
             ot_verb_usage(args->verb, usage, sizeof usage);
             char letter[5] = "";
@@ -440,6 +440,7 @@ static ot_status fill_defaults(ot_args *args, ot_error *err) {
             return ot_fail(err, OT_ERR_USAGE, "%s: option %s--%s is missing; usage: %s", args->verb->name, letter, o->name,
                            usage);
         }
+        if (slot->source != OT_FROM_DEFAULT) continue;
         const char *text = o->fallback != NULL ? o->fallback : o->kind == OT_KIND_FLAG ? "no" : NULL;
         if (text != NULL) OT_TRY(ot_arg_slot_add(args, slot, o->name, text, err));
     }

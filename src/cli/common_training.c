@@ -1,6 +1,9 @@
 #include "cli/common_training.h"
 
 #include <inttypes.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +20,7 @@
 #include "cli/output.h"
 #include "cli/text.h"
 #include "cli/training_memory.h"
+#include "cli/training_record.h"
 #include "protocol/digest.h"
 #include "protocol/split.h"
 
@@ -309,12 +313,17 @@ static void say_plan(const ot_training *t) {
 
 ot_status ot_training_run(ot_training *t, ot_error *err) {
     ot_trainer *trainer = NULL;
+#ifdef __GLIBC__
+    malloc_trim(0); /* reading the data has left holes: they would count against the plan */
+#endif
     t->options.hooks = t->hooks;
     OT_TRY(ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, &t->options, &trainer, err));
     ot_trainer_memory(trainer, &t->memory);
     say_plan(t);
     ot_status status = ot_training_check_memory(t, err);
+    if (status == OT_OK && !t->silent) status = ot_training_record_check(t, err);
     if (status == OT_OK) status = prepare_output(t, err);
+    if (status == OT_OK && !t->silent) status = ot_training_record_write(t, err);
     if (status != OT_OK) {
         ot_trainer_free(trainer);
         return status;
@@ -333,6 +342,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     }
     t->seconds = ot_seconds() - start;
     ot_trainer_free(trainer);
+    ot_trainables_finish(&t->trained);
     return status;
 }
 

@@ -150,21 +150,22 @@ static ot_status read_stream(config_reader *r, ot_error *err) {
     return OT_OK;
 }
 
+ot_status ot_config_parse(ot_args *args, const char *name, const char *text, int64_t size, ot_error *err) {
+    config_reader r = {.args = args, .path = name};
+    if (!yaml_parser_initialize(&r.parser)) return ot_fail_memory(err, CONFIG_LIMIT, "the config file");
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)size);
+    yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
+    ot_status status = read_stream(&r, err);
+    if (r.has_event) yaml_event_delete(&r.event);
+    yaml_parser_delete(&r.parser);
+    return status;
+}
+
 ot_status ot_config_read(ot_args *args, const char *path, ot_error *err) {
     char *text = NULL;
     int64_t size = 0;
     OT_TRY(ot_read_file(path, CONFIG_LIMIT, &text, &size, err));
-    config_reader r = {.args = args, .path = path};
-    ot_status status;
-    if (yaml_parser_initialize(&r.parser)) {
-        yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)size);
-        yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-        status = read_stream(&r, err);
-        if (r.has_event) yaml_event_delete(&r.event);
-        yaml_parser_delete(&r.parser);
-    } else {
-        status = ot_fail_memory(err, CONFIG_LIMIT, "the config file");
-    }
+    ot_status status = ot_config_parse(args, path, text, size, err);
     ot_free(text);
     return status;
 }

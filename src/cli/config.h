@@ -10,6 +10,9 @@
  * anchors, tags, several documents and files above 1 MiB; messages carry "FILE:LINE". */
 ot_status ot_config_read(ot_args *args, const char *path, ot_error *err);
 
+/* The same from memory; name: in messages. */
+ot_status ot_config_parse(ot_args *args, const char *name, const char *text, int64_t size, ot_error *err);
+
 typedef enum ot_config_paths {
     OT_CONFIG_WITH_PATHS,
     OT_CONFIG_FIXED /* only what must be the same for a resume: no PATH options, whose files are looked at themselves, and nothing adjustable */

@@ -108,12 +108,23 @@ void ot_trainables_unbind(ot_trainables *t) {
     for (int64_t i = 0; t->master != NULL && i < t->n_items; i++) *t->items[i].slot = t->items[i].first;
 }
 
+void ot_trainables_finish(ot_trainables *t) {
+    for (int64_t i = 0; i < t->n_items; i++) t->items[i].slot->grad = NULL;
+    ot_free(t->grad);
+    ot_free(t->best);
+    t->grad = t->best = NULL;
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) {
+        ot_free(t->states[k]);
+        t->states[k] = NULL;
+    }
+}
+
 void ot_trainables_free(ot_trainables *t) {
+    ot_free(t->grad);
+    ot_free(t->best);
+    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) ot_free(t->states[k]);
     free(t->items);
     ot_free(t->master);
-    ot_free(t->grad);
-    for (int k = 0; k < OT_OPTIMIZER_STATES; k++) ot_free(t->states[k]);
-    ot_free(t->best);
     ot_free(t->halves);
     *t = (ot_trainables){0};
 }

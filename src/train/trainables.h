@@ -49,6 +49,8 @@ void ot_trainables_refresh(ot_trainables *t);
 void ot_trainables_keep_best(ot_trainables *t);    /* best = master */
 void ot_trainables_restore_best(ot_trainables *t); /* master = best */
 double ot_trainables_gradient_norm(const ot_trainables *t);
+/* Training is over: free all but the masters and halves, so that writing the result finds their room. */
+void ot_trainables_finish(ot_trainables *t);
 void ot_trainables_free(ot_trainables *t);
 
 /* A tensor's part of a state: where it lies, how many elements of which type. */
