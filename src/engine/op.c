@@ -15,6 +15,7 @@ static const ot_op_traits traits[] = {
     [OT_OP_ACT] = {.name = "act", .inputs = 1, .needs_for_dx = OT_NEEDS_IN0},
     [OT_OP_GATE] = {.name = "gate", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1},
     [OT_OP_ADD] = {.name = "add", .inputs = 2},
+    [OT_OP_SCALE] = {.name = "scale", .inputs = 1, .needs_for_dw = OT_NEEDS_IN0},
     [OT_OP_DROPOUT] = {.name = "dropout", .inputs = 1},
     [OT_OP_GATHER] = {.name = "gather", .inputs = 1},
     [OT_OP_KEEP] = {.name = "keep", .inputs = 1},

@@ -39,6 +39,7 @@ typedef enum ot_op_kind {
     OT_OP_ACT,       /* out = f(in0) */
     OT_OP_GATE,      /* out = f(in0) * in1 */
     OT_OP_ADD,       /* out = in0 + in1 */
+    OT_OP_SCALE,     /* out = in0 * w0, column by column;               w0 [D] */
     OT_OP_DROPOUT,   /* out = in0 * mask / (1 - p), mask from a hash of (seed, element); p = 0: copy */
     OT_OP_GATHER,    /* out[i] = in0[target_rows[i]] */
     OT_OP_KEEP,      /* out[kept_rows[r]] = in0[r]: keys or values into the cache; no backward */

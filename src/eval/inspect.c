@@ -57,6 +57,8 @@ static int part_of(ot_role role) {
     case OT_ROLE_EMBED_NORM:
     case OT_ROLE_NORM1:
     case OT_ROLE_NORM2:
+    case OT_ROLE_SCALE1:
+    case OT_ROLE_SCALE2:
     case OT_ROLE_Q_NORM:
     case OT_ROLE_K_NORM:
     case OT_ROLE_FINAL_NORM: return 4;

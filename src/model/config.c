@@ -161,19 +161,19 @@ void ot_config_refuse(ot_config *c, const char *key, const char *why) {
 }
 
 /* Variants that some towers have and the block has not. */
-static void refuse_variants(ot_config *c) {
+static void refuse_variants(ot_config *c, const ot_desc *d) {
     static const char *const scales[] = {"layer_scale_init_value", "layerscale_value", "init_values"};
     for (size_t i = 0; i < sizeof scales / sizeof *scales && c->status == OT_OK; i++) {
         const json_t *v = json_object_get(c->json, scales[i]);
-        if (v == NULL || json_is_null(v) || (json_is_number(v) && json_number_value(v) == 0)) continue;
-        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is set: layer-scale is not supported", c->where, scales[i]);
+        if (d->layer_scale != 0 || v == NULL || json_is_null(v) || (json_is_number(v) && json_number_value(v) == 0)) continue;
+        c->status = ot_fail(c->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is set: layer-scale is supported in eva alone, as layer_scale_init_value", c->where, scales[i]);
     }
     ot_config_refuse(c, "use_layer_scale", "layer-scale is not supported");
     ot_config_refuse(c, "use_swiglu_ffn", "gated MLPs are not supported in vision towers");
 }
 
 void ot_config_image(ot_config *c, ot_desc *d, int64_t image, int64_t patch) {
-    refuse_variants(c);
+    refuse_variants(c, d);
     d->vision = d->bidirectional = d->class_token = d->head_bias = true;
     const json_t *size = json_object_get(c->json, "image_size");
     d->image_height = d->image_width = image;

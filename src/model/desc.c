@@ -88,6 +88,8 @@ ot_role_shape ot_desc_shape(const ot_desc *d, ot_role role) {
         return d->embed_size != d->hidden_size ? matrix(d->hidden_size, d->embed_size, false, false) : none;
     case OT_ROLE_NORM1:
     case OT_ROLE_NORM2: return vector(d->hidden_size, d->norm_bias);
+    case OT_ROLE_SCALE1:
+    case OT_ROLE_SCALE2: return d->layer_scale != 0 ? vector(d->hidden_size, false) : none;
     case OT_ROLE_QKV: return separate ? none : matrix(q + 2 * kv, d->hidden_size, d->bias_qkv, d->conv1d);
     case OT_ROLE_Q: return separate ? matrix(q, d->hidden_size, d->bias_qkv, d->conv1d) : none;
     case OT_ROLE_K:

@@ -26,10 +26,12 @@
     X(Q_NORM, true)                                                                                                    \
     X(K_NORM, true)                                                                                                    \
     X(O, true)                                                                                                         \
+    X(SCALE1, true)                                                                                                    \
     X(NORM2, true)                                                                                                     \
     X(GATE, true)                                                                                                      \
     X(UP, true)                                                                                                        \
     X(DOWN, true)                                                                                                      \
+    X(SCALE2, true)                                                                                                    \
     X(FINAL_NORM, false)                                                                                               \
     X(PROJECT_OUT, false)                                                                                              \
     X(HEAD, false)
@@ -67,6 +69,7 @@ typedef struct ot_desc {
     bool leading_ones;    /* class token and positions are stored as [1, ...] */
     bool head_bias;
     bool bidirectional;
+    double layer_scale;   /* first value of the gains of each branch before it is added (EVA), 0: there are none */
     bool no_key_bias;     /* the middle third of the fused bias is a constant (EVA) */
 
     ot_norm_kind norm;

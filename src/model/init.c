@@ -13,8 +13,9 @@ static uint64_t hash_name(const char *name, uint64_t seed) {
 
 static void fill(const ot_model *m, const ot_param *p, uint64_t seed, float *out) {
     int64_t n = ot_param_elements(p);
+    bool scale = p->role == OT_ROLE_SCALE1 || p->role == OT_ROLE_SCALE2;
     if (!p->decay && p->role != OT_ROLE_CLASS) {
-        for (int64_t i = 0; i < n; i++) out[i] = p->bias ? 0.0F : 1.0F;
+        for (int64_t i = 0; i < n; i++) out[i] = p->bias ? 0.0F : scale ? (float)m->desc.layer_scale : 1.0F;
         return;
     }
     bool residual = p->role == OT_ROLE_O || p->role == OT_ROLE_DOWN;

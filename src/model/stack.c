@@ -138,6 +138,15 @@ static int32_t mlp(emitter *e, int32_t item, int64_t block, int32_t x) {
     return linear(e, item, OT_ROLE_DOWN, block, hidden, e->inner);
 }
 
+/* Layer-scale, where the model has it. */
+static int32_t scaled(emitter *e, ot_role role, int64_t block, int32_t x) {
+    const ot_slot *gains = ot_model_slot(e->m, role, block, false);
+    if (gains == NULL) return x;
+    int32_t y = ot_build_like(e->b, x, ot_build_dtype(e->b, x), ot_build_cols(e->b, x));
+    op(e, OT_OP_SCALE, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, y, gains, NULL);
+    return y;
+}
+
 /* The block: [R, D] -> [R, D]. */
 static int32_t emit_block(emitter *e, int32_t item, int64_t block, int32_t x) {
     int64_t width = e->d->hidden_size;
@@ -147,8 +156,8 @@ static int32_t emit_block(emitter *e, int32_t item, int64_t block, int32_t x) {
         x = add(e, x, mlp(e, item, block, x));
         return norm(e, OT_ROLE_NORM2, block, x, width, e->stream);
     }
-    x = add(e, x, attention(e, item, block, norm(e, OT_ROLE_NORM1, block, x, width, e->inner)));
-    return add(e, x, mlp(e, item, block, norm(e, OT_ROLE_NORM2, block, x, width, e->inner)));
+    x = add(e, x, scaled(e, OT_ROLE_SCALE1, block, attention(e, item, block, norm(e, OT_ROLE_NORM1, block, x, width, e->inner))));
+    return add(e, x, scaled(e, OT_ROLE_SCALE2, block, mlp(e, item, block, norm(e, OT_ROLE_NORM2, block, x, width, e->inner))));
 }
 
 /* Patches through the convolution that is a product, the class token in its row, positions: [R, D]. */

@@ -163,6 +163,13 @@ fails 1 'needs a tensor labels' tune offer --train plain.safetensors -o refused
 fails 2 'writes no text' distill offer --teacher base --train self:100 -o refused
 [ ! -e refused ] || die "a refused command left something"
 sed 's/"image_size"/"layer_scale_init_value": 0.1, "image_size"/' config/config.json >scaled.json
-fails 1 'layer-scale is not supported' inspect scaled.json
+fails 1 'layer-scale is supported in eva alone' inspect scaled.json
+mkdir eva
+sed 's/"model_type": "vit"/"model_type": "blip_2_vision_model", "layer_scale_init_value": 0.1/' config/config.json >eva/config.json
+run pretrain eva -o eva.base --train four.safetensors --batch 16 --steps 3 --lr 3e-3
+grep -q '"vision_model.encoder.layers.5.gamma_2"' eva.base/model.safetensors || die "no gains in the file"
+run eval eva.base --images four.safetensors
+sed 's/"layer_scale_init_value": [0-9.]*,//' eva.base/config.json >eva.base/config && mv eva.base/config eva.base/config.json
+fails 1 'belongs to no part of a block of eva' eval eva.base --images four.safetensors
 sed 's/"image_size"/"problem_type": "regression", "image_size"/' config/config.json >regression.json
 fails 1 'only single_label_classification' inspect regression.json

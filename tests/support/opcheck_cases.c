@@ -476,6 +476,23 @@ static void make_pool(opcheck_problem *p, int variant, uint64_t seed) {
     p->out = wide(opcheck_tensor_make(p, c->chosen, c->cols, NULL), c->wide_out);
 }
 
+/* ==== SCALE ==== */
+
+static const struct scale_case {
+    int64_t rows, cols;
+    bool add, wide_in, frozen;
+} scale_cases[] = {{1, 1, false, true, false}, {7, 5, true, true, false}, {0, 8, false, true, false}, {9, 133, false, false, false}, {70, 300, true, false, true}};
+
+static void make_scale(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct scale_case *c = &scale_cases[variant];
+    opcheck_begin(p, OT_OP_SCALE, seed, "%lld rows, %lld wide%s%s", (long long)c->rows, (long long)c->cols, c->frozen ? ", frozen" : "",
+                  c->add ? ", add_dx" : "");
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add), c->wide_in);
+    p->w[0] = opcheck_tensor_make(p, 1, c->cols, NULL);
+    if (c->frozen) p->w[0] = without_gradient(p->w[0]);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_in);
+}
+
 /* ==== HEAD_LOSS ==== */
 
 static const struct head_case {
@@ -542,6 +559,7 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_ACT:
     case OT_OP_GATE: return COUNT(pointwise_cases) * OT_ACT_COUNT;
     case OT_OP_ADD: return COUNT(pointwise_cases);
+    case OT_OP_SCALE: return COUNT(scale_cases);
     case OT_OP_DROPOUT: return COUNT(pointwise_cases) * COUNT(dropout_rates);
     case OT_OP_GATHER: return COUNT(gather_cases);
     case OT_OP_KEEP: return COUNT(keep_cases);
@@ -567,6 +585,7 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_GATE:
     case OT_OP_ADD:
     case OT_OP_DROPOUT: make_pointwise(p, kind, variant, seed); break;
+    case OT_OP_SCALE: make_scale(p, variant, seed); break;
     case OT_OP_GATHER: make_gather(p, variant, seed); break;
     case OT_OP_KEEP: make_keep(p, variant, seed); break;
     case OT_OP_PATCHES: make_patches(p, variant, seed); break;

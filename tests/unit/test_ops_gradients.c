@@ -34,6 +34,7 @@ static void test_attention(void **state) { (void)state, check_kind(OT_OP_ATTENTI
 static void test_act(void **state) { (void)state, check_kind(OT_OP_ACT); }
 static void test_gate(void **state) { (void)state, check_kind(OT_OP_GATE); }
 static void test_add(void **state) { (void)state, check_kind(OT_OP_ADD); }
+static void test_scale(void **state) { (void)state, check_kind(OT_OP_SCALE); }
 static void test_dropout(void **state) { (void)state, check_kind(OT_OP_DROPOUT); }
 static void test_gather(void **state) { (void)state, check_kind(OT_OP_GATHER); }
 static void test_class(void **state) { (void)state, check_kind(OT_OP_CLASS); }
@@ -56,7 +57,7 @@ int main(void) {
         cmocka_unit_test(test_embed),     cmocka_unit_test(test_position), cmocka_unit_test(test_norm),
         cmocka_unit_test(test_linear),    cmocka_unit_test(test_rope),     cmocka_unit_test(test_attention),
         cmocka_unit_test(test_act),       cmocka_unit_test(test_gate),     cmocka_unit_test(test_add),
-        cmocka_unit_test(test_dropout),   cmocka_unit_test(test_gather),   cmocka_unit_test(test_class),
+        cmocka_unit_test(test_scale),     cmocka_unit_test(test_dropout),   cmocka_unit_test(test_gather),   cmocka_unit_test(test_class),
         cmocka_unit_test(test_pool),      cmocka_unit_test(test_head_loss), cmocka_unit_test(test_distance),
         cmocka_unit_test(test_float),     cmocka_unit_test(test_bf16),
     };

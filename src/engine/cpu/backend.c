@@ -144,6 +144,7 @@ static size_t scratch(const ot_call *call) {
     X(OT_OP_ACT, act)                                                                                                  \
     X(OT_OP_GATE, gate)                                                                                                \
     X(OT_OP_ADD, add)                                                                                                  \
+    X(OT_OP_SCALE, scale)                                                                                              \
     X(OT_OP_DROPOUT, dropout)                                                                                          \
     X(OT_OP_GATHER, gather)                                                                                            \
     X(OT_OP_CLASS, class)                                                                                              \

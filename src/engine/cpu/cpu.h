@@ -58,6 +58,7 @@ ot_kernel ot_cpu_attention_forward, ot_cpu_attention_backward;
 ot_kernel ot_cpu_act_forward, ot_cpu_act_backward;
 ot_kernel ot_cpu_gate_forward, ot_cpu_gate_backward;
 ot_kernel ot_cpu_add_forward, ot_cpu_add_backward;
+ot_kernel ot_cpu_scale_forward, ot_cpu_scale_backward;
 ot_kernel ot_cpu_dropout_forward, ot_cpu_dropout_backward;
 ot_kernel ot_cpu_gather_forward, ot_cpu_gather_backward;
 ot_kernel ot_cpu_keep_forward;

@@ -1,4 +1,4 @@
-/* CPU backend: operations on single elements, pairs, or groups of columns: ACT, GATE, ADD, DROPOUT, ROPE, NORM. Each is one parallel
+/* CPU backend: operations on single elements, pairs, or groups of columns: ACT, GATE, ADD, SCALE, DROPOUT, ROPE, NORM. Each is one parallel
  * loop over chunks of fixed size around the loops of the instruction set. */
 #include <math.h>
 
@@ -92,6 +92,66 @@ ot_status ot_cpu_add_backward(const ot_call *call) {
         const ot_view *in = &call->in[k];
         if (in->dx) ot_cpu_copy(table, ot_span_dx(&call->out), ot_span_dx(in), in->rows * in->cols, in->add_dx);
     }
+    return OT_OK;
+}
+
+/* ==== SCALE: x, y [R, D], gains [D]. A chunk owns columns, so that the sums over rows have one order. ==== */
+
+enum { SCALE_COLUMNS = 128 };
+
+typedef struct scale_job {
+    const ot_cpu_kernels *table;
+    const ot_call *call;
+} scale_job;
+
+/* y = x * gain, or dx (+)= dy * gain, in the chunk's columns. */
+static void scale_columns(const scale_job *j, ot_span from, ot_span to, bool add, int64_t at, int64_t n) {
+    const float *gain = (const float *)j->call->w[0].w + at;
+    int64_t D = j->call->out.cols;
+    float row[SCALE_COLUMNS];
+    for (int64_t r = 0; r < j->call->out.rows; r++) {
+        j->table->copy(ot_span_at(from, r * D + at), (ot_span){row, OT_F32}, n, false);
+        for (int64_t c = 0; c < n; c++) row[c] *= gain[c];
+        j->table->copy((ot_span){row, OT_F32}, ot_span_at(to, r * D + at), n, add);
+    }
+}
+
+static void scale_gains(const scale_job *j, int64_t at, int64_t n) {
+    const ot_call *call = j->call;
+    int64_t D = call->out.cols;
+    float x[SCALE_COLUMNS], dy[SCALE_COLUMNS], *gain = (float *)call->w[0].dw + at;
+    double sum[SCALE_COLUMNS] = {0};
+    for (int64_t r = 0; r < call->out.rows; r++) {
+        j->table->copy(ot_span_at(ot_span_x(&call->in[0]), r * D + at), (ot_span){x, OT_F32}, n, false);
+        j->table->copy(ot_span_at(ot_span_dx(&call->out), r * D + at), (ot_span){dy, OT_F32}, n, false);
+        for (int64_t c = 0; c < n; c++) sum[c] += (double)x[c] * (double)dy[c];
+    }
+    for (int64_t c = 0; c < n; c++) gain[c] += (float)sum[c];
+}
+
+static void scale_chunk(void *context, int64_t chunk) {
+    const scale_job *j = context;
+    int64_t at = chunk * SCALE_COLUMNS, left = j->call->out.cols - at, n = left < SCALE_COLUMNS ? left : SCALE_COLUMNS;
+    scale_columns(j, ot_span_x(&j->call->in[0]), ot_span_x(&j->call->out), false, at, n);
+}
+
+static void scale_back_chunk(void *context, int64_t chunk) {
+    const scale_job *j = context;
+    const ot_view *in = &j->call->in[0];
+    int64_t at = chunk * SCALE_COLUMNS, left = j->call->out.cols - at, n = left < SCALE_COLUMNS ? left : SCALE_COLUMNS;
+    if (j->call->w[0].dw) scale_gains(j, at, n);
+    if (in->dx) scale_columns(j, ot_span_dx(&j->call->out), ot_span_dx(in), in->add_dx, at, n);
+}
+
+ot_status ot_cpu_scale_forward(const ot_call *call) {
+    scale_job job = {ot_cpu_pick(), call};
+    ot_parallel_for(ot_chunks(call->out.cols, SCALE_COLUMNS), scale_chunk, &job);
+    return OT_OK;
+}
+
+ot_status ot_cpu_scale_backward(const ot_call *call) {
+    scale_job job = {ot_cpu_pick(), call};
+    ot_parallel_for(ot_chunks(call->out.cols, SCALE_COLUMNS), scale_back_chunk, &job);
     return OT_OK;
 }
 

@@ -60,6 +60,7 @@ ot_kernel ot_ref_attention_forward, ot_ref_attention_backward;
 ot_kernel ot_ref_act_forward, ot_ref_act_backward;
 ot_kernel ot_ref_gate_forward, ot_ref_gate_backward;
 ot_kernel ot_ref_add_forward, ot_ref_add_backward;
+ot_kernel ot_ref_scale_forward, ot_ref_scale_backward;
 ot_kernel ot_ref_dropout_forward, ot_ref_dropout_backward;
 ot_kernel ot_ref_gather_forward, ot_ref_gather_backward;
 ot_kernel ot_ref_keep_forward;

@@ -16,6 +16,7 @@ static bool supports_double(ot_dtype compute) { return compute == OT_F64; }
     X(OT_OP_ACT, act)                                                                                                  \
     X(OT_OP_GATE, gate)                                                                                                \
     X(OT_OP_ADD, add)                                                                                                  \
+    X(OT_OP_SCALE, scale)                                                                                              \
     X(OT_OP_DROPOUT, dropout)                                                                                          \
     X(OT_OP_GATHER, gather)                                                                                            \
     X(OT_OP_CLASS, class)                                                                                              \

@@ -1,4 +1,4 @@
-/* Reference backend: operations on single elements or pairs of them: ACT, GATE, ADD, DROPOUT, ROPE. */
+/* Reference backend: operations on single elements or pairs of them: ACT, GATE, ADD, SCALE, DROPOUT, ROPE. */
 #include <math.h>
 
 #include "engine/dropout.h"
@@ -143,6 +143,44 @@ ot_status ot_ref_add_backward(const ot_call *call) {
         ot_ref_store_dx(&call->in[0], r * D, D, dy);
         ot_ref_store_dx(&call->in[1], r * D, D, dy);
     }
+    return OT_OK;
+}
+
+/* ==== SCALE: x, y [R, D], gains [D] ==== */
+
+ot_status ot_ref_scale_forward(const ot_call *call) {
+    const ot_view *in = &call->in[0], *out = &call->out;
+    int64_t D = in->cols;
+    ot_ref_work work;
+    OT_TRY(ot_ref_begin(call, &work));
+    double *gain = ot_ref_take(&work, D), *x = ot_ref_take(&work, D);
+    ot_ref_load(call->w[0].w, call->w[0].dtype, 0, D, gain);
+    for (int64_t r = 0; r < in->rows; r++) {
+        ot_ref_load(in->x, in->dtype, r * D, D, x);
+        for (int64_t c = 0; c < D; c++) x[c] *= gain[c];
+        ot_ref_store(out->x, out->dtype, r * D, D, x, false);
+    }
+    return OT_OK;
+}
+
+/* dx = dy * gain; dgain = the sum over rows of dy * x */
+ot_status ot_ref_scale_backward(const ot_call *call) {
+    const ot_view *in = &call->in[0], *out = &call->out;
+    int64_t D = in->cols;
+    ot_ref_work work;
+    OT_TRY(ot_ref_begin(call, &work));
+    double *gain = ot_ref_take(&work, D), *x = ot_ref_take(&work, D), *dy = ot_ref_take(&work, D), *dgain = ot_ref_take_zeros(&work, D);
+    ot_ref_load(call->w[0].w, call->w[0].dtype, 0, D, gain);
+    for (int64_t r = 0; r < in->rows; r++) {
+        ot_ref_load(out->dx, out->dtype, r * D, D, dy);
+        if (call->w[0].dw) {
+            ot_ref_load(in->x, in->dtype, r * D, D, x);
+            for (int64_t c = 0; c < D; c++) dgain[c] += dy[c] * x[c];
+        }
+        for (int64_t c = 0; c < D; c++) dy[c] *= gain[c];
+        ot_ref_store_dx(in, r * D, D, dy);
+    }
+    ot_ref_add_dw(call, &call->w[0], 0, dgain);
     return OT_OK;
 }
 
