@@ -11,6 +11,7 @@ import tempfile
 LAYERS = [
     ["base"],
     ["plot"],
+    ["image"],
     ["tensor"],
     ["format"],
     ["engine"],

@@ -2,14 +2,13 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "image/image.h"
 
 ot_status ot_image_new(int64_t width, int64_t height, const char *where, ot_image *out, ot_error *err) {
     if (width < 1 || height < 1 || width > OT_IMAGE_MAX_SIDE || height > OT_IMAGE_MAX_SIDE || width * height > OT_IMAGE_MAX_PIXELS) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s is said to have %lld x %lld pixels: pictures up to %d on a side and %d in all are read", where,
-                       (long long)width, (long long)height, OT_IMAGE_MAX_SIDE, OT_IMAGE_MAX_PIXELS);
+        return ot_fail(err, OT_ERR_FORMAT, "%s is said to have %lld x %lld pixels: pictures of up to %d pixels on a side and %d in all are read",
+                       where, (long long)width, (long long)height, OT_IMAGE_MAX_SIDE, OT_IMAGE_MAX_PIXELS);
     }
     *out = (ot_image){.width = width, .height = height};
     return ot_calloc(width * height, 3, "a picture", (void **)&out->rgb, err);
@@ -76,20 +75,44 @@ static ot_status turn(ot_image *image, int orientation, const char *where, ot_er
 
 /* ==== Formats. ==== */
 
+typedef struct image_format {
+    int at; /* of the mark */
+    const char *mark;
+    const char *name;
+    ot_status (*decode)(const uint8_t *data, int64_t size, const char *where, ot_image *out, int *orientation, ot_error *err); /* NULL: not read */
+} image_format;
+
+static const image_format formats[] = {
+    {0, "\xFF\xD8\xFF", "JPEG", ot_jpeg_decode},
+    {0, "\x89PNG\r\n\x1A\n", "PNG", ot_png_decode},
+    {8, "WEBP", "WebP", ot_webp_decode},
+    {0, "GIF8", "GIF", NULL},
+    {0, "BM", "BMP", NULL},
+    {0, "II*", "TIFF", NULL},
+    {0, "MM", "TIFF", NULL},
+    {4, "ftypavi", "AVIF", NULL},
+    {4, "ftyphei", "HEIC", NULL},
+};
+
+static const image_format *format_of(const uint8_t *data, int64_t size) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        const image_format *f = &formats[i];
+        int64_t n = (int64_t)strlen(f->mark);
+        if (size >= f->at + n && memcmp(data + f->at, f->mark, (size_t)n) == 0) return f;
+    }
+    return NULL;
+}
+
 ot_status ot_image_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, ot_error *err) {
     int orientation = 1;
-    ot_status status = OT_OK;
     *out = (ot_image){0};
-    if (size == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty: it is no picture", where);
-    if (size >= 3 && memcmp(data, "\xFF\xD8\xFF", 3) == 0) {
-        status = ot_jpeg_decode(data, size, where, out, &orientation, err);
-    } else if (size >= 8 && memcmp(data, "\x89PNG\r\n\x1A\n", 8) == 0) {
-        status = ot_png_decode(data, size, where, out, &orientation, err);
-    } else if (size >= 12 && memcmp(data, "RIFF", 4) == 0 && memcmp(data + 8, "WEBP", 4) == 0) {
-        status = ot_webp_decode(data, size, where, out, &orientation, err);
-    } else {
-        return ot_fail(err, OT_ERR_FORMAT, "%s is neither JPEG, PNG nor WebP: convert it or take it out", where);
+    if (size == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty: it holds no picture", where);
+    const image_format *format = format_of(data, size);
+    if (format == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s is no picture: its bytes are neither JPEG, PNG nor WebP", where);
+    if (format->decode == NULL) {
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s is a %s, which is not read: convert it to JPEG, PNG or WebP", where, format->name);
     }
+    ot_status status = format->decode(data, size, where, out, &orientation, err);
     if (status == OT_OK) status = turn(out, orientation, where, err);
     if (status != OT_OK) ot_image_free(out);
     return status;

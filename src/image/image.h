@@ -15,22 +15,36 @@ typedef struct ot_image {
     uint8_t *rgb; /* [height, width, 3]; freed with ot_image_free */
 } ot_image;
 
-/* JPEG, PNG or WebP, told apart by their first bytes; turned upright by EXIF; grey, palette, 16-bit and CMYK become 8-bit RGB, alpha is dropped, of an
- * animation the first frame counts. where: for messages. */
+/* JPEG, PNG or WebP, told apart by their first bytes; turned upright by EXIF. Grey, palette, 16-bit and CMYK become 8-bit RGB as in Pillow's
+ * convert("RGB") (16-bit grey keeps its high byte, where Pillow saturates); transparency is dropped; of an animation the first frame counts.
+ * where: the picture's name, for messages. */
 ot_status ot_image_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, ot_error *err);
 void ot_image_free(ot_image *image);
 /* Does the name end in .jpg, .jpeg, .png or .webp, in any case? */
 bool ot_image_is_name(const char *name);
 
-typedef enum ot_image_filter { OT_FILTER_NEAREST, OT_FILTER_BILINEAR, OT_FILTER_BICUBIC, OT_FILTER_LANCZOS } ot_image_filter;
-/* The box [x, y, x + w, y + h) of an image, brought to width x height with antialiasing. */
+/* Numbered as Pillow and the resample of preprocessor_config.json do. */
+typedef enum ot_image_filter {
+    OT_FILTER_NEAREST = 0,
+    OT_FILTER_LANCZOS = 1,
+    OT_FILTER_BILINEAR = 2,
+    OT_FILTER_BICUBIC = 3,
+    OT_FILTER_BOX = 4,
+    OT_FILTER_HAMMING = 5,
+    OT_FILTERS = 6
+} ot_image_filter;
+
 typedef struct ot_image_box {
-    double x, y, w, h;
+    int64_t x, y, w, h;
 } ot_image_box;
+
+/* The part of `in` inside the box (NULL: all of it), brought to width x height with antialiasing: crop(...).resize(...) of Pillow, bit for bit. */
 ot_status ot_image_resize(const ot_image *in, const ot_image_box *box, int64_t width, int64_t height, ot_image_filter filter, ot_image *out,
                           ot_error *err);
 
-/* For the files of this folder. */
+/* ==== For the files of this folder. ==== */
+
+/* Black. Fails above the limits. */
 ot_status ot_image_new(int64_t width, int64_t height, const char *where, ot_image *out, ot_error *err);
 ot_status ot_jpeg_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, int *orientation, ot_error *err);
 ot_status ot_png_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, int *orientation, ot_error *err);

@@ -1,4 +1,4 @@
-/* PNG through libpng: every colour type becomes 8-bit RGB. */
+/* PNG through libpng: every colour type becomes 8-bit RGB, as Pillow's convert("RGB") makes it. */
 #include <setjmp.h>
 #include <string.h>
 
@@ -7,13 +7,17 @@
 #include "base/mem.h"
 #include "image/image.h"
 
+enum { MAX_CHUNK = 16 << 20, MAX_TEXT_CHUNKS = 128 };
+
+/* Everything that must be found again after a longjmp; the caller of setjmp changes none of it. */
 typedef struct job {
     const uint8_t *data;
     int64_t size, at;
     png_structp png;
     png_infop info;
     png_bytep *rows;
-    ot_image *out;
+    ot_image *image;
+    int orientation;
     ot_status status;
     char text[160];
 } job;
@@ -27,10 +31,10 @@ static void read_bytes(png_structp png, png_bytep to, size_t n) {
 
 static void fail(png_structp png, png_const_charp text) {
     job *j = png_get_error_ptr(png);
-    size_t n = strlen(text) < sizeof j->text - 1 ? strlen(text) : sizeof j->text - 1;
+    size_t n = strnlen(text, sizeof j->text - 1);
     memcpy(j->text, text, n);
     j->text[n] = '\0';
-    longjmp(*png_set_longjmp_fn(png, longjmp, sizeof(jmp_buf)), 1);
+    png_longjmp(png, 1);
 }
 
 static void silent(png_structp png, png_const_charp text) {
@@ -38,18 +42,18 @@ static void silent(png_structp png, png_const_charp text) {
     (void)text;
 }
 
-static void decode(job *j, const char *where, int *orientation, ot_error *err) {
+static void decode(job *j, const char *where, ot_error *err) {
     png_structp png = j->png;
     png_set_read_fn(png, j, read_bytes);
-    png_set_user_limits(png, OT_IMAGE_MAX_SIDE, OT_IMAGE_MAX_SIDE);
-    png_set_chunk_malloc_max(png, 16 << 20);
-    png_set_chunk_cache_max(png, 128);
+    png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF); /* ours, in ot_image_new, name what is too large */
+    png_set_chunk_malloc_max(png, MAX_CHUNK);
+    png_set_chunk_cache_max(png, MAX_TEXT_CHUNKS);
     png_read_info(png, j->info);
     int64_t width = png_get_image_width(png, j->info), height = png_get_image_height(png, j->info);
-    j->status = ot_image_new(width, height, where, j->out, err);
+    j->status = ot_image_new(width, height, where, j->image, err);
     if (j->status != OT_OK) return;
     png_set_expand(png);
-    png_set_scale_16(png);
+    png_set_strip_16(png);
     png_set_gray_to_rgb(png);
     png_set_strip_alpha(png);
     png_set_interlace_handling(png);
@@ -57,26 +61,33 @@ static void decode(job *j, const char *where, int *orientation, ot_error *err) {
     if (png_get_rowbytes(png, j->info) != (size_t)width * 3) png_error(png, "its rows do not become RGB");
     j->status = ot_calloc(height, sizeof *j->rows, "rows of a picture", (void **)&j->rows, err);
     if (j->status != OT_OK) return;
-    for (int64_t y = 0; y < height; y++) j->rows[y] = j->out->rgb + y * width * 3;
+    for (int64_t y = 0; y < height; y++) j->rows[y] = j->image->rgb + y * width * 3;
     png_read_image(png, j->rows);
     png_read_end(png, j->info);
     png_bytep exif = NULL;
     png_uint_32 n = 0;
-    if (png_get_eXIf_1(png, j->info, &n, &exif) != 0) *orientation = ot_exif_orientation(exif, n);
+    if (png_get_eXIf_1(png, j->info, &n, &exif) != 0) j->orientation = ot_exif_orientation(exif, n);
+}
+
+static bool guarded(job *j, const char *where, ot_error *err) {
+    if (setjmp(png_jmpbuf(j->png)) != 0) return false;
+    decode(j, where, err);
+    return true;
 }
 
 ot_status ot_png_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, int *orientation, ot_error *err) {
-    job j = {.data = data, .size = size, .out = out};
+    job j = {.data = data, .size = size, .image = out, .orientation = 1};
     j.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &j, fail, silent);
     j.info = j.png != NULL ? png_create_info_struct(j.png) : NULL;
     if (j.info == NULL) {
         png_destroy_read_struct(&j.png, NULL, NULL);
         return ot_fail_memory(err, 0, "a PNG reader");
     }
-    bool failed = setjmp(*png_set_longjmp_fn(j.png, longjmp, sizeof(jmp_buf))) != 0;
-    if (!failed) decode(&j, where, orientation, err);
+    bool whole = guarded(&j, where, err);
     png_destroy_read_struct(&j.png, &j.info, NULL);
     ot_free(j.rows);
     if (j.status != OT_OK) return j.status;
-    return failed ? ot_fail(err, OT_ERR_FORMAT, "%s is a damaged or cut-off PNG: %s", where, j.text) : OT_OK;
+    if (!whole) return ot_fail(err, OT_ERR_FORMAT, "%s is a damaged or cut-off PNG: %s", where, j.text);
+    *orientation = j.orientation;
+    return OT_OK;
 }

@@ -19,8 +19,8 @@ static int orientation_of(const WebPDemuxer *demux) {
     return orientation;
 }
 
-/* The first frame on a canvas that is white where the frame does not reach. */
-static ot_status decode_frame(const WebPDemuxer *demux, const char *where, ot_image *out, ot_error *err) {
+/* The first frame; where it does not cover the canvas, the picture stays black. */
+static ot_status decode_frame(const WebPDemuxer *demux, const char *where, const ot_image *out, ot_error *err) {
     WebPIterator frame;
     if (WebPDemuxGetFrame(demux, 1, &frame) == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is a WebP without a picture", where);
     int64_t x = frame.x_offset, y = frame.y_offset;
@@ -28,7 +28,6 @@ static ot_status decode_frame(const WebPDemuxer *demux, const char *where, ot_im
     if (x < 0 || y < 0 || x + frame.width > out->width || y + frame.height > out->height) {
         status = ot_fail(err, OT_ERR_FORMAT, "%s is a damaged WebP: a frame reaches beyond its canvas", where);
     } else {
-        if (frame.width < out->width || frame.height < out->height) memset(out->rgb, 255, (size_t)(out->width * out->height * 3));
         uint8_t *to = out->rgb + (y * out->width + x) * 3;
         size_t room = (size_t)((out->height - y) * out->width * 3 - x * 3);
         if (WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, to, room, (int)(out->width * 3)) == NULL) {
@@ -43,7 +42,8 @@ ot_status ot_webp_decode(const uint8_t *data, int64_t size, const char *where, o
     WebPData bytes = {data, (size_t)size};
     WebPDemuxer *demux = WebPDemux(&bytes);
     if (demux == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s is a damaged or cut-off WebP", where);
-    ot_status status = ot_image_new(WebPDemuxGetI(demux, WEBP_FF_CANVAS_WIDTH), WebPDemuxGetI(demux, WEBP_FF_CANVAS_HEIGHT), where, out, err);
+    int64_t width = WebPDemuxGetI(demux, WEBP_FF_CANVAS_WIDTH), height = WebPDemuxGetI(demux, WEBP_FF_CANVAS_HEIGHT);
+    ot_status status = ot_image_new(width, height, where, out, err);
     if (status == OT_OK) status = decode_frame(demux, where, out, err);
     if (status == OT_OK) *orientation = orientation_of(demux);
     WebPDemuxDelete(demux);
