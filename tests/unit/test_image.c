@@ -112,7 +112,7 @@ static const struct bad_picture {
     {"webp-head-alone", "cut-off WebP"},
     {"webp-length-huge", "cut-off WebP"},
     {"webp-bad-frame", "cut-off WebP"},
-    {"webp-canvas-huge", "is said to have 8388608 x 8388608 pixels"},
+    {"webp-canvas-huge", "is said to have 40000 x 40000 pixels"},
     {"webp-canvas-small", "WebP"},
 };
 

@@ -101,7 +101,7 @@ def main():
     put("webp-bad-frame", broken)
     at = animated.index(b"VP8X") + 12
     canvas = bytearray(animated)
-    canvas[at : at + 6] = b"\xff\xff\x7f\xff\xff\x7f"
+    canvas[at : at + 6] = b"\x3f\x9c\0\x3f\x9c\0"
     put("webp-canvas-huge", canvas)
     small = bytearray(animated)
     small[at : at + 6] = b"\x02\0\0\x02\0\0"
