@@ -22,6 +22,10 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
 
 ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_desc *desc, bool unlabelled, ot_dataset *out, ot_error *err) {
     if (ot_args_count(args, option) > 1) return ot_args_fail(args, err, "--%s: one file of pictures at a time", option);
+    static const char *const of_text[] = {"pack", "batch-tokens", "map", "chat-template", "task"};
+    for (size_t i = 0; i < sizeof of_text / sizeof *of_text; i++) {
+        if (ot_args_declares(args, of_text[i]) && ot_args_has(args, of_text[i])) return ot_args_fail(args, err, "--%s is for text, and this model reads pictures", of_text[i]);
+    }
     const char **names = NULL;
     ot_image_options options = {.unlabelled = unlabelled};
     if (ot_args_declares(args, "limit") && ot_args_has(args, "limit")) options.limit = ot_args_i64(args, "limit");

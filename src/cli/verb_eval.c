@@ -211,6 +211,7 @@ static ot_status run_tasks(const ot_args *args, ot_error *err) {
     if (tasks == NULL) return ot_fail_memory(err, sizeof *tasks, "the tasks");
     ot_status status = find_tasks(args, tasks, n, err);
     if (status == OT_OK) status = ot_common_open(args, &c, err);
+    if (status == OT_OK && c.model->desc.vision) status = ot_args_fail(args, err, "--task: %s reads pictures: --images FILE measures it", c.model->path);
     if (status == OT_OK) status = evaluate_tasks(args, &c, tasks, n, err);
     ot_common_close(&c);
     for (int64_t i = 0; i < n; i++) ot_evaluation_free(&tasks[i]);

@@ -244,6 +244,11 @@ static ot_status run(const ot_args *args, ot_error *err) {
     OT_TRY(check_usage(args, err));
     ot_common_model c = {0};
     OT_TRY(ot_common_open(args, &c, err));
+    if (c.model->desc.vision) {
+        ot_status refused = ot_args_fail(args, err, "%s reads pictures and writes no text", c.model->path);
+        ot_common_close(&c);
+        return refused;
+    }
     job j = {.args = args, .model = c.model, .turn_end = -1, .json = ot_args_flag(args, "json"), .terminal = isatty(STDOUT_FILENO) != 0, .err = err};
     j.options.hooks = c.hooks;
     ot_status status = generate(&j, err);

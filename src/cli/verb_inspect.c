@@ -100,6 +100,11 @@ static void json_manifest(ot_json_out *out, const ot_manifest *m) {
     ot_json_out_i64(out, "bottom", m->bottom);
     ot_json_out_i64(out, "top", m->top);
     if (m->kind == OT_BUNDLE_RETURN) ot_json_out_str(out, "method", m->method);
+    if (m->n_classes > 0) {
+        ot_json_out_array(out, "classes");
+        for (int64_t i = 0; i < m->n_classes; i++) ot_json_out_str(out, NULL, m->classes[i]);
+        ot_json_out_end(out);
+    }
     ot_json_out_i64(out, "tensors", m->n_tensors);
     ot_json_out_i64(out, "values", values);
     ot_json_out_i64(out, "bytes", bytes);
@@ -183,6 +188,14 @@ static void print_manifest(const ot_manifest *m) {
         printf("return for offer %s, tuned by %s\n", m->offer_id, m->method);
     }
     printf("architecture %s, offer of %" PRId64 " layers: %" PRId64 " at the bottom and %" PRId64 " at the top are tuned\n", m->architecture, m->layers, m->bottom, m->top);
+    if (m->n_classes > 0) {
+        printf("%" PRId64 " classes: ", m->n_classes);
+        for (int64_t i = 0; i < m->n_classes && i < 10; i++) {
+            if (i > 0) printf(", ");
+            ot_put_safe(stdout, m->classes[i]);
+        }
+        printf("%s\n", m->n_classes > 10 ? ", ..." : "");
+    }
     printf("%" PRId64 " tensors, %s values, %s; SHA-256 of each in manifest.json (check them: offsite verify)\n\n", m->n_tensors,
            ot_text_count(n, values, sizeof values), ot_text_bytes(size, bytes, sizeof bytes));
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "cli/common_images.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -54,15 +55,15 @@ static void json_numbers(ot_json_out *out, const ot_split_summary *s) {
     if (s->measured) json_measured(out, &s->emulation);
 }
 
-static void print_measured(const ot_emulation *e) {
-    printf("on %" PRId64 " rows of text: perplexity %.4g with the emulator, %.4g with the whole middle: it keeps CPL %.3f of the capability\n", e->rows,
-           e->emulator_perplexity, e->full_perplexity, e->cpl);
+static void print_measured(const ot_emulation *e, bool pictures) {
+    printf("on %" PRId64 " %s: perplexity %.4g with the emulator, %.4g with the whole middle: it keeps CPL %.3f of the capability\n", e->rows,
+           pictures ? "pictures" : "rows of text", e->emulator_perplexity, e->full_perplexity, e->cpl);
     printf("gradient fidelity %.3f", e->fidelity);
     if (!isnan(e->fidelity_bottom) && !isnan(e->fidelity_top)) printf(" (bottom %.3f, top %.3f)", e->fidelity_bottom, e->fidelity_top);
     printf("; a tuning step takes %.2f of the time and %.2f of the memory of one through the whole middle\n", e->time_ratio, e->memory_ratio);
 }
 
-static ot_status print(const ot_args *args, const ot_split_summary *s, ot_error *err) {
+static ot_status print(const ot_args *args, const ot_split_summary *s, bool pictures, ot_error *err) {
     const char *offer = ot_args_str(args, "output");
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
@@ -79,7 +80,7 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, ot_error 
     printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%" PRId64 " of %" PRId64 " tensors) exactly as you have them\n",
            ot_text_bytes(s->kept_bytes, middle, sizeof middle), ot_text_bytes(s->whole_bytes, whole, sizeof whole), 100.0 * exact_share(s),
            s->exact_tensors, s->middle_tensors);
-    if (s->measured) print_measured(&s->emulation);
+    if (s->measured) print_measured(&s->emulation, pictures);
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
     printf("private ledger %s.owner.json: keep it, plugging in needs it; send only %s\n", offer, offer);
     return OT_OK;
@@ -91,7 +92,7 @@ static ot_status split_one(job *j, ot_error *err) {
     if (offer == NULL) return ot_args_fail(j->args, err, "option -o, --output is missing; usage: offsite split MODEL -o OFFER [OPTION...]");
     bool distils = ot_split_distill_step(j->options.emulator) != NULL;
     OT_TRY(distils ? ot_split_distilled(j->args, j->model, &j->options, &s, err) : ot_split(j->model, offer, &j->options, &s, err));
-    return print(j->args, &s, err);
+    return print(j->args, &s, j->model->desc.vision, err);
 }
 
 /* ==== --search. ==== */
@@ -199,6 +200,18 @@ static ot_status search(job *j, ot_error *err) {
 
 /* ==== Both. ==== */
 
+/* Pictures measure by their labels. A distillation needs none, and then nothing is measured. */
+static ot_status open_pictures(job *j, const char *path, ot_error *err) {
+    const ot_image_options options = {.limit = 512};
+    ot_status status = ot_dataset_open_images(path, &j->model->desc, &options, &j->data, err);
+    if (status == OT_OK) status = ot_common_images_number("--data", j->model, &j->data, err);
+    if (status == OT_OK) j->options.data = &j->data;
+    if (status == OT_OK || ot_split_distill_step(j->options.emulator) == NULL || j->options.max_cpl > 0) return status;
+    ot_dataset_free(&j->data);
+    ot_note(j->args, "nothing is measured: %s", err->message);
+    return OT_OK;
+}
+
 static ot_status open_data(job *j, ot_error *err) {
     const ot_args *args = j->args;
     const char *path = ot_args_str(args, "data");
@@ -210,9 +223,8 @@ static ot_status open_data(job *j, ot_error *err) {
     if (path == NULL || strncmp(path, "self:", 5) == 0) return OT_OK;
     int64_t block = ot_args_i64(args, "block");
     if (!ot_args_has(args, "block") && d->position == OT_POSITION_LEARNED && d->max_positions < block) block = d->max_positions;
-    const ot_image_options pictures = {.limit = 512};
-    OT_TRY(d->vision ? ot_dataset_open_images(path, d, &pictures, &j->data, err)
-                     : ot_dataset_open(path, j->model->path, block, d->vocab_size, 512, &j->data, err));
+    if (d->vision) return open_pictures(j, path, err);
+    OT_TRY(ot_dataset_open(path, j->model->path, block, d->vocab_size, 512, &j->data, err));
     j->options.data = &j->data;
     return OT_OK;
 }

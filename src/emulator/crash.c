@@ -152,6 +152,7 @@ static ot_status apply(ot_emulator *e, const ot_spec_step *step, ot_error *err) 
         return ot_fail(err, OT_ERR_USAGE, "--emulator: crash: keep=%lld is more than the %lld blocks of the middle", (long long)keep->number,
                        (long long)e->n_kept);
     }
+    if (e->model != NULL && e->model->desc.vision) return ot_fail(err, OT_ERR_USAGE, "--emulator: crash looks at text, and this model reads pictures");
     if (e->model == NULL || e->text == NULL || e->text->rows < 2) {
         return ot_fail(err, OT_ERR_USAGE, "--emulator: crash compares what the blocks make of a text: give at least two blocks of public text with --data FILE");
     }

@@ -62,6 +62,8 @@ for peft in full bitfit lora houlsby:width=8 prefix:tokens=2 head; do
     before=1.0986 with=$(loss base --adapter ret)
     below "$with" "$before" "$peft"
     if [ -f tuned/config.json ]; then
+        run inspect ret
+        has out '3 classes: elm, fir, gorse'
         has tuned/config.json '"2": "gorse"'
         has tuned/config.json '"gorse": 2'
         after=$(loss tuned)
@@ -138,6 +140,7 @@ below "$last" "$first" distillation
 if grep -q loss_lm distill.jsonl; then die "a loss of labels that are not there"; fi
 run tune offer2 --train other.safetensors --classes elm,fir,gorse $tune -o ret.2
 run plug base ret.2 -o tuned.2
+run split base -o offer4 --bottom 1 --top 1 --emulator 'layerdrop:keep=2|distill:steps=10,batch=8' --data plain.safetensors
 run split base -o offer3 --bottom 1 --top 1 --emulator 'layerdrop:keep=2|distill:steps=10,batch=8' --data four.safetensors
 
 # A run in two parts ends with the same bytes; a run on other pictures does not go on.
@@ -161,6 +164,11 @@ fails 3 'two classes are called "elm"' tune offer --train other.safetensors --cl
 fails 3 'the class "elm" is none of the model' tune offer --train other.safetensors --classes elm,fir,gorse --head keep -o refused
 fails 1 'needs a tensor labels' tune offer --train plain.safetensors -o refused
 fails 2 'writes no text' distill offer --teacher base --train self:100 -o refused
+fails 2 'for text, and this model reads pictures' tune offer --train four.safetensors --pack -o refused
+fails 2 'this model reads text' finetune "$CLI_TEST_DIR/../golden/data/train/gpt2/model" --train four.safetensors --classes a,b -o refused
+fails 2 'writes no text' generate base --prompt hello
+fails 2 'reads pictures: --images' eval base --task piqa --data .
+fails 2 'crash looks at text' split base -o refused --bottom 1 --top 1 --emulator crash:keep=2 --data four.safetensors
 [ ! -e refused ] || die "a refused command left something"
 sed 's/"image_size"/"layer_scale_init_value": 0.1, "image_size"/' config/config.json >scaled.json
 fails 1 'layer-scale is supported in eva alone' inspect scaled.json
