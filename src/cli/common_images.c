@@ -22,7 +22,8 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
 
 ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_desc *desc, bool unlabelled, ot_dataset *out, ot_error *err) {
     if (ot_args_count(args, option) > 1) return ot_args_fail(args, err, "--%s: one file of pictures at a time", option);
-    static const char *const of_text[] = {"pack", "batch-tokens", "map", "chat-template", "task"};
+    static const char *const of_text[] = {"batch-tokens", "map", "chat-template", "task"};
+    if (ot_args_declares(args, "pack") && ot_args_flag(args, "pack")) return ot_args_fail(args, err, "--pack is for text, and this model reads pictures");
     for (size_t i = 0; i < sizeof of_text / sizeof *of_text; i++) {
         if (ot_args_declares(args, of_text[i]) && ot_args_has(args, of_text[i])) return ot_args_fail(args, err, "--%s is for text, and this model reads pictures", of_text[i]);
     }

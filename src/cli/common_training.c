@@ -89,11 +89,9 @@ static ot_status open_pictures(ot_training *t, const char *name, ot_dataset *out
 
 /* Text, or pictures for a vision model; name: of the option. */
 static ot_status open_one(ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
-    static const char *const of_pictures[] = {"head", "classes"};
     const ot_desc *desc = &t->model->desc;
-    for (int i = 0; i < 2 && !desc->vision; i++) {
-        if (!ot_args_declares(t->args, of_pictures[i]) || !ot_args_has(t->args, of_pictures[i])) continue;
-        return ot_args_fail(t->args, err, "--%s is for classifiers of pictures, and this model reads text", of_pictures[i]);
+    if (!desc->vision && ot_args_declares(t->args, "classes") && ot_args_count(t->args, "classes") > 0) {
+        return ot_args_fail(t->args, err, "--classes is for classifiers of pictures, and this model reads text");
     }
     return desc->vision ? open_pictures(t, name, out, err) : ot_common_data_open(t->args, name, t->model->path, desc->vocab_size, out, err);
 }
