@@ -22,8 +22,8 @@ model=$1 train=$2 test=$3 public=$4 out=vision-run
 [ -x "$offsite" ] || fail "$offsite is not there: build it first, or set OFFSITE"
 
 bottom=${BOTTOM:-4} top=${TOP:-4} emulator=${EMULATOR:-layerdrop:keep=2}
-distill_steps=${DISTILL_STEPS:-300} distill_lr=${DISTILL_LR:-3e-4}
-steps=${STEPS:-300} batch=${BATCH:-16} lr=${LR:-5e-5} head_scale=${HEAD_SCALE:-20} probe_lr=${PROBE_LR:-1e-4}
+distill_steps=${DISTILL_STEPS:-600} distill_lr=${DISTILL_LR:-3e-4}
+steps=${STEPS:-500} batch=${BATCH:-16} lr=${LR:-1e-4} head_scale=${HEAD_SCALE:-10} probe_lr=${PROBE_LR:-1e-4} augment=${AUGMENT:-flip}
 limit=${LIMIT:-1000} threads=${THREADS:-0} part=${PART:-all}
 export OMP_WAIT_POLICY=passive
 mkdir -p "$out"
@@ -60,7 +60,7 @@ if here_is 3; then # the same of the emulator
     score emulator client "$out/offer" --adapter "$out/emulator-probe"
 fi
 if here_is 4; then # the data owner tunes
-    say client tune "$out/offer" --train "$train" $common --lr "$lr" --head-lr-scale "$head_scale" --log "$out/tune.jsonl" -o "$out/return" --force
+    say client tune "$out/offer" --train "$train" $common --lr "$lr" --head-lr-scale "$head_scale" --augment "$augment" --log "$out/tune.jsonl" -o "$out/return" --force
     score tuned-emulator client "$out/offer" --adapter "$out/return"
 fi
 if here_is 5; then # the owner plugs in
@@ -68,7 +68,7 @@ if here_is 5; then # the owner plugs in
     score plug-in owner "$out/plugged"
 fi
 if here_is 6; then # the upper baseline
-    say baseline finetune "$model" --train "$train" $common --lr "$lr" --head-lr-scale "$head_scale" --log "$out/finetune.jsonl" -o "$out/finetuned" --force
+    say baseline finetune "$model" --train "$train" $common --lr "$lr" --head-lr-scale "$head_scale" --augment "$augment" --log "$out/finetune.jsonl" -o "$out/finetuned" --force
     score full-fine-tuning baseline "$out/finetuned"
 fi
 
