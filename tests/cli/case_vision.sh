@@ -157,6 +157,23 @@ run $long -o half --resume
 cmp whole/adapter.safetensors half/adapter.safetensors || die "a resumed run ended with other bytes"
 cmp whole/manifest.json half/manifest.json
 
+# Names that a stranger wrote.
+tampered() { rm -rf bad && cp -r ret.a bad && sed -i "$1" bad/manifest.json; }
+tampered 's/"gorse"/"elm"/'
+fails 3 'two classes are called "elm"' plug base bad -o refused
+tampered 's/"gorse"/""/'
+fails 1 '"classes" must be a list of short names' plug base bad -o refused
+tampered 's/"gorse"/7/'
+fails 1 '"classes" must be a list of short names' plug base bad -o refused
+tampered 's/"fir",//; s/"gorse"/"gorse"/'
+fails 3 'of the return has shape' plug base bad -o refused
+rm -rf bad && cp -r averaged.lora bad && echo '["elm", "fir"]' >bad/classes.json
+fails 3 'has shape' eval base --adapter bad --images test.safetensors
+echo '{"elm": 1}' >bad/classes.json
+fails 3 'classes make no classifier' eval base --adapter bad --images test.safetensors
+echo '["elm", "fir", ' >bad/classes.json
+fails 1 'classes.json' eval base --adapter bad --images test.safetensors
+
 # What makes no sense.
 fails 2 "no classification head" inspect "$CLI_TEST_DIR/../golden/data/train/gpt2/model" --peft head
 fails 1 'labels\[2\] is 2: neither one of the 2 classes' tune offer --train other.safetensors --classes elm,fir -o refused
