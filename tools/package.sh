@@ -83,11 +83,13 @@ if [ -n "$system" ]; then
     inside=$(mktemp -d "$system/tmp/offsite-XXXXXX")
     cp -a "$moved" "$inside/"
     home=/tmp/$(basename "$inside")/$name
-    chroot "$system" /usr/bin/env -i ldd "$home/bin/offsite" >"$work/ldd"
+    # As above, where nobody mounted /proc.
+    origin=LD_ORIGIN_PATH=$home/bin
+    chroot "$system" /usr/bin/env -i "$origin" ldd "$home/bin/offsite" >"$work/ldd"
     [ -z "$(foreign "$home")" ] || fail "in $system the tarball's program takes from the system: $(foreign "$home")"
     cp -a "$work/demo" "$work/text.txt" "$inside/"
     at=/tmp/$(basename "$inside")
-    quietly chroot "$system" /usr/bin/env -i "$home/bin/offsite" pretrain "$at/demo" -o "$at/model" --train "$at/text.txt" --block 32 --steps 2
+    quietly chroot "$system" /usr/bin/env -i "$origin" "$home/bin/offsite" pretrain "$at/demo" -o "$at/model" --train "$at/text.txt" --block 32 --steps 2
     echo "package: $name.tar.gz: run inside $(. "$system/etc/os-release" && echo "$PRETTY_NAME")"
 fi
 

@@ -1,4 +1,4 @@
-/* All of oneDNN that is used: one matrix product by its 2.x C API. Primitives are made for each call; the library keeps the compiled
+/* All of oneDNN that is used: one matrix product by its C API, 2.x (Debian 12) or 3.x. Primitives are made for each call; the library keeps the compiled
  * code of a shape in its own cache, which makes that cost about 20 microseconds and needs no state here. */
 #include <dnnl.h>
 #include <stdio.h>
@@ -22,6 +22,7 @@ typedef struct objects {
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t primitive;
     dnnl_memory_t a, b, c, bias;
+    dnnl_memory_desc_t shapes[4]; /* of a, b, c and the bias */
 } objects;
 
 #define TRY(call)                                                                                                      \
@@ -32,36 +33,77 @@ typedef struct objects {
 
 static dnnl_data_type_t type_of(ot_dtype dtype) { return dtype == OT_BF16 ? dnnl_bf16 : dnnl_f32; }
 
+#if DNNL_VERSION_MAJOR >= 3
+static dnnl_status_t describe_strides(dnnl_memory_desc_t *out, const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides) {
+    return dnnl_memory_desc_create_with_strides(out, 2, dims, type, strides);
+}
+
+/* alpha x product + (accumulate) what was there. */
+static dnnl_status_t set_scaling(const ot_gemm *g, objects *o) {
+    TRY(dnnl_post_ops_create(&o->post_ops));
+    if (g->alpha != 1.0f) TRY(dnnl_post_ops_append_eltwise(o->post_ops, dnnl_eltwise_linear, g->alpha, 0.0f));
+    if (g->accumulate) TRY(dnnl_post_ops_append_sum(o->post_ops, 1.0f, 0, dnnl_data_type_undef));
+    return dnnl_primitive_attr_set_post_ops(o->attr, o->post_ops);
+}
+
+static dnnl_status_t make_product(const ot_gemm *g, objects *o) {
+    dnnl_memory_desc_t *const shapes = o->shapes;
+    return dnnl_matmul_primitive_desc_create(&o->desc, o->engine, shapes[0], shapes[1], g->bias ? shapes[3] : NULL, shapes[2], o->attr);
+}
+
+/* The description to make a memory from: an object of its own that the caller destroys. */
+#define SHAPE(o, index) ((o)->shapes[index])
+
+static void release_shapes(objects *o) {
+    for (int i = 0; i < 4; i++)
+        if (o->shapes[i]) dnnl_memory_desc_destroy(o->shapes[i]);
+}
+#else
+static dnnl_status_t describe_strides(dnnl_memory_desc_t *out, const dnnl_dims_t dims, dnnl_data_type_t type, const dnnl_dims_t strides) {
+    return dnnl_memory_desc_init_by_strides(out, 2, dims, type, strides);
+}
+
+static dnnl_status_t set_scaling(const ot_gemm *g, objects *o) {
+    if (g->alpha != 1.0f) TRY(dnnl_primitive_attr_set_output_scales(o->attr, 1, 0, &g->alpha));
+    if (!g->accumulate) return dnnl_success;
+    TRY(dnnl_post_ops_create(&o->post_ops));
+    TRY(dnnl_post_ops_append_sum(o->post_ops, 1.0f));
+    return dnnl_primitive_attr_set_post_ops(o->attr, o->post_ops);
+}
+
+static dnnl_status_t make_product(const ot_gemm *g, objects *o) {
+    dnnl_matmul_desc_t matmul;
+    TRY(dnnl_matmul_desc_init(&matmul, &o->shapes[0], &o->shapes[1], g->bias ? &o->shapes[3] : NULL, &o->shapes[2]));
+    return dnnl_primitive_desc_create(&o->desc, &matmul, o->attr, o->engine, NULL);
+}
+
+#define SHAPE(o, index) (&(o)->shapes[index])
+
+static void release_shapes(objects *o) { (void)o; } /* plain values in 2.x */
+#endif
+
 /* Logical [rows, cols] of a matrix that lies with its row stride, or turned. */
 static dnnl_status_t describe(dnnl_memory_desc_t *out, int64_t rows, int64_t cols, ot_dtype dtype, int64_t stride, bool turned) {
     const dnnl_dims_t dims = {rows, cols}, strides = {turned ? 1 : stride, turned ? stride : 1};
-    return dnnl_memory_desc_init_by_strides(out, 2, dims, type_of(dtype), strides);
+    return describe_strides(out, dims, type_of(dtype), strides);
 }
 
 static dnnl_status_t multiply(const ot_gemm *g, objects *o) {
-    dnnl_memory_desc_t a, b, c, bias;
     const dnnl_dims_t bias_dims = {1, g->n}, bias_strides = {g->n, 1};
-    TRY(describe(&a, g->m, g->k, g->type, g->lda, g->ta));
-    TRY(describe(&b, g->k, g->n, g->type, g->ldb, g->tb));
-    TRY(describe(&c, g->m, g->n, g->c_type, g->ldc, false));
-    TRY(dnnl_memory_desc_init_by_strides(&bias, 2, bias_dims, dnnl_f32, bias_strides));
+    TRY(describe(&o->shapes[0], g->m, g->k, g->type, g->lda, g->ta));
+    TRY(describe(&o->shapes[1], g->k, g->n, g->type, g->ldb, g->tb));
+    TRY(describe(&o->shapes[2], g->m, g->n, g->c_type, g->ldc, false));
+    TRY(describe_strides(&o->shapes[3], bias_dims, dnnl_f32, bias_strides));
     TRY(dnnl_engine_create(&o->engine, dnnl_cpu, 0));
     TRY(dnnl_stream_create(&o->stream, o->engine, dnnl_stream_default_flags));
     TRY(dnnl_primitive_attr_create(&o->attr));
-    if (g->alpha != 1.0f) TRY(dnnl_primitive_attr_set_output_scales(o->attr, 1, 0, &g->alpha));
-    if (g->accumulate) {
-        TRY(dnnl_post_ops_create(&o->post_ops));
-        TRY(dnnl_post_ops_append_sum(o->post_ops, 1.0f));
-        TRY(dnnl_primitive_attr_set_post_ops(o->attr, o->post_ops));
-    }
-    dnnl_matmul_desc_t matmul;
-    TRY(dnnl_matmul_desc_init(&matmul, &a, &b, g->bias ? &bias : NULL, &c));
-    TRY(dnnl_primitive_desc_create(&o->desc, &matmul, o->attr, o->engine, NULL));
+    TRY(set_scaling(g, o));
+    TRY(make_product(g, o));
     TRY(dnnl_primitive_create(&o->primitive, o->desc));
-    TRY(dnnl_memory_create(&o->a, &a, o->engine, (void *)(uintptr_t)g->a));
-    TRY(dnnl_memory_create(&o->b, &b, o->engine, (void *)(uintptr_t)g->b));
-    TRY(dnnl_memory_create(&o->c, &c, o->engine, g->c));
-    if (g->bias) TRY(dnnl_memory_create(&o->bias, &bias, o->engine, (void *)(uintptr_t)g->bias));
+    TRY(dnnl_memory_create(&o->a, SHAPE(o, 0), o->engine, (void *)(uintptr_t)g->a));
+    TRY(dnnl_memory_create(&o->b, SHAPE(o, 1), o->engine, (void *)(uintptr_t)g->b));
+    TRY(dnnl_memory_create(&o->c, SHAPE(o, 2), o->engine, g->c));
+    if (g->bias) TRY(dnnl_memory_create(&o->bias, SHAPE(o, 3), o->engine, (void *)(uintptr_t)g->bias));
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, o->a}, {DNNL_ARG_WEIGHTS, o->b}, {DNNL_ARG_DST, o->c}, {DNNL_ARG_BIAS, o->bias}};
     TRY(dnnl_primitive_execute(o->primitive, o->stream, g->bias ? 4 : 3, args));
     return dnnl_stream_wait(o->stream);
@@ -80,6 +122,7 @@ ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err) {
     RELEASE(memory, o.c);
     RELEASE(memory, o.b);
     RELEASE(memory, o.a);
+    release_shapes(&o);
     RELEASE(primitive, o.primitive);
     RELEASE(primitive_desc, o.desc);
     RELEASE(post_ops, o.post_ops);
