@@ -154,7 +154,9 @@ static void query_backward(const ot_call *call, const ot_segment *g, const key_s
     double scale = call->attr->attention.scale, mean_dp = 0;
     for (int64_t j = 0; j < keys->n; j++) {
         if (!sees(call, g, i, j)) continue;
-        keys->p[j] = exp(score(call, keys, h, j) - log_sum_exp);
+        /* Among huge scores the rounding of the saved log-sum-exp is many units: a probability is still at most one. */
+        double below = score(call, keys, h, j) - log_sum_exp;
+        keys->p[j] = exp(below > 0 ? 0 : below);
         keys->dp[j] = ot_ref_dot(keys->dy, keys->v + j * d, d);
         mean_dp += keys->p[j] * keys->dp[j];
         ot_ref_axpy(keys->p[j], keys->dy, keys->dv + j * d, d);
