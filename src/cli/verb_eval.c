@@ -133,12 +133,16 @@ static ot_status print_table(const ot_evaluation *tasks, int64_t n, ot_error *er
     return ot_table_print(&table, stdout, err);
 }
 
-static ot_status report(const ot_args *args, const ot_evaluation *tasks, int64_t n, double seconds, ot_error *err) {
+static ot_status report(const ot_args *args, const ot_common_model *c, const ot_tokenizer *tokenizer, const ot_evaluation *tasks, int64_t n, double seconds,
+                        ot_error *err) {
     ot_results_info info = {.model = ot_args_operand(args, "MODEL"),
                             .adapter = ot_args_str(args, "adapter"),
                             .dtype = ot_args_str(args, "dtype"),
                             .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0,
-                            .seconds = seconds};
+                            .seconds = seconds,
+                            .loaded = c->model,
+                            .tokenizer = tokenizer,
+                            .max_length = ot_args_has(args, "max-length") ? ot_args_i64(args, "max-length") : ot_score_max_length(c->model, c->hooks)};
     json_t *results = NULL;
     OT_TRY(ot_results_json(tasks, n, &info, &results, err));
     ot_status status = OT_OK;
@@ -171,9 +175,9 @@ static ot_status evaluate_each(const ot_args *args, const ot_common_model *c, co
 static ot_status find_tasks(const ot_args *args, ot_evaluation *tasks, int64_t n, ot_error *err) {
     for (int64_t i = 0; i < n; i++) {
         const char *name = ot_args_str_at(args, "task", i);
-        OT_TRY(ot_task_find(name, &tasks[i].task, err));
+        OT_TRY(ot_task_open(name, &tasks[i].task, err));
         for (int64_t k = 0; k < i; k++) {
-            if (tasks[k].task == tasks[i].task) return ot_args_fail(args, err, "--task: %s is named twice", name);
+            if (strcmp(tasks[k].task->name, tasks[i].task->name) == 0) return ot_args_fail(args, err, "--task: %s is named twice", tasks[i].task->name);
         }
     }
     return OT_OK;
@@ -181,13 +185,13 @@ static ot_status find_tasks(const ot_args *args, ot_evaluation *tasks, int64_t n
 
 static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, ot_evaluation *tasks, int64_t n, ot_error *err) {
     int64_t n_folders = ot_args_count(args, "data");
-    const char **folders = calloc((size_t)n_folders, sizeof *folders);
+    const char **folders = calloc((size_t)n_folders + 1, sizeof *folders);
     if (folders == NULL) return ot_fail_memory(err, 64, "the folders");
     for (int64_t i = 0; i < n_folders; i++) folders[i] = ot_args_str_at(args, "data", i);
     ot_evaluate_options options = {
         .data = {.folders = folders,
                  .n_folders = n_folders,
-                 .shots = ot_args_i64(args, "num-fewshot"),
+                 .shots = ot_args_has(args, "num-fewshot") ? ot_args_i64(args, "num-fewshot") : -1,
                  .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0},
         .score = {.hooks = c->hooks, .max_length = ot_args_i64(args, "max-length"), .rows = ot_args_i64(args, "rows"), .no_sharing = !ot_args_flag(args, "share")},
         .block = ot_args_i64(args, "block"),
@@ -197,7 +201,7 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, o
     ot_status status = ot_common_backend(args, &options.score.backend, &options.score.compute, err);
     if (status == OT_OK) status = ot_tokenizer_open(c->model->path, &tokenizer, err);
     if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
-    if (status == OT_OK) status = report(args, tasks, n, ot_seconds() - start, err);
+    if (status == OT_OK) status = report(args, c, tokenizer, tasks, n, ot_seconds() - start, err);
     ot_tokenizer_close(tokenizer);
     free(folders);
     return status;
@@ -206,15 +210,21 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, o
 static ot_status run_tasks(const ot_args *args, ot_error *err) {
     int64_t n = ot_args_count(args, "task");
     ot_common_model c = {0};
-    if (!ot_args_has(args, "data")) return ot_args_fail(args, err, "--task needs --data DIR, the folder with TASK.SPLIT.jsonl");
     ot_evaluation *tasks = calloc((size_t)n, sizeof *tasks);
     if (tasks == NULL) return ot_fail_memory(err, sizeof *tasks, "the tasks");
     ot_status status = find_tasks(args, tasks, n, err);
+    for (int64_t i = 0; status == OT_OK && i < n; i++) {
+        if (tasks[i].task->n_files > 0 || ot_args_has(args, "data")) continue;
+        status = ot_args_fail(args, err, "--task %s needs --data DIR, the folder with %s.%s.jsonl", tasks[i].task->name, tasks[i].task->name, tasks[i].task->split);
+    }
     if (status == OT_OK) status = ot_common_open(args, &c, err);
     if (status == OT_OK && c.model->desc.vision) status = ot_args_fail(args, err, "--task: %s reads pictures: --images FILE measures it", c.model->path);
     if (status == OT_OK) status = evaluate_tasks(args, &c, tasks, n, err);
     ot_common_close(&c);
-    for (int64_t i = 0; i < n; i++) ot_evaluation_free(&tasks[i]);
+    for (int64_t i = 0; i < n; i++) {
+        ot_evaluation_free(&tasks[i]);
+        ot_task_close(tasks[i].task);
+    }
     free(tasks);
     return status;
 }
@@ -247,9 +257,9 @@ static const ot_option options[] = {
 static const ot_option_group group = {"Data", options};
 static const ot_option task_options[] = {
     {.name = "task", .kind = OT_KIND_STRING, .value = "NAMES", .commas = true, .help = "tasks to score, as lm-evaluation-harness does: openbookqa, piqa, arc_easy, arc_challenge, hellaswag, sciq, webqs, race, "
-             "wikitext, blocks"},
+             "wikitext, blocks; or a .yaml file with a task of your own"},
     {.name = "data", .kind = OT_KIND_PATH, .value = "DIR", .repeatable = true, .help = "where the rows are: DIR/TASK.SPLIT.jsonl with the official fields"},
-    {.name = "num-fewshot", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1024, .help = "examples in front of each document, drawn as the harness draws them"},
+    {.name = "num-fewshot", .kind = OT_KIND_I64, .min = 0, .max = 1024, .shown = "0, or the task file's", .help = "examples in front of each document, drawn as the harness draws them"},
     {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .transient = true, .help = "write results_DATE.json and samples_TASK_DATE.jsonl there, as the harness does"},
     {.name = "max-length", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "the model's", .help = "tokens fed at most; longer contexts lose their beginning"},
     {.name = "rows", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "1024", .transient = true, .help = "tokens computed at once: memory against speed"},

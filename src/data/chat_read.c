@@ -39,7 +39,7 @@ static const json_t *template_of(const json_t *config) {
 
 static ot_status from_config(const char *path, char **jinja, int64_t *size, ot_error *err) {
     json_t *config = NULL;
-    OT_TRY(ot_json_read(path, LIMIT, &config, err));
+    OT_TRY(ot_json_read_large(path, LIMIT, &config, err));
     const json_t *value = template_of(config);
     ot_status status = OT_OK;
     if (json_is_string(value)) status = copy(json_string_value(value), (int64_t)json_string_length(value), jinja, size, err);

@@ -85,6 +85,7 @@ typedef struct ot_shape {
     ot_status (*read)(ot_data_reader *r, const ot_row *row, ot_data_tokens *out, ot_error *err);
 } ot_shape;
 extern const ot_shape *const ot_shapes[];
+extern const ot_shape ot_shape_own; /* rows of a user's task, whatever their keys */
 
 /* The value of a key, under the name that --map gave it. */
 const json_t *ot_data_get(const ot_data_reader *r, const json_t *object, const char *key);

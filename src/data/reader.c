@@ -59,8 +59,8 @@ ot_status ot_data_reader_open(const ot_data_options *options, ot_data_reader **o
     OT_TRY(ot_calloc(1, (int64_t)sizeof *r, "a data reader", (void **)&r, err));
     r->options = options;
     r->encoder.prefix = -1;
-    ot_status status = options->task != NULL ? ot_task_find(options->task, &r->task, err) : OT_OK;
-    if (status == OT_OK && options->task != NULL && r->task->kind != OT_TASK_CHOICE) {
+    ot_status status = options->task != NULL ? ot_task_open(options->task, &r->task, err) : OT_OK;
+    if (status == OT_OK && options->task != NULL && r->task->kind != OT_TASK_CHOICE && r->task->kind != OT_TASK_GENERATE) {
         status = ot_fail(err, OT_ERR_USAGE, "--task: %s has no answers to learn: give its text itself", options->task);
     }
     if (status == OT_OK && options->chat_template != NULL) status = ot_chat_find(options->chat_template, &r->chat, err);
@@ -83,6 +83,7 @@ ot_status ot_data_reader_open(const ot_data_options *options, ot_data_reader **o
 void ot_data_reader_close(ot_data_reader *r) {
     if (r == NULL) return;
     ot_encoder_close(&r->encoder);
+    ot_task_close(r->task);
     ot_tokenizer_close(r->tokenizer);
     ot_free(r->bos_text);
     ot_free(r->eos_text);
@@ -184,6 +185,7 @@ static bool same_rows(const char *a, const char *b) {
 static ot_status choose_shape(reading *g, const json_t *row, ot_error *err) {
     ot_data_reader *r = g->r;
     const char *wanted = r->options->task;
+    if (r->task != NULL && r->task->own != NULL) g->shape = &ot_shape_own;
     for (const ot_shape *const *s = ot_shapes; *s != NULL && g->shape == NULL; s++) {
         if (wanted != NULL && ((*s)->task == NULL || !same_rows((*s)->task, wanted))) continue;
         if (fits(r, *s, row)) g->shape = *s;
@@ -197,6 +199,7 @@ static ot_status choose_shape(reading *g, const json_t *row, ot_error *err) {
                                         "text=NAME)",
                                         keys);
     }
+    if (g->shape == &ot_shape_own) g->report->detail = wanted;
     if (g->shape->task != NULL) {
         if (wanted == NULL) OT_TRY(ot_task_find(g->shape->task, &r->task, err));
         g->report->detail = r->task->name;

@@ -76,11 +76,11 @@ static ot_status read_messages(ot_data_reader *r, const ot_row *row, ot_data_tok
 
 static ot_status read_task(ot_data_reader *r, const ot_row *row, ot_data_tokens *out, ot_error *err) {
     ot_arena arena = {0};
-    ot_task_doc doc = {.delimiter = ot_str_of(" ")}; /* as ot_task_set_doc begins one */
+    ot_task_doc doc;
     ot_str answer;
     ot_encoded encoded = {0};
     out->cut = OT_CUT_START;
-    ot_status status = r->task->render(r->task, row, &arena, &doc, err);
+    ot_status status = ot_task_render(r->task, row, &arena, &doc, err);
     if (status == OT_OK) status = ot_task_continuation(&doc, ot_task_answer(&doc), &arena, &answer, err);
     if (status == OT_OK) status = ot_encode_pair(&r->encoder, doc.context, answer, &arena, &encoded, err);
     if (status == OT_OK) status = ot_data_add_ids(out, encoded.ids, encoded.n_context + encoded.n_continuation, encoded.n_context, err);
@@ -101,5 +101,6 @@ static const ot_shape hellaswag = {.name = "task rows", .help = "HellaSwag", .ke
 static const ot_shape sciq = {.name = "task rows", .help = "SciQ", .keys = {"support", "question", "correct_answer", "distractor1"}, .task = "sciq", .read = read_task};
 static const ot_shape race = {.name = "task rows", .help = "RACE", .keys = {"article", "problems"}, .task = "race", .read = read_task};
 static const ot_shape webqs = {.name = "task rows", .help = "WebQuestions", .keys = {"question", "answers"}, .task = "webqs", .read = read_task};
+const ot_shape ot_shape_own = {.name = "task rows", .help = "a task of the user's own", .read = read_task};
 
 const ot_shape *const ot_shapes[] = {&messages, &pair, &text, &openbookqa, &arc, &piqa, &hellaswag, &sciq, &race, &webqs, NULL};

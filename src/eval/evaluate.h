@@ -26,7 +26,7 @@ typedef struct ot_evaluation {
 } ot_evaluation;
 
 typedef struct ot_evaluate_options {
-    ot_task_set_options data; /* folders, shots, limit */
+    ot_task_set_options data; /* folders, shots (-1: the task's own number), limit */
     ot_score_options score;   /* max_length 0: ot_score_max_length */
     int64_t block;            /* BLOCKS: tokens of a block, 0: 512 */
 } ot_evaluate_options;
@@ -34,5 +34,8 @@ typedef struct ot_evaluate_options {
 ot_status ot_evaluate(const ot_model *m, const ot_tokenizer *tokenizer, const ot_task *task, const ot_evaluate_options *options, ot_evaluation *out,
                       ot_error *err);
 void ot_evaluation_free(ot_evaluation *e);
+
+/* What stands behind the comma of a metric's key: "acc,none". */
+static inline const char *ot_eval_filter(const ot_task *task) { return task->generation != NULL ? task->generation->filter : "none"; }
 
 #endif

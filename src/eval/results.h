@@ -9,6 +9,9 @@ typedef struct ot_results_info {
     const char *dtype;
     int64_t limit;  /* 0: none */
     double seconds; /* of all together */
+    const ot_model *loaded;        /* NULL: not told */
+    const ot_tokenizer *tokenizer; /* NULL: not told */
+    int64_t max_length;            /* tokens fed at most, 0: not told */
 } ot_results_info;
 
 /* {"results": {TASK: {"acc,none": ..}}, "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", ..}; json_decref. */

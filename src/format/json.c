@@ -13,12 +13,16 @@
 /* Far below what an int byte position of jansson can count, far above any header, config or tokenizer. */
 static const int64_t MAX_TEXT = (int64_t)1 << 30;
 
-ot_status ot_json_parse(const char *text, int64_t size, const char *where, json_t **out, ot_error *err) {
+static ot_status parse(const char *text, int64_t size, const char *where, bool large, json_t **out, ot_error *err) {
     if (size < 0 || size > MAX_TEXT) {
         return ot_fail(err, OT_ERR_FORMAT, "%s: %lld bytes are too many for one JSON document", where, (long long)size);
     }
     json_error_t problem;
-    json_t *value = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *value = json_loadb(text, (size_t)size, flags, &problem);
+    if (value == NULL && large && json_error_code(&problem) == json_error_numeric_overflow) {
+        value = json_loadb(text, (size_t)size, flags | JSON_DECODE_INT_AS_REAL, &problem);
+    }
     if (value == NULL) {
         if (json_error_code(&problem) == json_error_out_of_memory) return ot_fail_memory(err, (uint64_t)size, where);
         /* The text quotes the input: keep control characters away from the reader's terminal. */
@@ -32,14 +36,21 @@ ot_status ot_json_parse(const char *text, int64_t size, const char *where, json_
     return OT_OK;
 }
 
-ot_status ot_json_read(const char *path, int64_t limit, json_t **out, ot_error *err) {
+ot_status ot_json_parse(const char *text, int64_t size, const char *where, json_t **out, ot_error *err) {
+    return parse(text, size, where, false, out, err);
+}
+
+static ot_status read_file(const char *path, int64_t limit, bool large, json_t **out, ot_error *err) {
     char *text = NULL;
     int64_t size = 0;
     OT_TRY(ot_read_file(path, limit, &text, &size, err));
-    ot_status status = ot_json_parse(text, size, path, out, err);
+    ot_status status = parse(text, size, path, large, out, err);
     ot_free(text);
     return status;
 }
+
+ot_status ot_json_read(const char *path, int64_t limit, json_t **out, ot_error *err) { return read_file(path, limit, false, out, err); }
+ot_status ot_json_read_large(const char *path, int64_t limit, json_t **out, ot_error *err) { return read_file(path, limit, true, out, err); }
 
 /* ==== Writing ==== */
 

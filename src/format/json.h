@@ -13,6 +13,9 @@
  * refused; U+0000 in strings is allowed. The caller owns *out (json_decref). */
 ot_status ot_json_parse(const char *text, int64_t size, const char *where, json_t **out, ot_error *err);
 ot_status ot_json_read(const char *path, int64_t limit, json_t **out, ot_error *err);
+/* The same for files of Python with whole numbers beyond 64 bits, such as tokenizer_config.json of a tokenizer without a greatest length
+ * (model_max_length 1000000000000000019884624838656): all whole numbers of such a file are read as reals. */
+ot_status ot_json_read_large(const char *path, int64_t limit, json_t **out, ot_error *err);
 /* Write with an indentation of 2 and a final newline, atomically; key order as inserted. */
 ot_status ot_json_write(const char *path, const json_t *value, ot_error *err);
 

@@ -274,7 +274,7 @@ static void find_borders(ot_tokenizer *t, const char *path) {
     int n = snprintf(config_path, sizeof config_path, "%.*stokenizer_config.json", (int)(base - path), path);
     json_t *config = NULL;
     if (n > 0 && (size_t)n < sizeof config_path && ot_path_exists(config_path) &&
-        ot_json_read(config_path, OT_TOK_MAX_FILE, &config, NULL) == OT_OK) {
+        ot_json_read_large(config_path, OT_TOK_MAX_FILE, &config, NULL) == OT_OK) {
         t->bos = named_token(t, config, "bos_token");
         t->eos = named_token(t, config, "eos_token");
         json_decref(config);

@@ -97,7 +97,7 @@ static ot_status read_small(const char *dir, const char *name, json_t **out, ot_
     char path[4200];
     *out = NULL;
     if (!ot_path_join(path, sizeof path, dir, name) || !ot_path_exists(path)) return OT_OK;
-    return ot_json_read(path, SMALL_FILE_LIMIT, out, err);
+    return ot_json_read_large(path, SMALL_FILE_LIMIT, out, err);
 }
 
 /* "eos_token": a text or an object with a text. */

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "task/own.h"
 #include "task/python_random.h"
-#include "task/task.h"
 
 enum { FEWSHOT_SEED = 1234, MAX_SHOTS = 1024, PATH_ROOM = 4096 };
 static const int64_t TEXT_LIMIT = (int64_t)2 << 30;
@@ -33,6 +33,15 @@ ot_status ot_task_find(const char *name, const ot_task **out, ot_error *err) {
     return ot_fail(err, OT_ERR_USAGE, "there is no task \"%s\" (known: %s; a task of your own is a .yaml file)", name, known);
 }
 
+ot_status ot_task_open(const char *name, const ot_task **out, ot_error *err) {
+    bool file = ot_path_ends(name, ".yaml") || ot_path_ends(name, ".yml");
+    return file ? ot_own_task_read(name, out, err) : ot_task_find(name, out, err);
+}
+
+void ot_task_close(const ot_task *task) {
+    if (task != NULL && task->own != NULL) ot_own_task_free(task);
+}
+
 /* ==== Files. ==== */
 
 static bool present(const ot_task_set_options *o, const char *name, const char *split, const char *suffix, char path[PATH_ROOM]) {
@@ -44,12 +53,23 @@ static bool present(const ot_task_set_options *o, const char *name, const char *
     return false;
 }
 
-static bool find_rows(const ot_task *task, const ot_task_set_options *o, const char *split, char path[PATH_ROOM]) {
+static bool find_in_folders(const ot_task *task, const ot_task_set_options *o, const char *split, char path[PATH_ROOM]) {
     if (present(o, task->name, split, "jsonl", path)) return true;
     if (task->rows_of_text == NULL) return false;
     if (present(o, task->name, split, "txt", path)) return true;
     for (const char *const *name = task->text_names; name != NULL && *name != NULL; name++) {
         if (present(o, *name, split, "txt", path)) return true;
+    }
+    return false;
+}
+
+/* Folders that are asked for come first, then what the task's own file names. */
+static bool find_rows(const ot_task *task, const ot_task_set_options *o, const char *split, char path[PATH_ROOM]) {
+    if (find_in_folders(task, o, split, path)) return true;
+    for (int64_t i = 0; i < task->n_files; i++) {
+        if (strcmp(task->files[i].split, split) != 0) continue;
+        snprintf(path, PATH_ROOM, "%s", task->files[i].path);
+        return true;
     }
     return false;
 }
@@ -77,9 +97,11 @@ static ot_status open_rows(ot_task_set *set, const ot_task_set_options *o, ot_er
     const char *split = o->split != NULL ? o->split : task->split;
     if (o->file != NULL) {
         snprintf(path, sizeof path, "%s", o->file);
+    } else if (o->n_folders == 0 && task->n_files == 0) {
+        return ot_fail(err, OT_ERR_USAGE, "%s: where its rows are is not said: name the folder with --data DIR", task->name);
     } else if (!find_rows(task, o, split, path)) {
         return ot_fail(err, OT_ERR_IO, "%s: the file %s.%s.jsonl%s is not there: put the rows of %s into it, one JSON object a line", first_folder(o),
-                       task->name, split, task->rows_of_text != NULL ? " (or .txt)" : "", task->dataset);
+                       task->name, split, task->rows_of_text != NULL ? " (or .txt)" : "", task->dataset != NULL ? task->dataset : "the task");
     }
     OT_TRY(read_rows(task, path, &set->rows, err));
     set->count = o->limit > 0 && o->limit < set->rows.count ? o->limit : set->rows.count;
@@ -110,7 +132,7 @@ ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *optio
     if (set == NULL) return ot_fail_memory(err, sizeof *set, "a task");
     set->task = task;
     ot_status status = open_rows(set, options, err);
-    if (status == OT_OK && options->shots > 0 && task->kind == OT_TASK_CHOICE) status = open_pool(set, options, err);
+    if (status == OT_OK && options->shots > 0 && (task->kind == OT_TASK_CHOICE || task->kind == OT_TASK_GENERATE)) status = open_pool(set, options, err);
     if (status != OT_OK) {
         ot_task_set_close(set);
         return status;
@@ -168,32 +190,58 @@ static ot_status draw_up_to(ot_task_set *set, int64_t i, ot_error *err) {
     return OT_OK;
 }
 
-static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+/* The first rows that are not the document, where it may be among them. */
+static ot_status draw_first(ot_task_set *set, int64_t i, ot_error *err) {
+    const json_t *document = set->rows.items[i].value;
+    int64_t kept = 0;
+    for (int64_t k = 0; k < set->pool.count && kept < set->shots; k++) {
+        if (set->task->no_test_split && json_equal(set->pool.items[k].value, document)) continue;
+        set->drawn[kept++] = k;
+    }
+    if (kept == set->shots) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED, "%lld examples are asked for, but %s has %lld", (long long)set->shots, set->pool.path, (long long)kept);
+}
+
+static ot_status render_bare(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
     *doc = (ot_task_doc){.delimiter = ot_str_of(" ")};
     return task->render(task, row, arena, doc, err);
 }
 
-static ot_status with_examples(ot_task_set *set, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
-    ot_str *parts = ot_arena_alloc(arena, (4 * set->shots + 1) * (int64_t)sizeof *parts, err);
+static ot_status put_in_front(ot_arena *arena, ot_task_doc *doc, ot_str examples, ot_error *err) {
+    if (doc->description.size + examples.size == 0) return OT_OK;
+    return ot_str_join(arena, (ot_str[]){doc->description, examples, doc->context}, 3, &doc->context, err);
+}
+
+ot_status ot_task_render(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+    OT_TRY(render_bare(task, row, arena, doc, err));
+    return put_in_front(arena, doc, (ot_str){"", 0}, err);
+}
+
+static ot_status render_examples(ot_task_set *set, ot_arena *arena, ot_str *out, ot_error *err) {
+    ot_str *parts = ot_arena_alloc(arena, 4 * set->shots * (int64_t)sizeof *parts, err);
     if (parts == NULL) return OT_ERR_MEMORY;
     int64_t n = 0;
     for (int64_t k = 0; k < set->shots; k++) {
         ot_task_doc example;
-        OT_TRY(render(set->task, &set->pool.items[set->drawn[k]], arena, &example, err));
+        OT_TRY(render_bare(set->task, &set->pool.items[set->drawn[k]], arena, &example, err));
+        ot_str answer = example.choices[ot_task_answer(&example)];
         parts[n++] = example.context;
+        if (answer.size == 0 && set->task->kind == OT_TASK_GENERATE) continue; /* in the harness nothing follows a question whose answer is empty */
         parts[n++] = example.delimiter;
-        parts[n++] = example.choices[ot_task_answer(&example)];
-        parts[n++] = ot_str_of("\n\n");
+        parts[n++] = answer;
+        parts[n++] = ot_str_of(set->task->fewshot_delimiter != NULL ? set->task->fewshot_delimiter : "\n\n");
     }
-    parts[n++] = doc->context;
-    return ot_str_join(arena, parts, n, &doc->context, err);
+    return ot_str_join(arena, parts, n, out, err);
 }
 
 ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
-    OT_TRY(render(set->task, &set->rows.items[i], arena, doc, err));
-    if (set->shots == 0) return OT_OK;
-    OT_TRY(draw_up_to(set, i, err));
-    return with_examples(set, arena, doc, err);
+    ot_str examples = {"", 0};
+    OT_TRY(render_bare(set->task, &set->rows.items[i], arena, doc, err));
+    if (set->shots > 0) {
+        OT_TRY(set->task->first_examples ? draw_first(set, i, err) : draw_up_to(set, i, err));
+        OT_TRY(render_examples(set, arena, &examples, err));
+    }
+    return put_in_front(arena, doc, examples, err);
 }
 
 /* ==== Small helpers. ==== */

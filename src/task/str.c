@@ -185,7 +185,7 @@ static int put_lower(char *to, ot_str s, int64_t at, int length, uint32_t c) {
     return ot_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), to);
 }
 
-ot_status ot_py_capitalize(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) {
+static ot_status change_case(ot_arena *arena, ot_str s, bool title_first, ot_str *out, ot_error *err) {
     enum { MOST_GROWTH = 3 }; /* U+0390 of two bytes becomes three characters of two */
     int64_t room = 0;
     if (!ot_mul_i64(s.size + 1, MOST_GROWTH + 1, &room)) return ot_fail(err, OT_ERR_FORMAT, "a text is impossibly long");
@@ -198,9 +198,12 @@ ot_status ot_py_capitalize(ot_arena *arena, ot_str s, ot_str *out, ot_error *err
             *to++ = s.text[at++];
             continue;
         }
-        to += at == 0 ? put_title(to, c) : put_lower(to, s, at, n, c);
+        to += at == 0 && title_first ? put_title(to, c) : put_lower(to, s, at, n, c);
         at += n;
     }
     *out = (ot_str){text, to - text};
     return OT_OK;
 }
+
+ot_status ot_py_lower(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) { return change_case(arena, s, false, out, err); }
+ot_status ot_py_capitalize(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) { return change_case(arena, s, true, out, err); }

@@ -12,7 +12,7 @@
  *         ot_arena_free(&arena);
  *     }
  *
- * A new task is one file with a const ot_task and one line in task_list.c. */
+ * A new task is one file with a const ot_task and one line in task_list.c; a user's own is a YAML file (task/own.h). */
 #ifndef OT_TASK_TASK_H
 #define OT_TASK_TASK_H
 
@@ -22,27 +22,47 @@ typedef enum ot_task_kind {
     OT_TASK_CHOICE,  /* which continuation is likeliest (or: is any of them what greedy decoding writes) */
     OT_TASK_ROLLING, /* the likelihood of a whole text in windows of the greatest length */
     OT_TASK_BLOCKS,  /* the paper's perplexity: one text cut into blocks that do not overlap */
+    OT_TASK_GENERATE, /* what greedy decoding writes, compared with the answers */
 } ot_task_kind;
 
 enum {
     OT_METRIC_ACC = 1,          /* the likeliest choice is the right one */
     OT_METRIC_ACC_NORM = 2,     /* the same with likelihoods divided by the choices' characters */
     OT_METRIC_EXACT_MATCH = 4,  /* greedy decoding writes one of the right choices */
-    OT_METRIC_PERPLEXITIES = 8, /* word_perplexity, byte_perplexity, bits_per_byte */
-    OT_METRIC_BLOCKS = 16,      /* perplexity, loss */
+    OT_METRIC_WORD_PERPLEXITY = 8,
+    OT_METRIC_BYTE_PERPLEXITY = 16,
+    OT_METRIC_BITS_PER_BYTE = 32,
+    OT_METRIC_PERPLEXITIES = OT_METRIC_WORD_PERPLEXITY | OT_METRIC_BYTE_PERPLEXITY | OT_METRIC_BITS_PER_BYTE,
+    OT_METRIC_BLOCKS = 64,     /* perplexity, loss */
+    OT_METRIC_ACC_BYTES = 128, /* as ACC_NORM, by UTF-8 bytes */
 };
 
 enum { OT_GOLD_ALL = -1 }; /* every choice is right */
 
 /* One document, rendered. Texts are slices of the row or of the arena. */
 typedef struct ot_task_doc {
+    ot_str description; /* in front of everything, once */
     ot_str context;
-    ot_str *choices; /* without the delimiter in front */
+    ot_str *choices; /* without the delimiter in front; GENERATE: the answers that count */
     int64_t n_choices, gold;
     ot_str delimiter;     /* between context and choice */
     ot_str page;          /* ROLLING: what is scored */
     int64_t words, bytes; /* ROLLING: what its likelihood is divided by */
 } ot_task_doc;
+
+/* GENERATE: how far is decoded, and what becomes of it before it is compared. */
+typedef struct ot_task_generation {
+    const char *const *until; /* texts that end the answer, which is what stands before the first of them */
+    int64_t n_until, max_tokens;
+    const char *filter; /* the harness's name for what is done to an answer; "none" */
+    bool strip, lower;  /* that is done to it */
+    bool ignore_case, ignore_punctuation, ignore_numbers; /* of both sides, when they are compared */
+} ot_task_generation;
+
+/* Where a user's task says that its rows are. */
+typedef struct ot_task_file {
+    const char *split, *path;
+} ot_task_file;
 
 typedef struct ot_task ot_task;
 struct ot_task {
@@ -59,13 +79,25 @@ struct ot_task {
     /* ROLLING, BLOCKS: a plain text file DIR/NAME.SPLIT.txt (or of one of the other names) as rows; NULL: JSONL only. */
     const char *const *text_names;
     ot_status (*rows_of_text)(ot_str text, ot_rows *rows, ot_error *err);
-    const void *own; /* of a user's task */
+    /* Of a user's task (task/own.h); the tasks of the table leave them out. */
+    const struct ot_own_task *own;
+    const char *fewshot_delimiter; /* NULL: two line feeds */
+    bool first_examples;           /* the first rows instead of drawn ones */
+    int64_t shots;                 /* when nothing else is asked for */
+    const ot_task_file *files;     /* [n_files] */
+    int64_t n_files;
+    const ot_task_generation *generation;
 };
 
 /* All tasks, NULL-terminated. */
 extern const ot_task *const ot_tasks[];
-/* The task of a name, or an error that names the nearest and lists all. */
+/* The task of a name; the error lists all. */
 ot_status ot_task_find(const char *name, const ot_task **out, ot_error *err);
+/* The same, or a user's task when the name ends in .yaml or .yml. Close it when done. */
+ot_status ot_task_open(const char *name_or_path, const ot_task **out, ot_error *err);
+void ot_task_close(const ot_task *task); /* NULL and tasks of the table are left alone */
+/* A row as a document without examples, its description in front: what training learns and evaluation scores. */
+ot_status ot_task_render(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err);
 
 /* ==== The documents of a task. ==== */
 

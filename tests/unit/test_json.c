@@ -311,6 +311,20 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void reads_whole_numbers_of_any_size(void **state) {
+    scratch *s = *state;
+    static const char text[] = "{\"model_max_length\": 1000000000000000019884624838656, \"bos_token\": \"<s>\"}";
+    const char *path = scratch_path(s, "large.json");
+    json_t *value = NULL;
+    ot_error err;
+    assert_int_equal(ot_write_file(path, text, sizeof text - 1, &err), OT_OK);
+    assert_int_equal(ot_json_read(path, LIMIT, &value, &err), OT_ERR_FORMAT);
+    assert_int_equal(ot_json_read_large(path, LIMIT, &value, &err), OT_OK);
+    assert_string_equal(json_string_value(json_object_get(value, "bos_token")), "<s>");
+    assert_true(json_real_value(json_object_get(value, "model_max_length")) > 9e29);
+    json_decref(value);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_every_bad_file),
@@ -318,6 +332,7 @@ int main(void) {
         cmocka_unit_test(quotes_no_control_characters),
         cmocka_unit_test_setup_teardown(holds_the_size_limit, setup, teardown),
         cmocka_unit_test(getters_check_types),
+        cmocka_unit_test_setup_teardown(reads_whole_numbers_of_any_size, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_with_the_readers_eye, setup, teardown),
         cmocka_unit_test_setup_teardown(round_trips_the_good_files, setup, teardown),
         cmocka_unit_test_setup_teardown(keeps_the_point_in_any_locale, setup, teardown),
