@@ -6,9 +6,11 @@
 
 #include "eval/evaluate_internal.h"
 
-static ot_status add_request(ot_eval_run *r, const int32_t *ids, int64_t n_context, int64_t n_continuation, int64_t group, ot_error *err) {
+static ot_status add_request(ot_eval_run *r, const int32_t *ids, int64_t n_context, int64_t n_continuation, int64_t group,
+                             ot_error *err) {
     OT_TRY(ot_grow((void **)&r->requests, &r->capacity, r->n_requests + 1, sizeof *r->requests, "requests", err));
-    r->requests[r->n_requests++] = (ot_score_request){.ids = ids, .n_context = n_context, .n_continuation = n_continuation, .group = group};
+    r->requests[r->n_requests++] =
+        (ot_score_request){.ids = ids, .n_context = n_context, .n_continuation = n_continuation, .group = group};
     return OT_OK;
 }
 
@@ -25,11 +27,13 @@ static ot_status request_choices(ot_eval_run *r, int64_t d, ot_error *err) {
     return OT_OK;
 }
 
-/* The first window predicts from the prefix token alone, each later one from as many tokens as can be fed; every token is predicted once. */
+/* The first window predicts from the prefix token alone, each later one from as many tokens as can be fed; every token is
+ * predicted once. */
 static ot_status request_windows(ot_eval_run *r, int64_t d, ot_error *err) {
     int32_t *ids = NULL;
     int64_t n = 0, length = r->score.max_length;
-    if (r->encoder.prefix < 0) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s needs a tokenizer with a token that begins or ends a text", r->task->name);
+    if (r->encoder.prefix < 0)
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s needs a tokenizer with a token that begins or ends a text", r->task->name);
     OT_TRY(ot_encode_text(&r->encoder, r->docs[d].page, &ids, &n, err));
     int32_t *kept = ot_arena_alloc(&r->arena, (n + 1) * (int64_t)sizeof *kept, err);
     if (kept != NULL && n > 0) memcpy(kept + 1, ids, (size_t)n * sizeof *kept);
@@ -72,8 +76,9 @@ static ot_status request_blocks(ot_eval_run *r, ot_error *err) {
         ot_free(ids);
         if (kept == NULL) return OT_ERR_MEMORY;
         if (n < block) {
-            return ot_fail(err, OT_ERR_REFUSED, "%s has %" PRId64 " tokens, fewer than one block of %" PRId64 ": use a smaller --block or more text", row->path,
-                           n, block);
+            return ot_fail(err, OT_ERR_REFUSED,
+                           "%s has %" PRId64 " tokens, fewer than one block of %" PRId64 ": use a smaller --block or more text",
+                           row->path, n, block);
         }
         all += n / block;
         for (int64_t b = 0; b < n / block && (limit == 0 || r->n_requests < limit); b++) {
@@ -115,10 +120,13 @@ double ot_eval_hit(const ot_eval_run *r, int64_t d, unsigned metric) {
     return 0;
 }
 
-const ot_eval_mean ot_eval_means[OT_EVAL_MEANS] = {
-    {OT_METRIC_ACC, "acc"}, {OT_METRIC_ACC_NORM, "acc_norm"}, {OT_METRIC_ACC_BYTES, "acc_bytes"}, {OT_METRIC_EXACT_MATCH, "exact_match"}};
-const ot_eval_mean ot_eval_perplexities[OT_EVAL_PERPLEXITIES] = {
-    {OT_METRIC_WORD_PERPLEXITY, "word_perplexity"}, {OT_METRIC_BYTE_PERPLEXITY, "byte_perplexity"}, {OT_METRIC_BITS_PER_BYTE, "bits_per_byte"}};
+const ot_eval_mean ot_eval_means[OT_EVAL_MEANS] = {{OT_METRIC_ACC, "acc"},
+                                                   {OT_METRIC_ACC_NORM, "acc_norm"},
+                                                   {OT_METRIC_ACC_BYTES, "acc_bytes"},
+                                                   {OT_METRIC_EXACT_MATCH, "exact_match"}};
+const ot_eval_mean ot_eval_perplexities[OT_EVAL_PERPLEXITIES] = {{OT_METRIC_WORD_PERPLEXITY, "word_perplexity"},
+                                                                 {OT_METRIC_BYTE_PERPLEXITY, "byte_perplexity"},
+                                                                 {OT_METRIC_BITS_PER_BYTE, "bits_per_byte"}};
 
 static void put_metric(ot_evaluation *e, ot_metric metric) { e->metrics[e->n_metrics++] = metric; }
 
@@ -157,12 +165,15 @@ static ot_status count_perplexities(ot_eval_run *r, ot_error *err) {
     if (!(bytes > 0)) return ot_fail(err, OT_ERR_REFUSED, "%s: the documents hold no text", ot_task_set_row(r->set, 0)->path);
     const double values[OT_EVAL_PERPLEXITIES] = {exp(-sum / words), exp(-sum / bytes), -sum / bytes / log(2.0)};
     for (int k = 0; k < OT_EVAL_PERPLEXITIES; k++) {
-        if ((r->task->metrics & ot_eval_perplexities[k].metric) != 0) put_metric(r->out, (ot_metric){.name = ot_eval_perplexities[k].name, .value = values[k]});
+        if ((r->task->metrics & ot_eval_perplexities[k].metric) != 0)
+            put_metric(r->out, (ot_metric){.name = ot_eval_perplexities[k].name, .value = values[k]});
     }
     return OT_OK;
 }
 
-double ot_eval_block_loss(const ot_eval_run *r, int64_t b) { return -r->requests[b].loglikelihood / (double)r->requests[b].n_continuation; }
+double ot_eval_block_loss(const ot_eval_run *r, int64_t b) {
+    return -r->requests[b].loglikelihood / (double)r->requests[b].n_continuation;
+}
 
 static void count_blocks(ot_eval_run *r) {
     double sum = 0, squares = 0, n = (double)r->n;
@@ -170,7 +181,9 @@ static void count_blocks(ot_eval_run *r) {
     double mean = sum / n;
     for (int64_t b = 0; b < r->n; b++) squares += (ot_eval_block_loss(r, b) - mean) * (ot_eval_block_loss(r, b) - mean);
     put_metric(r->out, (ot_metric){.name = "perplexity", .value = exp(mean)});
-    put_metric(r->out, (ot_metric){.name = "loss", .value = mean, .error = r->n > 1 ? sqrt(squares / (n - 1) / n) : 0, .has_error = r->n > 1});
+    put_metric(
+        r->out,
+        (ot_metric){.name = "loss", .value = mean, .error = r->n > 1 ? sqrt(squares / (n - 1) / n) : 0, .has_error = r->n > 1});
 }
 
 /* ==== One task. ==== */
@@ -192,8 +205,8 @@ static ot_status evaluate(ot_eval_run *r, ot_error *err) {
     return ot_eval_write_samples(r, err);
 }
 
-ot_status ot_evaluate(const ot_model *m, const ot_tokenizer *tokenizer, const ot_task *task, const ot_evaluate_options *options, ot_evaluation *out,
-                      ot_error *err) {
+ot_status ot_evaluate(const ot_model *m, const ot_tokenizer *tokenizer, const ot_task *task, const ot_evaluate_options *options,
+                      ot_evaluation *out, ot_error *err) {
     *out = (ot_evaluation){.task = task};
     ot_eval_run r = {.model = m, .tokenizer = tokenizer, .task = task, .options = options, .score = options->score, .out = out};
     int64_t most = ot_score_max_length(m, options->score.hooks);

@@ -65,7 +65,9 @@ static ot_status make_prompt(decoding *d, int64_t i, ot_error *err) {
     int64_t room = r->score.max_length - r->task->generation->max_tokens, n = 0;
     int32_t *ids = NULL;
     if (room < 1) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s: answers of %" PRId64 " tokens leave no room for a question in the %" PRId64 " that the model can be fed: give a smaller max_gen_toks",
+        return ot_fail(err, OT_ERR_REFUSED,
+                       "%s: answers of %" PRId64 " tokens leave no room for a question in the %" PRId64
+                       " that the model can be fed: give a smaller max_gen_toks",
                        r->task->name, r->task->generation->max_tokens, r->score.max_length);
     }
     OT_TRY(ot_encode_text(&r->encoder, r->docs[i].context, &ids, &n, err));
@@ -74,7 +76,8 @@ static ot_status make_prompt(decoding *d, int64_t i, ot_error *err) {
     if (copy != NULL && kept > 0) memcpy(copy, ids + n - kept, (size_t)kept * sizeof *copy);
     ot_free(ids);
     if (copy == NULL) return OT_ERR_MEMORY;
-    if (kept == 0 && r->encoder.prefix < 0) return ot_fail(err, OT_ERR_FORMAT, "%s:%" PRId64 ": the question is empty", row->path, row->line);
+    if (kept == 0 && r->encoder.prefix < 0)
+        return ot_fail(err, OT_ERR_FORMAT, "%s:%" PRId64 ": the question is empty", row->path, row->line);
     if (kept == 0) copy[kept++] = r->encoder.prefix;
     d->prompts[i] = (ot_prompt){.ids = copy, .count = kept};
     return OT_OK;
@@ -95,7 +98,8 @@ static ot_str before_stops(const ot_task_generation *g, ot_str s) {
 
 /* string.punctuation and string.digits. */
 static bool ignored(const ot_task_generation *g, char c) {
-    return (g->ignore_punctuation && c != '\0' && strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c) != NULL) || (g->ignore_numbers && c >= '0' && c <= '9');
+    return (g->ignore_punctuation && c != '\0' && strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", c) != NULL) ||
+           (g->ignore_numbers && c >= '0' && c <= '9');
 }
 
 static ot_status comparable(const ot_task_generation *g, ot_str s, ot_arena *arena, ot_str *out, ot_error *err) {

@@ -14,7 +14,8 @@
 enum { PATH_ROOM = 4096 };
 
 static json_t *task_scores(const ot_evaluation *e) {
-    json_t *scores = json_pack("{s:s,s:s,s:I}", "name", e->task->name, "alias", e->task->name, "sample_len", (json_int_t)e->documents);
+    json_t *scores =
+        json_pack("{s:s,s:s,s:I}", "name", e->task->name, "alias", e->task->name, "sample_len", (json_int_t)e->documents);
     for (int i = 0; i < e->n_metrics; i++) {
         const ot_metric *m = &e->metrics[i];
         char key[160];
@@ -28,22 +29,24 @@ static json_t *task_scores(const ot_evaluation *e) {
 
 static json_t *task_directions(const ot_evaluation *e) {
     json_t *directions = json_object();
-    for (int i = 0; i < e->n_metrics; i++) json_object_set_new(directions, e->metrics[i].name, json_boolean(e->metrics[i].higher_is_better));
+    for (int i = 0; i < e->n_metrics; i++)
+        json_object_set_new(directions, e->metrics[i].name, json_boolean(e->metrics[i].higher_is_better));
     return directions;
 }
 
 static json_t *task_config(const ot_evaluation *e) {
     static const char *const kinds[] = {"multiple_choice", "loglikelihood_rolling", "blocks", "generate_until"};
-    json_t *config = json_pack("{s:s,s:s,s:s,s:I,s:I}", "task", e->task->name, "dataset_path", e->task->dataset != NULL ? e->task->dataset : "json",
-                               "output_type", kinds[e->task->kind], "num_fewshot", (json_int_t)e->shots, "repeats", (json_int_t)1);
+    json_t *config = json_pack("{s:s,s:s,s:s,s:I,s:I}", "task", e->task->name, "dataset_path",
+                               e->task->dataset != NULL ? e->task->dataset : "json", "output_type", kinds[e->task->kind],
+                               "num_fewshot", (json_int_t)e->shots, "repeats", (json_int_t)1);
     if (e->task->config != NULL) json_object_set_new(config, "dataset_name", json_string(e->task->config));
     return config;
 }
 
 static json_t *task_cost(const ot_evaluation *e) {
     const ot_score_cost *c = &e->cost;
-    return json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds", c->seconds, "tokens", (json_int_t)c->tokens, "rows", (json_int_t)c->rows, "scored",
-                     (json_int_t)c->targets, "activation_bytes", (json_int_t)c->bytes);
+    return json_pack("{s:f,s:I,s:I,s:I,s:I}", "seconds", c->seconds, "tokens", (json_int_t)c->tokens, "rows", (json_int_t)c->rows,
+                     "scored", (json_int_t)c->targets, "activation_bytes", (json_int_t)c->bytes);
 }
 
 static json_t *version_of(const ot_evaluation *e) {
@@ -60,7 +63,8 @@ static json_t *run_config(const ot_results_info *info) {
     char dtype[32];
     bool narrow = info->dtype != NULL && strcmp(info->dtype, "bf16") == 0;
     snprintf(dtype, sizeof dtype, "torch.%s", narrow ? "bfloat16" : "float32");
-    json_t *config = json_pack("{s:s,s:s,s:s,s:s}", "model", "offsite", "model_args", info->model, "model_dtype", dtype, "dtype", info->dtype);
+    json_t *config =
+        json_pack("{s:s,s:s,s:s,s:s}", "model", "offsite", "model_args", info->model, "model_dtype", dtype, "dtype", info->dtype);
     json_object_set_new(config, "adapter", info->adapter != NULL ? json_string(info->adapter) : json_null());
     if (info->loaded != NULL) json_object_set_new(config, "model_num_parameters", json_integer(parameters_of(info->loaded)));
     json_object_set_new(config, "limit", info->limit > 0 ? json_real((double)info->limit) : json_null());
@@ -85,8 +89,9 @@ static void put_token(json_t *out, const char *key, const ot_tokenizer *t, int32
 
 /* Keys that say how the run was made; the harness's readers expect all of them. */
 static void put_circumstances(json_t *out, const ot_results_info *info) {
-    static const char *const none[] = {"git_hash", "upper_git_hash", "system_instruction", "system_instruction_sha", "fewshot_as_multiturn", "chat_template",
-                                       "chat_template_sha", "transformers_version"};
+    static const char *const none[] = {
+        "git_hash",      "upper_git_hash",    "system_instruction",  "system_instruction_sha", "fewshot_as_multiturn",
+        "chat_template", "chat_template_sha", "transformers_version"};
     struct timeval now;
     char name[512];
     gettimeofday(&now, NULL);
@@ -101,7 +106,8 @@ static void put_circumstances(json_t *out, const ot_results_info *info) {
     json_object_set_new(out, "total_evaluation_time_seconds", json_sprintf("%.3f", info->seconds));
     json_object_set_new(out, "max_length", info->max_length > 0 ? json_integer(info->max_length) : json_null());
     const ot_tokenizer *t = info->tokenizer;
-    json_object_set_new(out, "eot_token_id", t != NULL && ot_tokenizer_eos(t) >= 0 ? json_integer(ot_tokenizer_eos(t)) : json_null());
+    json_object_set_new(out, "eot_token_id",
+                        t != NULL && ot_tokenizer_eos(t) >= 0 ? json_integer(ot_tokenizer_eos(t)) : json_null());
     put_token(out, "tokenizer_pad_token", t, -1);
     put_token(out, "tokenizer_eos_token", t, t != NULL ? ot_tokenizer_eos(t) : -1);
     put_token(out, "tokenizer_bos_token", t, t != NULL ? ot_tokenizer_bos(t) : -1);
@@ -126,7 +132,8 @@ static json_t *task_hash(const ot_evaluation *e) {
 }
 
 ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_results_info *info, json_t **out, ot_error *err) {
-    json_t *results = json_object(), *configs = json_object(), *versions = json_object(), *shots = json_object(), *directions = json_object();
+    json_t *results = json_object(), *configs = json_object(), *versions = json_object(), *shots = json_object(),
+           *directions = json_object();
     json_t *samples = json_object(), *costs = json_object(), *hashes = json_object();
     for (int64_t i = 0; i < n; i++) {
         const ot_evaluation *e = &tasks[i];
@@ -136,13 +143,14 @@ ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_result
         json_object_set_new(versions, name, version_of(e));
         json_object_set_new(shots, name, json_integer(e->shots));
         json_object_set_new(directions, name, task_directions(e));
-        json_object_set_new(samples, name, json_pack("{s:I,s:I}", "original", (json_int_t)e->original, "effective", (json_int_t)e->documents));
+        json_object_set_new(samples, name,
+                            json_pack("{s:I,s:I}", "original", (json_int_t)e->original, "effective", (json_int_t)e->documents));
         json_object_set_new(costs, name, task_cost(e));
         json_object_set_new(hashes, name, task_hash(e));
     }
-    *out = json_pack("{s:o,s:{},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "results", results, "group_subtasks", "configs", configs, "versions", versions, "n-shot",
-                     shots, "higher_is_better", directions, "n-samples", samples, "config", run_config(info), "task_hashes", hashes, "cost", costs,
-                     "peak_memory_bytes", (json_int_t)ot_memory_peak());
+    *out = json_pack("{s:o,s:{},s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:I}", "results", results, "group_subtasks", "configs", configs,
+                     "versions", versions, "n-shot", shots, "higher_is_better", directions, "n-samples", samples, "config",
+                     run_config(info), "task_hashes", hashes, "cost", costs, "peak_memory_bytes", (json_int_t)ot_memory_peak());
     if (*out == NULL) return ot_fail_memory(err, 4096, "the results");
     put_circumstances(*out, info);
     return OT_OK;

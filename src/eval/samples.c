@@ -40,7 +40,8 @@ static void target_text(const ot_task_doc *doc, char *text, size_t size) {
         return;
     }
     size_t used = 0;
-    for (int64_t i = 0; i < doc->n_choices && used + 16 < size; i++) used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i > 0 ? ", " : "[", i);
+    for (int64_t i = 0; i < doc->n_choices && used + 16 < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i > 0 ? ", " : "[", i);
     snprintf(text + used, size - used, "]");
 }
 
@@ -64,7 +65,8 @@ static void sample_metrics(json_t *sample, const ot_task *task, const ot_eval_me
 static void put_hits(json_t *sample, const ot_eval_run *r, int64_t d) {
     for (int k = 0; k < OT_EVAL_MEANS; k++) {
         const ot_eval_mean *mean = &ot_eval_means[k];
-        if ((r->task->metrics & mean->metric) != 0) json_object_set_new(sample, mean->name, json_real(ot_eval_hit(r, d, mean->metric)));
+        if ((r->task->metrics & mean->metric) != 0)
+            json_object_set_new(sample, mean->name, json_real(ot_eval_hit(r, d, mean->metric)));
     }
 }
 
@@ -88,7 +90,8 @@ static json_t *choice_sample(const ot_eval_run *r, int64_t d) {
         char name[40];
         snprintf(name, sizeof name, "gen_args_%" PRId64, i);
         if (ot_task_continuation(doc, i, &arena, &continuation, NULL) == OT_OK) {
-            json_object_set_new(arguments, name, json_pack("{s:o,s:o}", "arg_0", json_of(doc->context), "arg_1", json_of(continuation)));
+            json_object_set_new(arguments, name,
+                                json_pack("{s:o,s:o}", "arg_0", json_of(doc->context), "arg_1", json_of(continuation)));
         }
         ot_arena_free(&arena);
         json_t *answer = json_pack("[o,s]", float_text(requests[i].loglikelihood), requests[i].greedy ? "True" : "False");
@@ -109,7 +112,8 @@ static json_t *choice_sample(const ot_eval_run *r, int64_t d) {
 static json_t *generation_settings(const ot_task_generation *g) {
     json_t *until = json_array();
     for (int64_t i = 0; i < g->n_until; i++) json_array_append_new(until, json_string(g->until[i]));
-    return json_pack("{s:o,s:I,s:b,s:f}", "until", until, "max_gen_toks", (json_int_t)g->max_tokens, "do_sample", 0, "temperature", 0.0);
+    return json_pack("{s:o,s:I,s:b,s:f}", "until", until, "max_gen_toks", (json_int_t)g->max_tokens, "do_sample", 0,
+                     "temperature", 0.0);
 }
 
 /* The answer, or a list of those that count. */
@@ -131,7 +135,9 @@ static json_t *answer_sample(const ot_eval_run *r, int64_t d) {
     const json_t *row = ot_task_set_row(r->set, d)->value;
     json_t *sample = sample_begin(d, row), *target = answer_target(doc);
     json_object_set(sample, "target", target);
-    json_object_set_new(sample, "arguments", json_pack("{s:{s:o,s:o}}", "gen_args_0", "arg_0", json_of(doc->context), "arg_1", generation_settings(r->task->generation)));
+    json_object_set_new(sample, "arguments",
+                        json_pack("{s:{s:o,s:o}}", "gen_args_0", "arg_0", json_of(doc->context), "arg_1",
+                                  generation_settings(r->task->generation)));
     json_object_set_new(sample, "resps", json_pack("[[o]]", json_of(a->written)));
     json_object_set_new(sample, "filtered_resps", json_pack("[o]", json_of(a->filtered)));
     sample_metrics(sample, r->task, ot_eval_means, OT_EVAL_MEANS);
@@ -158,7 +164,8 @@ static json_t *page_sample(const ot_eval_run *r, int64_t d) {
     set_hash(sample, "target_hash", doc->page.text, (size_t)doc->page.size);
     for (int k = 0; k < OT_EVAL_PERPLEXITIES; k++) {
         const ot_eval_mean *m = &ot_eval_perplexities[k];
-        if ((r->task->metrics & m->metric) != 0) json_object_set_new(sample, m->name, json_pack("[f,I]", sum, (json_int_t)(k == 0 ? doc->words : doc->bytes)));
+        if ((r->task->metrics & m->metric) != 0)
+            json_object_set_new(sample, m->name, json_pack("[f,I]", sum, (json_int_t)(k == 0 ? doc->words : doc->bytes)));
     }
     return sample;
 }
@@ -173,8 +180,10 @@ static json_t *block_sample(const ot_eval_run *r, int64_t b) {
 }
 
 ot_status ot_eval_write_samples(ot_eval_run *r, ot_error *err) {
-    static json_t *(*const makers[])(const ot_eval_run *, int64_t) = {
-        [OT_TASK_CHOICE] = choice_sample, [OT_TASK_ROLLING] = page_sample, [OT_TASK_BLOCKS] = block_sample, [OT_TASK_GENERATE] = answer_sample};
+    static json_t *(*const makers[])(const ot_eval_run *, int64_t) = {[OT_TASK_CHOICE] = choice_sample,
+                                                                      [OT_TASK_ROLLING] = page_sample,
+                                                                      [OT_TASK_BLOCKS] = block_sample,
+                                                                      [OT_TASK_GENERATE] = answer_sample};
     r->out->samples = json_array();
     for (int64_t d = 0; d < r->n; d++) {
         json_t *sample = makers[r->task->kind](r, d);
@@ -182,4 +191,3 @@ ot_status ot_eval_write_samples(ot_eval_run *r, ot_error *err) {
     }
     return OT_OK;
 }
-

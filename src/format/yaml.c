@@ -37,10 +37,11 @@ static ot_status next_event(reader *r, ot_error *err) {
     if (!yaml_parser_parse(&r->parser, &r->event)) {
         if (r->parser.error == YAML_MEMORY_ERROR) return ot_fail_memory(err, YAML_LIMIT, "a YAML file");
         if (r->parser.error == YAML_READER_ERROR) {
-            return ot_fail_at(err, OT_ERR_FORMAT, (int64_t)r->parser.problem_offset, "%s: not UTF-8 text at byte %zu: %s", r->name, r->parser.problem_offset,
-                              r->parser.problem);
+            return ot_fail_at(err, OT_ERR_FORMAT, (int64_t)r->parser.problem_offset, "%s: not UTF-8 text at byte %zu: %s",
+                              r->name, r->parser.problem_offset, r->parser.problem);
         }
-        return ot_fail(err, OT_ERR_FORMAT, "%s:%zu: not valid YAML: %s", r->name, r->parser.problem_mark.line + 1, r->parser.problem);
+        return ot_fail(err, OT_ERR_FORMAT, "%s:%zu: not valid YAML: %s", r->name, r->parser.problem_mark.line + 1,
+                       r->parser.problem);
     }
     r->has_event = true;
     return OT_OK;
@@ -114,7 +115,8 @@ static ot_status read_node(reader *r, int depth, ot_yaml *out, ot_error *err) {
         return scalar_text(r, &out->text, err);
     case YAML_SEQUENCE_START_EVENT: out->kind = OT_YAML_LIST; return read_list(r, depth, out, err);
     case YAML_MAPPING_START_EVENT: out->kind = OT_YAML_MAP; return read_map(r, depth, out, err);
-    case YAML_ALIAS_EVENT: return refuse(r, err, "aliases such as *%.60s are not supported", (const char *)r->event.data.alias.anchor);
+    case YAML_ALIAS_EVENT:
+        return refuse(r, err, "aliases such as *%.60s are not supported", (const char *)r->event.data.alias.anchor);
     default: return refuse(r, err, "a value is missing");
     }
 }
@@ -133,7 +135,8 @@ static ot_status read_stream(reader *r, ot_yaml *out, ot_error *err) {
 
 ot_status ot_yaml_parse(const char *text, int64_t size, const char *name, ot_arena *arena, ot_yaml **out, ot_error *err) {
     reader r = {.name = name, .arena = arena};
-    if (size > YAML_LIMIT) return ot_fail(err, OT_ERR_FORMAT, "%s has %" PRId64 " bytes; %d at most are read", name, size, YAML_LIMIT);
+    if (size > YAML_LIMIT)
+        return ot_fail(err, OT_ERR_FORMAT, "%s has %" PRId64 " bytes; %d at most are read", name, size, YAML_LIMIT);
     *out = ot_arena_alloc(arena, sizeof **out, err);
     if (*out == NULL) return OT_ERR_MEMORY;
     if (!yaml_parser_initialize(&r.parser)) return ot_fail_memory(err, YAML_LIMIT, "a YAML file");
@@ -157,7 +160,8 @@ ot_status ot_yaml_read(const char *path, ot_arena *arena, ot_yaml **out, ot_erro
 /* ==== Values. ==== */
 
 bool ot_yaml_is_null(const ot_yaml *value) {
-    return value->kind == OT_YAML_SCALAR && !value->quoted && (*value->text == '\0' || strcmp(value->text, "~") == 0 || strcmp(value->text, "null") == 0);
+    return value->kind == OT_YAML_SCALAR && !value->quoted &&
+           (*value->text == '\0' || strcmp(value->text, "~") == 0 || strcmp(value->text, "null") == 0);
 }
 
 const ot_yaml *ot_yaml_get(const ot_yaml *map, const char *key) {
@@ -178,12 +182,14 @@ ot_status ot_yaml_fail(const ot_yaml *at, const char *name, ot_error *err, const
 }
 
 ot_status ot_yaml_text(const ot_yaml *value, const char *name, const char *what, const char **out, ot_error *err) {
-    if (value->kind != OT_YAML_SCALAR || ot_yaml_is_null(value)) return ot_yaml_fail(value, name, err, "'%s' must be one text", what);
+    if (value->kind != OT_YAML_SCALAR || ot_yaml_is_null(value))
+        return ot_yaml_fail(value, name, err, "'%s' must be one text", what);
     *out = value->text;
     return OT_OK;
 }
 
-ot_status ot_yaml_i64(const ot_yaml *value, const char *name, const char *what, int64_t min, int64_t max, int64_t *out, ot_error *err) {
+ot_status ot_yaml_i64(const ot_yaml *value, const char *name, const char *what, int64_t min, int64_t max, int64_t *out,
+                      ot_error *err) {
     char *end = NULL;
     errno = 0;
     bool scalar = value->kind == OT_YAML_SCALAR && !value->quoted && *value->text != '\0';

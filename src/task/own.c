@@ -44,7 +44,9 @@ static const own_task *own_of(const ot_task *task) { return task->own; }
 
 /* ==== Values of keys. ==== */
 
-static ot_status keep_text(reader *r, const char **out, ot_error *err) { return ot_yaml_text(r->at, r->own->path, r->at->key, out, err); }
+static ot_status keep_text(reader *r, const char **out, ot_error *err) {
+    return ot_yaml_text(r->at, r->own->path, r->at->key, out, err);
+}
 
 static ot_status keep_template(reader *r, source *out, ot_error *err) {
     const char *text = NULL;
@@ -58,7 +60,8 @@ static ot_status keep_template(reader *r, source *out, ot_error *err) {
 
 /* A list of texts, or a mapping whose values are them. */
 static ot_status keep_texts(reader *r, const ot_yaml *list, const char *what, ot_str **out, int64_t *n, ot_error *err) {
-    if (list->count < 1 || list->count > MAX_LIST) return ot_yaml_fail(list, r->own->path, err, "'%s' must have 1 to %d texts", what, MAX_LIST);
+    if (list->count < 1 || list->count > MAX_LIST)
+        return ot_yaml_fail(list, r->own->path, err, "'%s' must have 1 to %d texts", what, MAX_LIST);
     *out = ot_arena_alloc(&r->own->arena, list->count * (int64_t)sizeof **out, err);
     if (*out == NULL) return OT_ERR_MEMORY;
     *n = 0;
@@ -74,7 +77,8 @@ static ot_status take_name(reader *r, ot_error *err) {
     const char *name = NULL;
     OT_TRY(keep_text(r, &name, err));
     size_t n = strlen(name);
-    bool plain = n > 0 && n <= MAX_NAME && *name != '.' && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
+    bool plain = n > 0 && n <= MAX_NAME && *name != '.' &&
+                 strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == n;
     if (!plain) return REFUSE(r, "'task' must be a name of letters, digits, '_', '-' and '.', because files are named after it");
     r->own->task.name = name;
     return OT_OK;
@@ -100,7 +104,9 @@ static ot_status take_training(reader *r, ot_error *err) { return keep_text(r, &
 static ot_status take_fewshot_split(reader *r, ot_error *err) { return keep_text(r, &r->own->fewshot_split, err); }
 static ot_status take_dataset(reader *r, ot_error *err) { return keep_text(r, &r->own->task.dataset, err); }
 static ot_status take_dataset_name(reader *r, ot_error *err) { return keep_text(r, &r->own->task.config, err); }
-static ot_status take_shots(reader *r, ot_error *err) { return ot_yaml_i64(r->at, r->own->path, "num_fewshot", 0, MAX_SHOTS, &r->own->task.shots, err); }
+static ot_status take_shots(reader *r, ot_error *err) {
+    return ot_yaml_i64(r->at, r->own->path, "num_fewshot", 0, MAX_SHOTS, &r->own->task.shots, err);
+}
 static ot_status take_nothing(reader *r, ot_error *err) { return (void)r, (void)err, OT_OK; }
 
 static ot_status take_repeats(reader *r, ot_error *err) {
@@ -133,13 +139,16 @@ static ot_status take_fewshot_config(reader *r, ot_error *err) {
     for (const ot_yaml *item = r->at->first; item != NULL; item = item->next) {
         if (strcmp(item->key, "sampler") == 0) sampler = item;
         else if (strcmp(item->key, "split") == 0) OT_TRY(ot_yaml_text(item, r->own->path, "split", &r->own->fewshot_split, err));
-        else return ot_yaml_fail(item, r->own->path, err, "'fewshot_config' has the keys sampler and split here, not '%.60s'", item->key);
+        else
+            return ot_yaml_fail(item, r->own->path, err, "'fewshot_config' has the keys sampler and split here, not '%.60s'",
+                                item->key);
     }
     if (sampler == NULL) return OT_OK;
     const char *name = NULL;
     OT_TRY(ot_yaml_text(sampler, r->own->path, "sampler", &name, err));
     r->own->task.first_examples = strcmp(name, "first_n") == 0;
-    if (!r->own->task.first_examples && strcmp(name, "default") != 0) return ot_yaml_fail(sampler, r->own->path, err, "'sampler' must be default or first_n");
+    if (!r->own->task.first_examples && strcmp(name, "default") != 0)
+        return ot_yaml_fail(sampler, r->own->path, err, "'sampler' must be default or first_n");
     return OT_OK;
 }
 
@@ -156,18 +165,22 @@ static ot_status add_file(reader *r, const ot_yaml *item, ot_task_file *file, ot
     const char *name = NULL, *slash = strrchr(r->own->path, '/');
     char path[PATH_ROOM];
     OT_TRY(ot_yaml_text(value, r->own->path, item->key, &name, err));
-    int n = *name == '/' || slash == NULL ? snprintf(path, sizeof path, "%s", name) : snprintf(path, sizeof path, "%.*s/%s", (int)(slash - r->own->path), r->own->path, name);
+    int n = *name == '/' || slash == NULL
+                ? snprintf(path, sizeof path, "%s", name)
+                : snprintf(path, sizeof path, "%.*s/%s", (int)(slash - r->own->path), r->own->path, name);
     if (n < 0 || (size_t)n >= sizeof path) return ot_yaml_fail(value, r->own->path, err, "a path is too long");
     *file = (ot_task_file){.split = item->key, .path = ot_arena_strdup(&r->own->arena, path, err)};
     return file->path == NULL ? OT_ERR_MEMORY : OT_OK;
 }
 
 static ot_status take_files(reader *r, const ot_yaml *files, ot_error *err) {
-    if (files->kind != OT_YAML_MAP) return ot_yaml_fail(files, r->own->path, err, "'data_files' must name a file for each split: test: rows.jsonl");
+    if (files->kind != OT_YAML_MAP)
+        return ot_yaml_fail(files, r->own->path, err, "'data_files' must name a file for each split: test: rows.jsonl");
     ot_task_file *out = ot_arena_alloc(&r->own->arena, (files->count + 1) * (int64_t)sizeof *out, err);
     if (out == NULL) return OT_ERR_MEMORY;
     r->own->task.files = out;
-    for (const ot_yaml *item = files->first; item != NULL; item = item->next) OT_TRY(add_file(r, item, &out[r->own->task.n_files++], err));
+    for (const ot_yaml *item = files->first; item != NULL; item = item->next)
+        OT_TRY(add_file(r, item, &out[r->own->task.n_files++], err));
     return OT_OK;
 }
 
@@ -175,7 +188,8 @@ static ot_status take_dataset_kwargs(reader *r, ot_error *err) {
     if (r->at->kind != OT_YAML_MAP) return REFUSE(r, "'dataset_kwargs' must hold data_files");
     for (const ot_yaml *item = r->at->first; item != NULL; item = item->next) {
         if (strcmp(item->key, "data_files") == 0) OT_TRY(take_files(r, item, err));
-        else if (strcmp(item->key, "trust_remote_code") != 0) return ot_yaml_fail(item, r->own->path, err, "'dataset_kwargs' has the key data_files here, not '%.60s'", item->key);
+        else if (strcmp(item->key, "trust_remote_code") != 0)
+            return ot_yaml_fail(item, r->own->path, err, "'dataset_kwargs' has the key data_files here, not '%.60s'", item->key);
     }
     return OT_OK;
 }
@@ -202,7 +216,8 @@ static ot_status metric_key(reader *r, const ot_yaml *item, ot_error *err) {
     const struct {
         const char *key;
         bool *flag;
-    } flags[] = {{"ignore_case", &g->ignore_case}, {"ignore_punctuation", &g->ignore_punctuation}, {"ignore_numbers", &g->ignore_numbers}};
+    } flags[] = {
+        {"ignore_case", &g->ignore_case}, {"ignore_punctuation", &g->ignore_punctuation}, {"ignore_numbers", &g->ignore_numbers}};
     bool whatever = false;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(item->key, flags[i].key) == 0) return ot_yaml_bool(item, r->own->path, item->key, flags[i].flag, err);
@@ -212,8 +227,10 @@ static ot_status metric_key(reader *r, const ot_yaml *item, ot_error *err) {
     if (strcmp(item->key, "aggregation") == 0) {
         const char *how = NULL;
         OT_TRY(ot_yaml_text(item, r->own->path, item->key, &how, err));
-        if (strcmp(how, "mean") == 0 || strcmp(how, "weighted_perplexity") == 0 || strcmp(how, "bits_per_byte") == 0) return OT_OK;
-        return ot_yaml_fail(item, r->own->path, err, "'aggregation' must be mean (weighted_perplexity and bits_per_byte for perplexities)");
+        if (strcmp(how, "mean") == 0 || strcmp(how, "weighted_perplexity") == 0 || strcmp(how, "bits_per_byte") == 0)
+            return OT_OK;
+        return ot_yaml_fail(item, r->own->path, err,
+                            "'aggregation' must be mean (weighted_perplexity and bits_per_byte for perplexities)");
     }
     return ot_yaml_fail(item, r->own->path, err, "a metric has no key '%.60s' here", item->key);
 }
@@ -239,12 +256,15 @@ static ot_status take_metric(reader *r, const ot_yaml *entry, ot_error *err) {
 }
 
 static ot_status take_metrics(reader *r, const ot_yaml *list, ot_error *err) {
-    static const unsigned usual[] = {[OT_TASK_CHOICE] = OT_METRIC_ACC | OT_METRIC_ACC_NORM, [OT_TASK_ROLLING] = OT_METRIC_PERPLEXITIES, [OT_TASK_GENERATE] = OT_METRIC_EXACT_MATCH};
+    static const unsigned usual[] = {[OT_TASK_CHOICE] = OT_METRIC_ACC | OT_METRIC_ACC_NORM,
+                                     [OT_TASK_ROLLING] = OT_METRIC_PERPLEXITIES,
+                                     [OT_TASK_GENERATE] = OT_METRIC_EXACT_MATCH};
     if (list == NULL) {
         r->own->task.metrics = usual[r->own->task.kind];
         return OT_OK;
     }
-    if (list->kind != OT_YAML_LIST || list->count < 1) return ot_yaml_fail(list, r->own->path, err, "'metric_list' must be a list of metrics");
+    if (list->kind != OT_YAML_LIST || list->count < 1)
+        return ot_yaml_fail(list, r->own->path, err, "'metric_list' must be a list of metrics");
     for (const ot_yaml *entry = list->first; entry != NULL; entry = entry->next) OT_TRY(take_metric(r, entry, err));
     return OT_OK;
 }
@@ -269,7 +289,8 @@ static ot_status generation_key(reader *r, const ot_yaml *item, bool *until, ot_
     const char *path = r->own->path;
     bool sampled = false;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        if (strcmp(item->key, lengths[i]) == 0) return ot_yaml_i64(item, path, item->key, 1, MAX_NEW_TOKENS, &r->own->generation.max_tokens, err);
+        if (strcmp(item->key, lengths[i]) == 0)
+            return ot_yaml_i64(item, path, item->key, 1, MAX_NEW_TOKENS, &r->own->generation.max_tokens, err);
     }
     if (strcmp(item->key, "until") == 0) {
         *until = true;
@@ -283,7 +304,9 @@ static ot_status generation_key(reader *r, const ot_yaml *item, bool *until, ot_
         bool zero = item->kind == OT_YAML_SCALAR && item->text[strspn(item->text, "0.")] == '\0' && *item->text != '\0';
         return zero ? OT_OK : ot_yaml_fail(item, path, err, "'temperature' must be 0: answers are decoded greedily");
     }
-    return ot_yaml_fail(item, path, err, "'generation_kwargs' has the keys until, max_gen_toks, do_sample and temperature here, not '%.60s'", item->key);
+    return ot_yaml_fail(item, path, err,
+                        "'generation_kwargs' has the keys until, max_gen_toks, do_sample and temperature here, not '%.60s'",
+                        item->key);
 }
 
 static ot_status take_generation(reader *r, const ot_yaml *map, ot_error *err) {
@@ -293,7 +316,8 @@ static ot_status take_generation(reader *r, const ot_yaml *map, ot_error *err) {
     for (const ot_yaml *item = map != NULL && map->kind == OT_YAML_MAP ? map->first : NULL; item != NULL; item = item->next) {
         OT_TRY(generation_key(r, item, &until, err));
     }
-    if (map != NULL && map->kind != OT_YAML_MAP) return ot_yaml_fail(map, r->own->path, err, "'generation_kwargs' must hold keys such as until");
+    if (map != NULL && map->kind != OT_YAML_MAP)
+        return ot_yaml_fail(map, r->own->path, err, "'generation_kwargs' must hold keys such as until");
     if (until) return OT_OK;
     const char **usual = ot_arena_alloc(&r->own->arena, sizeof *usual, err);
     if (usual == NULL) return OT_ERR_MEMORY;
@@ -306,20 +330,25 @@ static ot_status take_generation(reader *r, const ot_yaml *map, ot_error *err) {
 static ot_status take_filter_step(reader *r, const ot_yaml *step, ot_error *err) {
     const ot_yaml *function = ot_yaml_get(step, "function");
     const char *name = "";
-    if (function == NULL || step->count != 1) return ot_yaml_fail(step, r->own->path, err, "each step of a 'filter' must be a 'function' without other keys");
+    if (function == NULL || step->count != 1)
+        return ot_yaml_fail(step, r->own->path, err, "each step of a 'filter' must be a 'function' without other keys");
     OT_TRY(ot_yaml_text(function, r->own->path, "function", &name, err));
     if (strcmp(name, "remove_whitespace") == 0) r->own->generation.strip = true;
     else if (strcmp(name, "lowercase") == 0) r->own->generation.lower = true;
-    else if (strcmp(name, "take_first") != 0) return ot_yaml_fail(function, r->own->path, err, "there is no filter '%.60s' here (known: remove_whitespace, lowercase, take_first)", name);
+    else if (strcmp(name, "take_first") != 0)
+        return ot_yaml_fail(function, r->own->path, err,
+                            "there is no filter '%.60s' here (known: remove_whitespace, lowercase, take_first)", name);
     return OT_OK;
 }
 
 static ot_status take_filters(reader *r, const ot_yaml *list, ot_error *err) {
     r->own->generation.filter = "none";
     if (list == NULL) return OT_OK;
-    if (list->kind != OT_YAML_LIST || list->count != 1) return ot_yaml_fail(list, r->own->path, err, "'filter_list' must be a list of one filter");
+    if (list->kind != OT_YAML_LIST || list->count != 1)
+        return ot_yaml_fail(list, r->own->path, err, "'filter_list' must be a list of one filter");
     const ot_yaml *name = ot_yaml_get(list->first, "name"), *steps = ot_yaml_get(list->first, "filter");
-    if (name == NULL || steps == NULL || steps->kind != OT_YAML_LIST) return ot_yaml_fail(list->first, r->own->path, err, "a filter needs a 'name' and a list 'filter'");
+    if (name == NULL || steps == NULL || steps->kind != OT_YAML_LIST)
+        return ot_yaml_fail(list->first, r->own->path, err, "a filter needs a 'name' and a list 'filter'");
     OT_TRY(ot_yaml_text(name, r->own->path, "name", &r->own->generation.filter, err));
     if (strlen(r->own->generation.filter) > MAX_NAME) return ot_yaml_fail(name, r->own->path, err, "a name is too long");
     for (const ot_yaml *step = steps->first; step != NULL; step = step->next) OT_TRY(take_filter_step(r, step, err));
@@ -363,12 +392,14 @@ static const struct {
 };
 
 static ot_status take_key(reader *r, ot_error *err) {
-    static const char *const python[] = {"include", "group", "process_docs", "process_results", "use_prompt", "doc_to_image", "doc_to_audio", "gen_prefix", "custom_dataset", "unsafe_code"};
+    static const char *const python[] = {"include",      "group",        "process_docs", "process_results", "use_prompt",
+                                         "doc_to_image", "doc_to_audio", "gen_prefix",   "custom_dataset",  "unsafe_code"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(keys[i].name, r->at->key) == 0) return ot_yaml_is_null(r->at) ? OT_OK : keys[i].take(r, err);
     }
     for (size_t i = 0; i < sizeof python / sizeof *python; i++) {
-        if (strcmp(python[i], r->at->key) == 0) return REFUSE(r, "the harness's key '%s' is not supported: a task is one file without Python", r->at->key);
+        if (strcmp(python[i], r->at->key) == 0)
+            return REFUSE(r, "the harness's key '%s' is not supported: a task is one file without Python", r->at->key);
     }
     return REFUSE(r, "a task file has no key '%.60s' (docs/evaluation.md lists them)", r->at->key);
 }
@@ -379,15 +410,23 @@ static ot_status check(reader *r, const ot_yaml *root, ot_error *err) {
     bool rolling = own->task.kind == OT_TASK_ROLLING;
     r->at = root;
     if (own->task.name == NULL) return REFUSE(r, "the key 'task' is missing: the task's name");
-    if (!rolling && own->text.kind == SOURCE_ABSENT) return REFUSE(r, "the key 'doc_to_text' is missing: what the model is asked");
-    if (own->target.kind == SOURCE_ABSENT) return REFUSE(r, "the key 'doc_to_target' is missing: %s", rolling ? "the text whose perplexity is measured" : "the right answer");
-    if (own->task.kind == OT_TASK_CHOICE && own->choice.kind == SOURCE_ABSENT) return REFUSE(r, "the key 'doc_to_choice' is missing: the answers to choose from");
-    if (rolling && own->choice.kind != SOURCE_ABSENT) return REFUSE(r, "'doc_to_choice' means nothing with loglikelihood_rolling");
-    if (own->target.kind == SOURCE_NUMBER && own->choice.kind == SOURCE_ABSENT) return REFUSE(r, "'doc_to_target' is a number, but there is no 'doc_to_choice' for it to count in");
-    if (own->test_split == NULL && own->validation_split == NULL) return REFUSE(r, "'test_split' or 'validation_split' must say what is scored");
+    if (!rolling && own->text.kind == SOURCE_ABSENT)
+        return REFUSE(r, "the key 'doc_to_text' is missing: what the model is asked");
+    if (own->target.kind == SOURCE_ABSENT)
+        return REFUSE(r, "the key 'doc_to_target' is missing: %s",
+                      rolling ? "the text whose perplexity is measured" : "the right answer");
+    if (own->task.kind == OT_TASK_CHOICE && own->choice.kind == SOURCE_ABSENT)
+        return REFUSE(r, "the key 'doc_to_choice' is missing: the answers to choose from");
+    if (rolling && own->choice.kind != SOURCE_ABSENT)
+        return REFUSE(r, "'doc_to_choice' means nothing with loglikelihood_rolling");
+    if (own->target.kind == SOURCE_NUMBER && own->choice.kind == SOURCE_ABSENT)
+        return REFUSE(r, "'doc_to_target' is a number, but there is no 'doc_to_choice' for it to count in");
+    if (own->test_split == NULL && own->validation_split == NULL)
+        return REFUSE(r, "'test_split' or 'validation_split' must say what is scored");
     const ot_yaml *generation = ot_yaml_get(root, "generation_kwargs"), *filters = ot_yaml_get(root, "filter_list");
     const ot_yaml *misplaced = generation != NULL ? generation : filters;
-    if (own->task.kind != OT_TASK_GENERATE && misplaced != NULL) return ot_yaml_fail(misplaced, path, err, "'%s' means nothing without output_type: generate_until", misplaced->key);
+    if (own->task.kind != OT_TASK_GENERATE && misplaced != NULL)
+        return ot_yaml_fail(misplaced, path, err, "'%s' means nothing without output_type: generate_until", misplaced->key);
     OT_TRY(take_metrics(r, ot_yaml_get(root, "metric_list"), err));
     if (own->task.kind != OT_TASK_GENERATE) return OT_OK;
     OT_TRY(take_generation(r, generation, err));
@@ -398,11 +437,15 @@ static ot_status check(reader *r, const ot_yaml *root, ot_error *err) {
 
 /* As the harness: scored is test, else validation; examples come from fewshot_split, else training, validation, test. */
 static void settle_splits(own_task *own) {
-    const char *pool = own->fewshot_split != NULL ? own->fewshot_split : own->training_split != NULL ? own->training_split : own->validation_split;
+    const char *pool = own->fewshot_split != NULL    ? own->fewshot_split
+                       : own->training_split != NULL ? own->training_split
+                                                     : own->validation_split;
     own->task.split = own->test_split != NULL ? own->test_split : own->validation_split;
     own->examples[0] = pool != NULL ? pool : own->test_split;
     own->task.examples = own->task.kind != OT_TASK_ROLLING ? own->examples : NULL;
-    own->task.no_test_split = own->fewshot_split == NULL || own->test_split == NULL ? own->fewshot_split == own->test_split : strcmp(own->fewshot_split, own->test_split) == 0;
+    own->task.no_test_split = own->fewshot_split == NULL || own->test_split == NULL
+                                  ? own->fewshot_split == own->test_split
+                                  : strcmp(own->fewshot_split, own->test_split) == 0;
 }
 
 static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err);
@@ -454,12 +497,14 @@ void ot_own_task_free(const ot_task *task) {
 
 /* ==== Documents. ==== */
 
-/* The field that a template without expressions names, NULL when it names none; looking like a name and being none is an error. */
+/* The field that a template without expressions names, NULL when it names none; looking like a name and being none is an error.
+ */
 static ot_status field_of(const source *s, const ot_row *row, const json_t **out, ot_error *err) {
     const char *text = ot_template_text(s->template);
     size_t n = strlen(text);
     *out = json_object_get(row->value, text);
-    if (*out != NULL || n == 0 || strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != n) return OT_OK;
+    if (*out != NULL || n == 0 || strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != n)
+        return OT_OK;
     return ot_row_fail(row, err, "the field \"%.100s\" that %s names is missing", text, s->key);
 }
 
@@ -472,8 +517,10 @@ static ot_status text_of(const source *s, const ot_row *row, ot_arena *arena, ot
 }
 
 /* Texts of a list, copied to the arena. */
-static ot_status texts_of(const source *s, const json_t *list, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
-    if (!json_is_array(list) || json_array_size(list) == 0) return ot_row_fail(row, err, "%s must give a list of texts, with one at least", s->key);
+static ot_status texts_of(const source *s, const json_t *list, const ot_row *row, ot_arena *arena, ot_task_doc *doc,
+                          ot_error *err) {
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return ot_row_fail(row, err, "%s must give a list of texts, with one at least", s->key);
     OT_TRY(ot_task_choices(arena, doc, (int64_t)json_array_size(list), err));
     for (int64_t i = 0; i < doc->n_choices; i++) {
         const json_t *item = json_array_get(list, (size_t)i);
@@ -485,10 +532,12 @@ static ot_status texts_of(const source *s, const json_t *list, const ot_row *row
     return OT_OK;
 }
 
-static ot_status list_from_text(const source *s, ot_str text, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+static ot_status list_from_text(const source *s, ot_str text, const ot_row *row, ot_arena *arena, ot_task_doc *doc,
+                                ot_error *err) {
     json_t *list = NULL;
     ot_status status = ot_python_literal(text, &list, err);
-    if (status == OT_ERR_FORMAT) return ot_row_fail(row, err, "%s must give a list of texts, such as {{choices}} or {{[a, b]}}", s->key);
+    if (status == OT_ERR_FORMAT)
+        return ot_row_fail(row, err, "%s must give a list of texts, such as {{choices}} or {{[a, b]}}", s->key);
     if (status == OT_OK) status = texts_of(s, list, row, arena, doc, err);
     json_decref(list);
     return status;
@@ -526,7 +575,8 @@ static bool all_digits(ot_str s, int64_t *out) {
     return true;
 }
 
-/* A number counts in the choices; a text is one of them. Digits of a field that is a text are a text, those of a template a number. */
+/* A number counts in the choices; a text is one of them. Digits of a field that is a text are a text, those of a template a
+ * number. */
 static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
     const source *s = &own->target;
     const json_t *field = NULL;
@@ -535,14 +585,17 @@ static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena
     bool number = s->kind == SOURCE_NUMBER;
     if (!number) {
         OT_TRY(field_of(s, row, &field, err));
-        if (json_is_array(field) || json_is_object(field)) return ot_row_fail(row, err, "several right answers are not supported with choices: doc_to_target must give one");
+        if (json_is_array(field) || json_is_object(field))
+            return ot_row_fail(row, err, "several right answers are not supported with choices: doc_to_target must give one");
         number = json_is_integer(field) || json_is_boolean(field);
         if (number) index = json_is_integer(field) ? (int64_t)json_integer_value(field) : (int64_t)json_is_true(field);
         else OT_TRY(text_of(s, row, arena, &text, err));
         if (field == NULL) number = all_digits(text, &index);
     }
     if (number) {
-        if (index < 0 || index >= doc->n_choices) return ot_row_fail(row, err, "doc_to_target gives %" PRId64 ", but there are %" PRId64 " choices, counted from 0", index, doc->n_choices);
+        if (index < 0 || index >= doc->n_choices)
+            return ot_row_fail(row, err, "doc_to_target gives %" PRId64 ", but there are %" PRId64 " choices, counted from 0",
+                               index, doc->n_choices);
         doc->gold = index;
         return OT_OK;
     }
@@ -551,7 +604,8 @@ static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena
         doc->gold = i;
         return OT_OK;
     }
-    return ot_row_fail(row, err, "doc_to_target gives \"%.*s\", which is none of the choices", text.size < 100 ? (int)text.size : 100, text.text);
+    return ot_row_fail(row, err, "doc_to_target gives \"%.*s\", which is none of the choices",
+                       text.size < 100 ? (int)text.size : 100, text.text);
 }
 
 /* GENERATE: the answers that count. */
@@ -590,7 +644,8 @@ static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena,
     }
     if (own->description.kind == SOURCE_TEMPLATE) {
         const json_t *field = json_object_get(row->value, ot_template_text(own->description.template));
-        OT_TRY(field != NULL ? ot_py_text_of(field, arena, &doc->description, err) : ot_template_render(own->description.template, row, arena, &doc->description, err));
+        OT_TRY(field != NULL ? ot_py_text_of(field, arena, &doc->description, err)
+                             : ot_template_render(own->description.template, row, arena, &doc->description, err));
     }
     OT_TRY(text_of(&own->text, row, arena, &doc->context, err));
     if (task->kind == OT_TASK_GENERATE) return answers_of(own, row, arena, doc, err);

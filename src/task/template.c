@@ -8,18 +8,27 @@
 
 enum { MAX_DEPTH = 32, MAX_NAME = 128 };
 
-typedef enum node_kind { NODE_VALUE, NODE_FIELD, NODE_MEMBER, NODE_ENTRY, NODE_LIST, NODE_ADD, NODE_SUBTRACT, NODE_CALL } node_kind;
+typedef enum node_kind {
+    NODE_VALUE,
+    NODE_FIELD,
+    NODE_MEMBER,
+    NODE_ENTRY,
+    NODE_LIST,
+    NODE_ADD,
+    NODE_SUBTRACT,
+    NODE_CALL
+} node_kind;
 
 typedef struct node node;
 typedef struct method method;
 struct node {
     node_kind kind;
-    const char *name;     /* FIELD, MEMBER, VALUE */
-    int64_t number;       /* VALUE: of a whole number; a text is `name` */
+    const char *name; /* FIELD, MEMBER, VALUE */
+    int64_t number;   /* VALUE: of a whole number; a text is `name` */
     bool is_number;
-    const method *method; /* CALL */
+    const method *method;       /* CALL */
     node *left, *right, *third; /* operand; index, other operand or arguments */
-    node *next;           /* of a list */
+    node *next;                 /* of a list */
 };
 
 typedef struct piece piece;
@@ -64,10 +73,13 @@ static ot_status made(json_t *value, json_t **out, ot_error *err) {
     return value == NULL ? ot_fail_memory(err, 64, "a template's value") : OT_OK;
 }
 
-static ot_status text_value(ot_str s, json_t **out, ot_error *err) { return made(json_stringn_nocheck(s.size > 0 ? s.text : "", (size_t)s.size), out, err); }
+static ot_status text_value(ot_str s, json_t **out, ot_error *err) {
+    return made(json_stringn_nocheck(s.size > 0 ? s.text : "", (size_t)s.size), out, err);
+}
 
 static ot_status self_text(const call *c, const char *what, ot_str *out, ot_error *err) {
-    if (!json_is_string(c->self)) return ot_row_fail(c->row, err, "the template asks for %s of %s; it needs a text", what, kind_of(c->self));
+    if (!json_is_string(c->self))
+        return ot_row_fail(c->row, err, "the template asks for %s of %s; it needs a text", what, kind_of(c->self));
     *out = ot_json_text(c->self);
     return OT_OK;
 }
@@ -121,19 +133,23 @@ static ot_status replace(const call *c, json_t **out, ot_error *err) {
 }
 
 static ot_status find_index(const call *c, json_t **out, ot_error *err) {
-    if (!json_is_array(c->self)) return ot_row_fail(c->row, err, "the template asks for index in %s; it needs a list", kind_of(c->self));
+    if (!json_is_array(c->self))
+        return ot_row_fail(c->row, err, "the template asks for index in %s; it needs a list", kind_of(c->self));
     for (size_t i = 0; i < json_array_size(c->self); i++) {
         if (json_equal(json_array_get(c->self, i), c->a)) return made(json_integer((json_int_t)i), out, err);
     }
     ot_str wanted;
     OT_TRY(ot_py_text_of(c->a, c->arena, &wanted, err));
-    return ot_row_fail(c->row, err, "\"%.*s\" is not in the list that the template looks through", wanted.size < 100 ? (int)wanted.size : 100, wanted.text);
+    return ot_row_fail(c->row, err, "\"%.*s\" is not in the list that the template looks through",
+                       wanted.size < 100 ? (int)wanted.size : 100, wanted.text);
 }
 
 static ot_status join(const call *c, json_t **out, ot_error *err) {
-    if (!json_is_array(c->self)) return ot_row_fail(c->row, err, "the template asks to join %s; it needs a list", kind_of(c->self));
+    if (!json_is_array(c->self))
+        return ot_row_fail(c->row, err, "the template asks to join %s; it needs a list", kind_of(c->self));
     int64_t n = (int64_t)json_array_size(c->self), used = 0;
-    ot_str *parts = ot_arena_alloc(c->arena, (2 * n + 1) * (int64_t)sizeof *parts, err), between = c->a != NULL ? ot_json_text(c->a) : ot_str_of(""), whole;
+    ot_str *parts = ot_arena_alloc(c->arena, (2 * n + 1) * (int64_t)sizeof *parts, err),
+           between = c->a != NULL ? ot_json_text(c->a) : ot_str_of(""), whole;
     if (parts == NULL) return OT_ERR_MEMORY;
     for (int64_t i = 0; i < n; i++) {
         if (i > 0) parts[used++] = between;
@@ -144,7 +160,9 @@ static ot_status join(const call *c, json_t **out, ot_error *err) {
 }
 
 static ot_status length(const call *c, json_t **out, ot_error *err) {
-    int64_t n = json_is_string(c->self) ? ot_py_length(ot_json_text(c->self)) : json_is_array(c->self) ? (int64_t)json_array_size(c->self) : -1;
+    int64_t n = json_is_string(c->self)  ? ot_py_length(ot_json_text(c->self))
+                : json_is_array(c->self) ? (int64_t)json_array_size(c->self)
+                                         : -1;
     if (json_is_object(c->self)) n = (int64_t)json_object_size(c->self);
     if (n < 0) return ot_row_fail(c->row, err, "the template asks for the length of %s", kind_of(c->self));
     return made(json_integer(n), out, err);
@@ -152,7 +170,9 @@ static ot_status length(const call *c, json_t **out, ot_error *err) {
 
 static ot_status end_of_list(const call *c, bool last, json_t **out, ot_error *err) {
     size_t n = json_array_size(c->self);
-    if (n == 0) return ot_row_fail(c->row, err, "the template asks for the %s entry of %s", last ? "last" : "first", json_is_array(c->self) ? "an empty list" : kind_of(c->self));
+    if (n == 0)
+        return ot_row_fail(c->row, err, "the template asks for the %s entry of %s", last ? "last" : "first",
+                           json_is_array(c->self) ? "an empty list" : kind_of(c->self));
     return made(json_incref(json_array_get(c->self, last ? n - 1 : 0)), out, err);
 }
 
@@ -194,11 +214,13 @@ static ot_status to_string(const call *c, json_t **out, ot_error *err) {
 }
 
 static const method methods[] = {
-    {"strip", 0, 0, true, false, strip},     {"lstrip", 0, 0, true, false, lstrip}, {"rstrip", 0, 0, true, false, rstrip},
-    {"trim", 0, 0, false, true, trim},       {"lower", 0, 0, true, true, lower},    {"capitalize", 0, 0, true, true, capitalize},
-    {"replace", 2, 2, true, true, replace},  {"index", 1, 1, true, false, find_index}, {"join", 0, 1, false, true, join},
-    {"length", 0, 0, false, true, length},   {"first", 0, 0, false, true, first},   {"last", 0, 0, false, true, last},
-    {"int", 0, 0, false, true, to_int},      {"string", 0, 0, false, true, to_string},
+    {"strip", 0, 0, true, false, strip},    {"lstrip", 0, 0, true, false, lstrip},
+    {"rstrip", 0, 0, true, false, rstrip},  {"trim", 0, 0, false, true, trim},
+    {"lower", 0, 0, true, true, lower},     {"capitalize", 0, 0, true, true, capitalize},
+    {"replace", 2, 2, true, true, replace}, {"index", 1, 1, true, false, find_index},
+    {"join", 0, 1, false, true, join},      {"length", 0, 0, false, true, length},
+    {"first", 0, 0, false, true, first},    {"last", 0, 0, false, true, last},
+    {"int", 0, 0, false, true, to_int},     {"string", 0, 0, false, true, to_string},
 };
 
 /* ==== Reading. ==== */
@@ -210,7 +232,8 @@ typedef struct reader {
 } reader;
 
 static ot_status wrong(const reader *r, ot_error *err, const char *what) {
-    return ot_fail_at(err, OT_ERR_FORMAT, (int64_t)(r->at - r->text), "%s, at byte %lld of \"%.120s\"", what, (long long)(r->at - r->text), r->text);
+    return ot_fail_at(err, OT_ERR_FORMAT, (int64_t)(r->at - r->text), "%s, at byte %lld of \"%.120s\"", what,
+                      (long long)(r->at - r->text), r->text);
 }
 
 static void skip_space(reader *r) {
@@ -236,7 +259,8 @@ static ot_status read_name(reader *r, const char **out, ot_error *err) {
     *out = ot_arena_strndup(r->arena, from, (size_t)(r->at - from), err);
     if (*out == NULL) return OT_ERR_MEMORY;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(*out, words[i]) == 0) return wrong(r, err, "conditions and loops are not supported: prepare the field in the rows");
+        if (strcmp(*out, words[i]) == 0)
+            return wrong(r, err, "conditions and loops are not supported: prepare the field in the rows");
     }
     return OT_OK;
 }
@@ -306,7 +330,8 @@ static ot_status read_primary(reader *r, node **out, ot_error *err) {
     skip_space(r);
     if (*r->at == '"' || *r->at == '\'') return read_string(r, out, err);
     if (*r->at == '[') return read_list(r, out, err);
-    if ((*r->at >= '0' && *r->at <= '9') || (*r->at == '-' && r->at[1] >= '0' && r->at[1] <= '9')) return read_number(r, out, err);
+    if ((*r->at >= '0' && *r->at <= '9') || (*r->at == '-' && r->at[1] >= '0' && r->at[1] <= '9'))
+        return read_number(r, out, err);
     if (*r->at == '(') {
         r->at++;
         OT_TRY(read_expression(r, out, err));
@@ -467,7 +492,8 @@ typedef struct writer {
 } writer;
 
 static void put(writer *w, const char *text, int64_t size) {
-    if (w->status == OT_OK) w->status = ot_grow((void **)&w->text, &w->capacity, w->size + size + 1, 1, "a template's text", w->err);
+    if (w->status == OT_OK)
+        w->status = ot_grow((void **)&w->text, &w->capacity, w->size + size + 1, 1, "a template's text", w->err);
     if (w->status != OT_OK || size == 0) return;
     memcpy(w->text + w->size, text, (size_t)size);
     w->size += size;
@@ -566,7 +592,8 @@ static ot_status member(const scope *s, const json_t *of, const char *name, json
 static ot_status entry(const scope *s, const json_t *of, const json_t *index, json_t **out, ot_error *err) {
     int64_t i = 0, n = (int64_t)json_array_size(of);
     if (json_is_string(index)) return member(s, of, json_string_value(index), out, err);
-    if (!whole_number(index, &i) || !json_is_array(of)) return ot_row_fail(s->row, err, "the template takes an entry of %s by %s", kind_of(of), kind_of(index));
+    if (!whole_number(index, &i) || !json_is_array(of))
+        return ot_row_fail(s->row, err, "the template takes an entry of %s by %s", kind_of(of), kind_of(index));
     if (i < -n || i >= n) return ot_row_fail(s->row, err, "the template takes entry %" PRId64 " of a list of %" PRId64, i, n);
     *out = json_incref(json_array_get(of, (size_t)(i < 0 ? i + n : i)));
     return OT_OK;
@@ -579,9 +606,11 @@ static ot_status sum(const scope *s, const node *n, const json_t *a, const json_
         return fits ? made(json_integer(z), out, err) : ot_row_fail(s->row, err, "a number of the template is too large");
     }
     if (n->kind == NODE_ADD && json_is_string(a) && json_is_string(b)) {
-        return made(json_pack("s%+%", json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b)), out, err);
+        return made(json_pack("s%+%", json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b)),
+                    out, err);
     }
-    return ot_row_fail(s->row, err, "the template %s %s and %s", n->kind == NODE_ADD ? "adds" : "subtracts", kind_of(a), kind_of(b));
+    return ot_row_fail(s->row, err, "the template %s %s and %s", n->kind == NODE_ADD ? "adds" : "subtracts", kind_of(a),
+                       kind_of(b));
 }
 
 static ot_status list(scope *s, const node *n, json_t **out, ot_error *err) {
@@ -602,14 +631,17 @@ static ot_status with_operands(scope *s, const node *n, json_t *const operands[3
     switch (n->kind) {
     case NODE_MEMBER: return member(s, operands[0], n->name, out, err);
     case NODE_ENTRY: return entry(s, operands[0], operands[1], out, err);
-    case NODE_CALL: return n->method->run(&(call){.row = s->row, .arena = &s->arena, .self = operands[0], .a = operands[1], .b = operands[2]}, out, err);
+    case NODE_CALL:
+        return n->method->run(&(call){.row = s->row, .arena = &s->arena, .self = operands[0], .a = operands[1], .b = operands[2]},
+                              out, err);
     default: return sum(s, n, operands[0], operands[1], out, err);
     }
 }
 
 static ot_status value_of(scope *s, const node *n, json_t **out, ot_error *err) {
     *out = NULL;
-    if (n->kind == NODE_VALUE) return n->is_number ? made(json_integer(n->number), out, err) : text_value(ot_str_of(n->name), out, err);
+    if (n->kind == NODE_VALUE)
+        return n->is_number ? made(json_integer(n->number), out, err) : text_value(ot_str_of(n->name), out, err);
     if (n->kind == NODE_FIELD) return member(s, s->row->value, n->name, out, err);
     if (n->kind == NODE_LIST) return list(s, n, out, err);
     json_t *operands[3] = {NULL, NULL, NULL};

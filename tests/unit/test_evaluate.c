@@ -1,5 +1,5 @@
-/* Evaluation of two tiny models against what lm-evaluation-harness wrote about them (tools/make_eval_goldens.py): every task of the table, tasks of
- * the user's own, examples in front; results and samples key by key. */
+/* Evaluation of two tiny models against what lm-evaluation-harness wrote about them (tools/make_eval_goldens.py): every task of
+ * the table, tasks of the user's own, examples in front; results and samples key by key. */
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -123,7 +123,8 @@ static void check_samples(checking *c, const ot_evaluation *e, const json_t *rec
 static void check_blocks(checking *c, const ot_evaluation *e, const json_t *record) {
     const json_t *losses = json_object_get(record, "losses");
     assert_int_equal(json_array_size(e->samples), json_array_size(losses));
-    for (size_t i = 0; i < json_array_size(losses); i++) same(c, "loss", json_object_get(json_array_get(e->samples, i), "loss"), json_array_get(losses, i));
+    for (size_t i = 0; i < json_array_size(losses); i++)
+        same(c, "loss", json_object_get(json_array_get(e->samples, i), "loss"), json_array_get(losses, i));
     json_t *perplexity = json_real(e->metrics[0].value), *loss = json_real(e->metrics[1].value);
     same(c, "perplexity", perplexity, json_object_get(record, "perplexity"));
     same(c, "loss", loss, json_object_get(record, "loss"));
@@ -152,7 +153,8 @@ static void check_record(const setting *s, const ot_model *m, const ot_tokenizer
         .block = json_integer_value(json_object_get(record, "block")),
     };
     snprintf(c.where, sizeof c.where, "%s, %s, backend %s", s->model, path + sizeof FOLDER, s->backend->name);
-    for (size_t i = 0; i < sizeof processed / sizeof *processed; i++) c.processed = c.processed || strcmp(task->name, processed[i]) == 0;
+    for (size_t i = 0; i < sizeof processed / sizeof *processed; i++)
+        c.processed = c.processed || strcmp(task->name, processed[i]) == 0;
     if (ot_evaluate(m, tokenizer, task, &options, &e, &err) != OT_OK) fail_msg("%s: %s", c.where, err.message);
     if (task->kind == OT_TASK_BLOCKS) {
         check_blocks(&c, &e, record);
@@ -186,15 +188,19 @@ static void check_model(const setting *s) {
     }
     closedir(dir);
     assert_int_equal(records, 23);
-    print_message("%s, backend %s%s: %d records, largest distance %.1e\n", s->model, s->backend->name, s->no_sharing ? ", nothing shared" : "", records, worst);
+    print_message("%s, backend %s%s: %d records, largest distance %.1e\n", s->model, s->backend->name,
+                  s->no_sharing ? ", nothing shared" : "", records, worst);
     ot_tokenizer_close(tokenizer);
     ot_model_close(m);
 }
 
 static void agrees_with_the_harness(void **state) {
     (void)state;
-    const setting settings[] = {{"llama", ot_backends[0], false, 0}, {"opt", ot_backends[0], false, 0}, {"llama", &ot_backend_ref, false, 0},
-                                {"llama", ot_backends[0], true, 0},  {"opt", ot_backends[0], true, 60}};
+    const setting settings[] = {{"llama", ot_backends[0], false, 0},
+                                {"opt", ot_backends[0], false, 0},
+                                {"llama", &ot_backend_ref, false, 0},
+                                {"llama", ot_backends[0], true, 0},
+                                {"opt", ot_backends[0], true, 60}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) check_model(&settings[i]);
 }
 
