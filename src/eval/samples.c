@@ -22,15 +22,10 @@ static void set_hash(json_t *sample, const char *key, const char *text, size_t s
 
 static json_t *json_of(ot_str s) { return json_stringn(s.size > 0 ? s.text : "", (size_t)s.size); }
 
-/* Python's str() of a float: the shortest digits that read back the same. */
 static json_t *float_text(double value) {
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    bool whole = strpbrk(text, ".en") == NULL;
-    return json_sprintf("%s%s", text, whole ? ".0" : "");
+    char text[OT_PY_FLOAT];
+    ot_py_float(value, text);
+    return json_string(text);
 }
 
 /* "[0, 1]" where every choice is right. */

@@ -111,7 +111,7 @@ static ot_status take_nothing(reader *r, ot_error *err) { return (void)r, (void)
 
 static ot_status take_repeats(reader *r, ot_error *err) {
     int64_t n = 0;
-    return ot_yaml_i64(r->at, r->own->path, "repeats", 1, 1, &n, err);
+    return ot_yaml_i64(r->at, r->own->path, "repeats", 1, 1, &n, NULL) == OT_OK ? OT_OK : REFUSE(r, "'repeats' must be 1");
 }
 
 static bool is_whole(const ot_yaml *value) {

@@ -1,5 +1,7 @@
 #include "task/str.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <utf8proc.h>
 
 #include "format/unicode.h"
@@ -207,3 +209,14 @@ static ot_status change_case(ot_arena *arena, ot_str s, bool title_first, ot_str
 
 ot_status ot_py_lower(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) { return change_case(arena, s, false, out, err); }
 ot_status ot_py_capitalize(ot_arena *arena, ot_str s, ot_str *out, ot_error *err) { return change_case(arena, s, true, out, err); }
+
+void ot_py_float(double value, char text[OT_PY_FLOAT]) {
+    enum { LEAST_EXPONENT = -4, EXPONENT_END = 16 };
+    int digits = 1;
+    while (snprintf(text, OT_PY_FLOAT, "%.*e", digits - 1, value), digits < 17 && strtod(text, NULL) != value) digits++;
+    const char *e = strchr(text, 'e');
+    if (e == NULL) return; /* inf, nan */
+    int exponent = (int)strtol(e + 1, NULL, 10), places = digits - 1 - exponent;
+    if (exponent >= LEAST_EXPONENT && exponent < EXPONENT_END)
+        snprintf(text, OT_PY_FLOAT, "%.*f", places > 1 ? places : 1, value);
+}

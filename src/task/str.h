@@ -35,6 +35,9 @@ int64_t ot_py_words(ot_str s);
 ot_status ot_str_join(ot_arena *arena, const ot_str *parts, int64_t n, ot_str *out, ot_error *err);
 /* s.replace(from, to): left to right, not overlapping. */
 ot_status ot_py_replace(ot_arena *arena, ot_str s, const char *from, const char *to, ot_str *out, ot_error *err);
+/* str(value) of a float: the shortest digits that read back the same. */
+enum { OT_PY_FLOAT = 40 };
+void ot_py_float(double value, char text[OT_PY_FLOAT]);
 /* s.lower(), by the full mappings. */
 ot_status ot_py_lower(ot_arena *arena, ot_str s, ot_str *out, ot_error *err);
 /* s.capitalize(): the first character to title case, the others to lower case, by the full mappings. */

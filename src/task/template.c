@@ -519,17 +519,6 @@ static void put_quoted(writer *w, ot_str s) {
     put(w, &quote, 1);
 }
 
-/* The shortest digits that read back the same. */
-static void put_real(writer *w, double value) {
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    put_words(w, text);
-    if (strpbrk(text, ".en") == NULL) put_words(w, ".0");
-}
-
 static void put_value(writer *w, const json_t *value, bool quoted) {
     if (json_is_string(value)) {
         if (quoted) put_quoted(w, ot_json_text(value));
@@ -539,7 +528,9 @@ static void put_value(writer *w, const json_t *value, bool quoted) {
         snprintf(digits, sizeof digits, "%" PRId64, (int64_t)json_integer_value(value));
         put_words(w, digits);
     } else if (json_is_real(value)) {
-        put_real(w, json_real_value(value));
+        char digits[OT_PY_FLOAT];
+        ot_py_float(json_real_value(value), digits);
+        put_words(w, digits);
     } else if (json_is_array(value)) {
         put_words(w, "[");
         for (size_t i = 0; i < json_array_size(value); i++) {
