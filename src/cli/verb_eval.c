@@ -183,16 +183,9 @@ static ot_status find_tasks(const ot_args *args, ot_evaluation *tasks, int64_t n
     return OT_OK;
 }
 
-static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, ot_evaluation *tasks, int64_t n, ot_error *err) {
-    int64_t n_folders = ot_args_count(args, "data");
-    const char **folders = calloc((size_t)n_folders + 1, sizeof *folders);
-    if (folders == NULL) return ot_fail_memory(err, 64, "the folders");
-    for (int64_t i = 0; i < n_folders; i++) folders[i] = ot_args_str_at(args, "data", i);
+static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, const ot_task_set_options *data, ot_evaluation *tasks, int64_t n, ot_error *err) {
     ot_evaluate_options options = {
-        .data = {.folders = folders,
-                 .n_folders = n_folders,
-                 .shots = ot_args_has(args, "num-fewshot") ? ot_args_i64(args, "num-fewshot") : -1,
-                 .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0},
+        .data = *data,
         .score = {.hooks = c->hooks, .max_length = ot_args_i64(args, "max-length"), .rows = ot_args_i64(args, "rows"), .no_sharing = !ot_args_flag(args, "share")},
         .block = ot_args_i64(args, "block"),
     };
@@ -203,29 +196,47 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, o
     if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
     if (status == OT_OK) status = report(args, c, tokenizer, tasks, n, ot_seconds() - start, err);
     ot_tokenizer_close(tokenizer);
-    free(folders);
+    return status;
+}
+
+static ot_status check_tasks(const ot_args *args, const ot_task_set_options *data, const ot_evaluation *tasks, int64_t n, ot_error *err) {
+    for (int64_t i = 0; i < n; i++) {
+        const ot_task *task = tasks[i].task;
+        if (task->n_files == 0 && data->n_folders == 0) {
+            return ot_args_fail(args, err, "--task %s needs --data DIR, the folder with %s.%s.jsonl", task->name, task->name, task->split);
+        }
+        OT_TRY(ot_task_check(task, data, err));
+    }
+    return OT_OK;
+}
+
+static ot_status open_and_evaluate(const ot_args *args, const ot_task_set_options *data, ot_evaluation *tasks, int64_t n, ot_error *err) {
+    ot_common_model c = {0};
+    OT_TRY(ot_common_open(args, &c, err));
+    ot_status status = c.model->desc.vision ? ot_args_fail(args, err, "--task: %s reads pictures: --images FILE measures it", c.model->path)
+                                            : evaluate_tasks(args, &c, data, tasks, n, err);
+    ot_common_close(&c);
     return status;
 }
 
 static ot_status run_tasks(const ot_args *args, ot_error *err) {
-    int64_t n = ot_args_count(args, "task");
-    ot_common_model c = {0};
+    int64_t n = ot_args_count(args, "task"), n_folders = ot_args_count(args, "data");
     ot_evaluation *tasks = calloc((size_t)n, sizeof *tasks);
-    if (tasks == NULL) return ot_fail_memory(err, sizeof *tasks, "the tasks");
-    ot_status status = find_tasks(args, tasks, n, err);
-    for (int64_t i = 0; status == OT_OK && i < n; i++) {
-        if (tasks[i].task->n_files > 0 || ot_args_has(args, "data")) continue;
-        status = ot_args_fail(args, err, "--task %s needs --data DIR, the folder with %s.%s.jsonl", tasks[i].task->name, tasks[i].task->name, tasks[i].task->split);
-    }
-    if (status == OT_OK) status = ot_common_open(args, &c, err);
-    if (status == OT_OK && c.model->desc.vision) status = ot_args_fail(args, err, "--task: %s reads pictures: --images FILE measures it", c.model->path);
-    if (status == OT_OK) status = evaluate_tasks(args, &c, tasks, n, err);
-    ot_common_close(&c);
-    for (int64_t i = 0; i < n; i++) {
+    const char **folders = calloc((size_t)n_folders + 1, sizeof *folders);
+    ot_task_set_options data = {.folders = folders, .n_folders = n_folders, .shots = -1};
+    ot_status status = tasks != NULL && folders != NULL ? OT_OK : ot_fail_memory(err, sizeof *tasks, "the tasks");
+    for (int64_t i = 0; status == OT_OK && i < n_folders; i++) folders[i] = ot_args_str_at(args, "data", i);
+    if (ot_args_has(args, "num-fewshot")) data.shots = ot_args_i64(args, "num-fewshot");
+    if (ot_args_has(args, "limit")) data.limit = ot_args_i64(args, "limit");
+    if (status == OT_OK) status = find_tasks(args, tasks, n, err);
+    if (status == OT_OK) status = check_tasks(args, &data, tasks, n, err);
+    if (status == OT_OK) status = open_and_evaluate(args, &data, tasks, n, err);
+    for (int64_t i = 0; tasks != NULL && i < n; i++) {
         ot_evaluation_free(&tasks[i]);
         ot_task_close(tasks[i].task);
     }
     free(tasks);
+    free(folders);
     return status;
 }
 

@@ -81,7 +81,7 @@ static ot_status read_task(ot_data_reader *r, const ot_row *row, ot_data_tokens 
     ot_encoded encoded = {0};
     out->cut = OT_CUT_START;
     ot_status status = ot_task_render(r->task, row, &arena, &doc, err);
-    if (status == OT_OK) status = ot_task_continuation(&doc, ot_task_answer(&doc), &arena, &answer, err);
+    if (status == OT_OK) status = ot_task_lesson(r->task, &doc, &arena, &answer, err);
     if (status == OT_OK) status = ot_encode_pair(&r->encoder, doc.context, answer, &arena, &encoded, err);
     if (status == OT_OK) status = ot_data_add_ids(out, encoded.ids, encoded.n_context + encoded.n_continuation, encoded.n_context, err);
     ot_arena_free(&arena);

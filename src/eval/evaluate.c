@@ -190,11 +190,10 @@ static void count_blocks(ot_eval_run *r) {
 
 static ot_status evaluate(ot_eval_run *r, ot_error *err) {
     ot_task_set_options data = r->options->data;
-    if (data.shots < 0) data.shots = r->task->shots;
     if (r->task->kind == OT_TASK_BLOCKS) data.limit = 0;
     OT_TRY(ot_task_set_open(r->task, &data, &r->set, err));
     r->out->original = ot_task_set_rows(r->set);
-    r->out->shots = r->task->kind == OT_TASK_CHOICE || r->task->kind == OT_TASK_GENERATE ? data.shots : 0;
+    r->out->shots = ot_task_set_shots(r->set);
     OT_TRY(r->task->kind == OT_TASK_BLOCKS ? request_blocks(r, err) : request_docs(r, err));
     r->out->documents = r->n;
     if (r->task->kind == OT_TASK_GENERATE) OT_TRY(ot_eval_answer_docs(r, err));

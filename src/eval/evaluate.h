@@ -26,7 +26,7 @@ typedef struct ot_evaluation {
 } ot_evaluation;
 
 typedef struct ot_evaluate_options {
-    ot_task_set_options data; /* folders, shots (-1: the task's own number), limit */
+    ot_task_set_options data; /* folders, shots, limit */
     ot_score_options score;   /* max_length 0: ot_score_max_length */
     int64_t block;            /* BLOCKS: tokens of a block, 0: 512 */
 } ot_evaluate_options;

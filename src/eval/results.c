@@ -92,12 +92,10 @@ static void put_circumstances(json_t *out, const ot_results_info *info) {
     static const char *const none[] = {
         "git_hash",      "upper_git_hash",    "system_instruction",  "system_instruction_sha", "fewshot_as_multiturn",
         "chat_template", "chat_template_sha", "transformers_version"};
-    struct timeval now;
     char name[512];
-    gettimeofday(&now, NULL);
     snprintf(name, sizeof name, "%s", info->model);
     for (char *c = name; *c != '\0'; c++) *c = strchr("\"<>:/\\|?*[]", *c) != NULL ? '_' : *c;
-    json_object_set_new(out, "date", json_real((double)now.tv_sec + (double)now.tv_usec / 1e6));
+    json_object_set_new(out, "date", json_integer((json_int_t)time(NULL)));
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) json_object_set_new(out, none[i], json_null());
     json_object_set_new(out, "lm_eval_version", json_string("0.4.13"));
     json_object_set_new(out, "model_source", json_string("offsite"));

@@ -131,8 +131,10 @@ ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *optio
     ot_task_set *set = calloc(1, sizeof *set);
     if (set == NULL) return ot_fail_memory(err, sizeof *set, "a task");
     set->task = task;
-    ot_status status = open_rows(set, options, err);
-    if (status == OT_OK && options->shots > 0 && (task->kind == OT_TASK_CHOICE || task->kind == OT_TASK_GENERATE)) status = open_pool(set, options, err);
+    ot_task_set_options o = *options;
+    if (o.shots < 0) o.shots = task->shots;
+    ot_status status = open_rows(set, &o, err);
+    if (status == OT_OK && o.shots > 0 && (task->kind == OT_TASK_CHOICE || task->kind == OT_TASK_GENERATE)) status = open_pool(set, &o, err);
     if (status != OT_OK) {
         ot_task_set_close(set);
         return status;
@@ -149,6 +151,22 @@ void ot_task_set_close(ot_task_set *set) {
     free(set);
 }
 
+ot_status ot_task_check(const ot_task *task, const ot_task_set_options *options, ot_error *err) {
+    ot_task_set *set = NULL;
+    OT_TRY(ot_task_set_open(task, options, &set, err));
+    int64_t n = task->kind == OT_TASK_BLOCKS ? set->rows.count : set->count;
+    ot_status status = OT_OK;
+    for (int64_t i = 0; status == OT_OK && i < n; i++) {
+        ot_arena arena = {0};
+        ot_task_doc doc;
+        status = ot_task_set_doc(set, i, &arena, &doc, err);
+        ot_arena_free(&arena);
+    }
+    ot_task_set_close(set);
+    return status;
+}
+
+int64_t ot_task_set_shots(const ot_task_set *set) { return set->shots; }
 int64_t ot_task_set_count(const ot_task_set *set) { return set->count; }
 int64_t ot_task_set_rows(const ot_task_set *set) { return set->rows.count; }
 const ot_row *ot_task_set_row(const ot_task_set *set, int64_t i) { return &set->rows.items[i]; }
@@ -248,6 +266,12 @@ ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_
 
 ot_status ot_task_continuation(const ot_task_doc *doc, int64_t choice, ot_arena *arena, ot_str *out, ot_error *err) {
     return ot_str_join(arena, (ot_str[]){doc->delimiter, doc->choices[choice]}, 2, out, err);
+}
+
+ot_status ot_task_lesson(const ot_task *task, const ot_task_doc *doc, ot_arena *arena, ot_str *out, ot_error *err) {
+    const ot_task_generation *g = task->generation;
+    ot_str end = g != NULL && g->n_until > 0 ? ot_str_of(g->until[0]) : (ot_str){"", 0};
+    return ot_str_join(arena, (ot_str[]){doc->delimiter, doc->choices[ot_task_answer(doc)], end}, 3, out, err);
 }
 
 ot_status ot_task_context(ot_arena *arena, ot_task_doc *doc, const ot_str *parts, int64_t n, ot_error *err) {

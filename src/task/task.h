@@ -106,15 +106,18 @@ typedef struct ot_task_set_options {
     int64_t n_folders;
     const char *file;  /* rows from this file instead of the folders; NULL: look there */
     const char *split; /* NULL: the task's own */
-    int64_t shots;
+    int64_t shots; /* examples in front of each; -1: the task's own number */
     int64_t limit; /* documents at most, 0: all */
 } ot_task_set_options;
 
 typedef struct ot_task_set ot_task_set;
+/* Every document that would be scored, rendered: whatever is wrong with a file is known before a model is opened. */
+ot_status ot_task_check(const ot_task *task, const ot_task_set_options *options, ot_error *err);
 ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *options, ot_task_set **out, ot_error *err);
 void ot_task_set_close(ot_task_set *set);
 int64_t ot_task_set_count(const ot_task_set *set); /* at most the limit */
 int64_t ot_task_set_rows(const ot_task_set *set);  /* of the file */
+int64_t ot_task_set_shots(const ot_task_set *set); /* examples that are really drawn */
 const ot_row *ot_task_set_row(const ot_task_set *set, int64_t i);
 /* Document i with its few-shot examples in front. With examples, documents must be asked for in order from 0: each draws from one generator. */
 ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_doc *doc, ot_error *err);
@@ -123,6 +126,8 @@ const int64_t *ot_task_set_drawn(const ot_task_set *set);
 
 /* What is scored after the context: delimiter and choice. */
 ot_status ot_task_continuation(const ot_task_doc *doc, int64_t choice, ot_arena *arena, ot_str *out, ot_error *err);
+/* What training teaches after the context: delimiter and right answer, and for GENERATE the first text that ends one, so that it is learnt too. */
+ot_status ot_task_lesson(const ot_task *task, const ot_task_doc *doc, ot_arena *arena, ot_str *out, ot_error *err);
 /* The choice that training teaches: the right one; where all are, the first. */
 static inline int64_t ot_task_answer(const ot_task_doc *doc) { return doc->gold == OT_GOLD_ALL ? 0 : doc->gold; }
 
