@@ -192,6 +192,7 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, c
     ot_tokenizer *tokenizer = NULL;
     double start = ot_seconds();
     ot_status status = ot_common_backend(args, &options.score.backend, &options.score.compute, err);
+    for (int64_t i = 0; status == OT_OK && i < n; i++) status = ot_task_check(tasks[i].task, data, err); /* of all, before hours are spent on one */
     if (status == OT_OK) status = ot_tokenizer_open(c->model->path, &tokenizer, err);
     if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
     if (status == OT_OK) status = report(args, c, tokenizer, tasks, n, ot_seconds() - start, err);
@@ -199,13 +200,12 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, c
     return status;
 }
 
-static ot_status check_tasks(const ot_args *args, const ot_task_set_options *data, const ot_evaluation *tasks, int64_t n, ot_error *err) {
+static ot_status check_folders(const ot_args *args, const ot_task_set_options *data, const ot_evaluation *tasks, int64_t n, ot_error *err) {
     for (int64_t i = 0; i < n; i++) {
         const ot_task *task = tasks[i].task;
         if (task->n_files == 0 && data->n_folders == 0) {
             return ot_args_fail(args, err, "--task %s needs --data DIR, the folder with %s.%s.jsonl", task->name, task->name, task->split);
         }
-        OT_TRY(ot_task_check(task, data, err));
     }
     return OT_OK;
 }
@@ -229,7 +229,7 @@ static ot_status run_tasks(const ot_args *args, ot_error *err) {
     if (ot_args_has(args, "num-fewshot")) data.shots = ot_args_i64(args, "num-fewshot");
     if (ot_args_has(args, "limit")) data.limit = ot_args_i64(args, "limit");
     if (status == OT_OK) status = find_tasks(args, tasks, n, err);
-    if (status == OT_OK) status = check_tasks(args, &data, tasks, n, err);
+    if (status == OT_OK) status = check_folders(args, &data, tasks, n, err);
     if (status == OT_OK) status = open_and_evaluate(args, &data, tasks, n, err);
     for (int64_t i = 0; tasks != NULL && i < n; i++) {
         ot_evaluation_free(&tasks[i]);

@@ -111,7 +111,7 @@ typedef struct ot_task_set_options {
 } ot_task_set_options;
 
 typedef struct ot_task_set ot_task_set;
-/* Every document that would be scored, rendered: whatever is wrong with a file is known before a model is opened. */
+/* Every document that would be scored, rendered: whatever is wrong with a file is known before any is scored. */
 ot_status ot_task_check(const ot_task *task, const ot_task_set_options *options, ot_error *err);
 ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *options, ot_task_set **out, ot_error *err);
 void ot_task_set_close(ot_task_set *set);

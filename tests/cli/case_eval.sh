@@ -56,21 +56,24 @@ has json '"dtype": "bf16"'
 "$OFFSITE" eval $model --task blocks --data $data/rows --block 32 --limit 2 --json --quiet >json
 has json '"effective": 2'
 
-# What is wrong with rows is known before the model is opened: there is none here.
+# What is wrong with the rows of any task is known before the first is scored.
 : >d/piqa.validation.jsonl
-fails 1 'offsite: d/piqa.validation.jsonl is empty: it needs one JSON object a line' none --task piqa --data d
+fails 1 'offsite: d/piqa.validation.jsonl is empty: it needs one JSON object a line' $model --task piqa --data d
 echo '{"goal": "x", "sol1": "a", "label": 0}' >d/piqa.validation.jsonl
-fails 1 'offsite: d/piqa.validation.jsonl:1: the field "sol2" must be a text; it is missing' none --task piqa --data d
+fails 1 'offsite: d/piqa.validation.jsonl:1: the field "sol2" must be a text; it is missing' $model --task piqa --data d
 printf '%s\n' '{"goal": "x", "sol1": "a", "sol2": "b", "label": 0}' '{"goal": ' >d/piqa.validation.jsonl
-fails 1 'offsite: d/piqa.validation.jsonl:2: not valid JSON at byte 9 (line 1, column 9): unexpected token near end of file' none --task piqa --data d
+fails 1 'offsite: d/piqa.validation.jsonl:2: not valid JSON at byte 9 (line 1, column 9): unexpected token near end of file' $model --task piqa --data d
 printf '%s\n' '{"goal": "x", "sol1": "a", "sol2": "b", "label": 2}' >d/piqa.validation.jsonl
-fails 1 'offsite: d/piqa.validation.jsonl:1: the field "label" must be a number from 0 to 1: which of the 2 choices is right' none --task piqa --data d
+fails 1 'offsite: d/piqa.validation.jsonl:1: the field "label" must be a number from 0 to 1: which of the 2 choices is right' $model --task piqa --data d
+cp $data/rows/arc_easy.test.jsonl d/
 : >d/wikitext.test.txt
-fails 1 'offsite: d/wikitext.test.txt is empty' none --task wikitext --data d
-fails 3 'offsite: 9 examples cannot be drawn from 3 rows: lower --num-fewshot' none --task race --data $data/rows --num-fewshot 9
-fails 1 'offsite: webqs has no few-shot form, in the harness neither: leave --num-fewshot out' none --task webqs --data $data/rows --num-fewshot 1
+fails 1 'offsite: d/wikitext.test.txt is empty' $model --task arc_easy,wikitext --data d
+fails 3 'offsite: 9 examples cannot be drawn from 3 rows: lower --num-fewshot' $model --task race --data $data/rows --num-fewshot 9
+fails 1 'offsite: webqs has no few-shot form, in the harness neither: leave --num-fewshot out' $model --task webqs --data $data/rows --num-fewshot 1
+fails 1 'offsite: nowhere: the file arc_easy.test.jsonl is not there: put the rows of allenai/ai2_arc into it, one JSON object a line' $model --task arc_easy --data nowhere
+fails 1 'offsite: d: the file blocks.test.jsonl (or .txt) is not there: put the rows of a text file into it, one JSON object a line' $model --task blocks --data d
 printf 'task: t\ndoc_to_txt: x\n' >bad.yaml
-fails 1 "offsite: bad.yaml:2: a task file has no key 'doc_to_txt' (docs/evaluation.md lists them)" none --task bad.yaml
+fails 1 "offsite: bad.yaml:2: a task file has no key 'doc_to_txt' (docs/evaluation.md lists them)" $model --task bad.yaml
 fails 3 'offsite: fill_in: answers of 6 tokens leave no room for a question in the 5 that the model can be fed: give a smaller max_gen_toks' \
     $model --task $data/tasks/fill_in.yaml --max-length 5
 echo short >d/blocks.test.txt
