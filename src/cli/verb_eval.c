@@ -123,7 +123,9 @@ static ot_status print_table(const ot_evaluation *tasks, int64_t n, ot_error *er
                 ot_table_cell(&table, "%s", "");
                 ot_table_cell(&table, "%s", "");
             }
-            ot_table_cell(&table, "%s", m->name);
+            const char *filter = ot_eval_filter(tasks[i].task);
+            bool plain = strcmp(filter, "none") == 0;
+            ot_table_cell(&table, "%s%s%s", m->name, plain ? "" : ",", plain ? "" : filter);
             ot_table_cell(&table, "%.4f", m->value);
             ot_table_cell(&table, "%s", m->has_error ? "±" : "");
             if (m->has_error) ot_table_cell(&table, "%.4f", m->error);
