@@ -195,6 +195,7 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, c
     double start = ot_seconds();
     ot_status status = ot_common_backend(args, &options.score.backend, &options.score.compute, err);
     for (int64_t i = 0; status == OT_OK && i < n; i++) status = ot_task_check(tasks[i].task, data, err); /* of all, before hours are spent on one */
+    if (status == OT_OK && ot_args_has(args, "output")) status = ot_results_try(ot_args_str(args, "output"), err);
     if (status == OT_OK) status = ot_tokenizer_open(c->model->path, &tokenizer, err);
     if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
     if (status == OT_OK) status = report(args, c, tokenizer, tasks, n, ot_seconds() - start, err);

@@ -182,6 +182,16 @@ ot_status ot_results_write_lines(const char *path, const json_t *samples, ot_err
     return status;
 }
 
+ot_status ot_results_try(const char *dir, ot_error *err) {
+    char path[PATH_ROOM];
+    ot_writer *w = NULL;
+    OT_TRY(ot_make_dirs(dir, err));
+    if (!ot_path_join(path, sizeof path, dir, "results_try.json")) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
+    OT_TRY(ot_writer_open(path, &w, err));
+    ot_writer_abort(w);
+    return OT_OK;
+}
+
 ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err) {
     char date[64], name[512], path[PATH_ROOM];
     ot_results_date(date, sizeof date);

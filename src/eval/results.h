@@ -16,6 +16,8 @@ typedef struct ot_results_info {
 
 /* {"results": {TASK: {"acc,none": ..}}, "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", ..}; json_decref. */
 ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_results_info *info, json_t **out, ot_error *err);
+/* Makes DIR and tries to write there: better than to find out when all is computed. */
+ot_status ot_results_try(const char *dir, ot_error *err);
 /* DIR/results_DATE.json and DIR/samples_TASK_DATE.jsonl. */
 ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err);
 

@@ -72,6 +72,9 @@ fails 3 'offsite: 9 examples cannot be drawn from 3 rows: lower --num-fewshot' $
 fails 1 'offsite: webqs has no few-shot form, in the harness neither: leave --num-fewshot out' $model --task webqs --data $data/rows --num-fewshot 1
 fails 1 'offsite: nowhere: the file arc_easy.test.jsonl is not there: put the rows of allenai/ai2_arc into it, one JSON object a line' $model --task arc_easy --data nowhere
 fails 1 'offsite: d: the file blocks.test.jsonl (or .txt) is not there: put the rows of a text file into it, one JSON object a line' $model --task blocks --data d
+: >occupied
+fails 1 'offsite: occupied exists and is not a directory' $model --task arc_easy --data $data/rows --output occupied
+fails 1 'offsite: cannot create the directory occupied/below: Not a directory' $model --task arc_easy --data $data/rows --output occupied/below
 printf 'task: t\ndoc_to_txt: x\n' >bad.yaml
 fails 1 "offsite: bad.yaml:2: a task file has no key 'doc_to_txt' (docs/evaluation.md lists them)" $model --task bad.yaml
 fails 3 'offsite: fill_in: answers of 6 tokens leave no room for a question in the 5 that the model can be fed: give a smaller max_gen_toks' \
