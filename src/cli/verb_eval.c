@@ -285,6 +285,7 @@ static const ot_operand operands[] = {{.name = "MODEL", .kind = OT_KIND_PATH, .h
 static const ot_example examples[] = {
     {"Perplexity of a model and of its emulator", "offsite eval gpt2/ --blocks test.txt; offsite eval offer --blocks test.txt"},
     {"Accuracy on two tasks, with every answer kept", "offsite eval gpt2/ --task arc_easy,piqa --data qa/ --output scores/"},
+    {"A task of your own (docs/evaluation.md says what the file holds)", "offsite eval gpt2/ --task tickets.yaml"},
     {"Accuracy on pictures, each class, and what is taken for what", "offsite eval tuned/ --images test.safetensors"},
     {"Three examples in front of each question", "offsite eval gpt2/ --task arc_easy --data qa/ --num-fewshot 3 --limit 100"},
     {0},
