@@ -117,6 +117,7 @@ typedef union ot_op_attr {
     } pool;
     struct {
         float smoothing; /* share of each target's weight that is spread evenly over the vocabulary */
+        bool sums16;     /* forward only: exponentials are summed as PyTorch sums them, see ot_network_options; backends may ignore it */
     } head;
     struct {
         float p;

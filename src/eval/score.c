@@ -122,6 +122,7 @@ static ot_status make_network(scoring *s, const ot_model *m, ot_error *err) {
         .plan = {.backend = s->options->backend, .compute = s->options->compute, .max_rows = largest.rows, .max_targets = largest.targets},
         .hooks = s->options->hooks,
         .outputs = OT_OUT_LOSS,
+        .sums16 = true,
         .max_segments = largest.segments,
     };
     OT_TRY(ot_malloc(largest.targets, sizeof *s->owner, "targets", (void **)&s->owner, err));

@@ -234,6 +234,7 @@ static int32_t emit_logits(emitter *e, int32_t x, const ot_slot *head, const ot_
 static void emit_loss(emitter *e, int32_t read, const ot_slot *head, const ot_slot *bias) {
     ot_op_attr attr = no_attr;
     attr.head.smoothing = (float)e->net->options.label_smoothing;
+    attr.head.sums16 = e->net->options.sums16;
     op(e, OT_OP_HEAD_LOSS, attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, bias);
 }
 

@@ -253,6 +253,58 @@ static void test_threads(void **state) {
         }
 }
 
+/* ==== The loss by 16 sums ==== */
+
+/* Scores of 0 for the target and -17.5 for the others: behind the target, the others of its sum are below half a unit in the last place of 1. */
+static void make_sums16(opcheck_problem *p, int64_t vocabulary, int64_t target) {
+    enum { ROWS = 130, D = 16 };
+    opcheck_begin(p, OT_OP_HEAD_LOSS, 1, "16 sums, target %d of %d", (int)target, (int)vocabulary);
+    double *x = opcheck_alloc(p, (int64_t)ROWS * D, sizeof *x), *w = opcheck_alloc(p, vocabulary * D, sizeof *w);
+    for (int64_t i = 0; i < ROWS; i++) x[i * D] = 1;
+    for (int64_t v = 0; v < vocabulary; v++) w[v * D] = v == target ? 0 : -17.5;
+    p->in[0] = opcheck_tensor_make(p, ROWS, D, x);
+    p->w[0] = opcheck_tensor_make(p, vocabulary, D, w);
+    p->w[0].stored = OT_F32;
+    p->in[0].wanted = p->w[0].wanted = p->w[1].wanted = false;
+    int32_t *targets = opcheck_alloc(p, ROWS, sizeof *targets);
+    for (int64_t i = 0; i < ROWS; i++) targets[i] = (int32_t)target;
+    p->batch.rows = p->batch.n_targets = ROWS;
+    p->batch.targets = targets;
+    p->forward_only = true;
+    p->attr.head.sums16 = true;
+}
+
+static void check_sums16(int64_t vocabulary, int64_t target) {
+    opcheck_problem p;
+    opcheck_result r;
+    int64_t lost = (vocabulary - 1 - target) / 16; /* behind the target in its sum */
+    double wanted = log1p((double)(vocabulary - 1 - lost) * exp(-17.5));
+    make_sums16(&p, vocabulary, target);
+    opcheck_run(&p, &ot_backend_cpu, OT_F32, false, &r);
+    for (int64_t i = 0; i < p.batch.n_targets; i++) {
+        if (!(fabs(r.target_loss[i] - wanted) <= 4e-7)) fail_msg("%s, %s: %.9g instead of %.9g", p.name, ot_cpu_pick()->name, r.target_loss[i], wanted);
+    }
+    opcheck_result_free(&r);
+    opcheck_free(&p);
+}
+
+static void test_sums16(void **state) {
+    (void)state;
+    const ot_cpu_kernels *tables[5];
+    unsetenv("OFFSITE_ISA");
+    ot_cpu_tables(tables);
+    for (int t = 0; tables[t]; t++) {
+        setenv("OFFSITE_ISA", tables[t]->name, 1);
+        assert_ptr_equal(ot_cpu_pick(), tables[t]);
+        check_sums16(32000, 0);
+        check_sums16(32000, 17);
+        check_sums16(32000, 20001);
+        check_sums16(32007, 32006);
+        check_sums16(50003, 300);
+    }
+    unsetenv("OFFSITE_ISA");
+}
+
 /* ==== Errors ==== */
 
 static void test_errors(void **state) {
@@ -284,7 +336,8 @@ static void test_errors(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_complete), cmocka_unit_test(test_float),   cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_unwanted), cmocka_unit_test(test_threads), cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_unwanted), cmocka_unit_test(test_threads), cmocka_unit_test(test_sums16),
+        cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 
 /* The type that is multiplied. */
 ot_dtype ot_head_type(const ot_call *call);
+/* Is the loss asked for by 16 sums, and in F32? bf16 logits have no digits that the order of a sum could change. */
+bool ot_head_sums16(const ot_call *call);
 /* Losses [L] into the batch: each, and their sum in order. */
 void ot_head_report(const ot_call *call, const double *losses);
 

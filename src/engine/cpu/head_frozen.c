@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-enum { PARTS = 8, LANES = 16 }; /* parts wanted at least; parts that have memory of their own */
+enum { PARTS = 8, LANES = 16, SUMS = 16 }; /* parts wanted at least; parts that have memory of their own; sums of sums16 */
 
 typedef struct frozen_run {
     const ot_cpu_kernels *table;
@@ -16,15 +16,20 @@ typedef struct frozen_run {
     double *losses; /* [L] */
 } frozen_run;
 
-/* Ranges of the vocabulary for this many tiles of tokens, and parts that have memory. */
-static int64_t ranges_of(int64_t tiles) { return tiles > 0 && tiles < PARTS ? ot_chunks(PARTS, tiles) : 1; }
+/* Ranges of the vocabulary for this many tiles of tokens, and parts that have memory. 16 sums go through all of it. */
+static int64_t ranges_of(const ot_call *call, int64_t tiles) {
+    return tiles > 0 && tiles < PARTS && !ot_head_sums16(call) ? ot_chunks(PARTS, tiles) : 1;
+}
 
-static int64_t lanes_of(int64_t tiles) { return tiles * ranges_of(tiles) < LANES ? tiles * ranges_of(tiles) : LANES; }
+static int64_t lanes_of(const ot_call *call, int64_t tiles) {
+    int64_t parts = tiles * ranges_of(call, tiles);
+    return parts < LANES ? parts : LANES;
+}
 
 /* The plan asks once, for the most tokens it will see; with fewer of them the ranges are more. */
-static int64_t most_lanes(int64_t tiles) {
-    int64_t most = lanes_of(tiles);
-    for (int64_t t = 1; t < tiles && t < PARTS; t++) most = lanes_of(t) > most ? lanes_of(t) : most;
+static int64_t most_lanes(const ot_call *call, int64_t tiles) {
+    int64_t most = lanes_of(call, tiles);
+    for (int64_t t = 1; t < tiles && t < PARTS; t++) most = lanes_of(call, t) > most ? lanes_of(call, t) : most;
     return most;
 }
 
@@ -33,7 +38,7 @@ static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_
     *r = (frozen_run){.table = ot_cpu_pick(), .call = call, .type = ot_head_type(call), .L = in->rows, .V = call->w[0].rows};
     r->padded_d = ot_attention_padded_d(in->cols);
     r->tiles = ot_chunks(r->L, OT_HEAD_TOKENS);
-    r->ranges = ranges_of(r->tiles);
+    r->ranges = ranges_of(call, r->tiles);
     r->lanes = lanes;
     int64_t size = ot_compute_bytes(r->type);
     r->losses = ot_cpu_take(work, r->L * (int64_t)sizeof(double));
@@ -44,7 +49,7 @@ static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_
         m->w_pairs = r->type == OT_BF16 ? ot_cpu_take(work, OT_HEAD_BLOCK * r->padded_d * size) : NULL;
         m->y = ot_cpu_take(work, OT_HEAD_TOKENS * r->padded_d * (int64_t)sizeof(float));
         m->top = ot_cpu_take(work, OT_HEAD_TOKENS * (int64_t)sizeof(float));
-        m->sum = ot_cpu_take(work, OT_HEAD_TOKENS * (int64_t)sizeof(float));
+        m->sum = ot_cpu_take(work, OT_HEAD_TOKENS * (ot_head_sums16(call) ? SUMS : 1) * (int64_t)sizeof(float));
         m->at_target = ot_cpu_take(work, OT_HEAD_TOKENS * (int64_t)sizeof(float));
     }
 }
@@ -52,11 +57,21 @@ static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_
 int64_t ot_cpu_head_frozen_scratch(const ot_call *call) {
     ot_cpu_work work = {0};
     frozen_run run;
-    frozen_layout(call, most_lanes(ot_chunks(call->in[0].rows, OT_HEAD_TOKENS)), &run, &work);
+    frozen_layout(call, most_lanes(call, ot_chunks(call->in[0].rows, OT_HEAD_TOKENS)), &run, &work);
     return work.bytes;
 }
 
 static void decode_row(const ot_weight *w, int64_t row, ot_span to) { ot_cpu_decode_part(ot_cpu_pick(), w, row, 0, w->cols, to); }
+
+/* The loss by 16 sums, which are halved as PyTorch halves a vector. */
+static double loss_of_sums16(const ot_head_part *p, int64_t t) {
+    float sums[SUMS];
+    for (int i = 0; i < SUMS; i++) sums[i] = p->sum[i * OT_HEAD_TOKENS + t];
+    for (int half = SUMS / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+    }
+    return -(double)((p->at_target[t] - p->top[t]) - logf(sums[0]));
+}
 
 /* Merges the ranges of one tile of tokens into the first, in order; then losses and gradients. */
 static void finish_tile(const frozen_run *r, int64_t tile, ot_head_part *parts) {
@@ -76,7 +91,7 @@ static void finish_tile(const frozen_run *r, int64_t tile, ot_head_part *parts) 
             if (k == 0) r->table->scale(share, y, y, D);
             else r->table->axpy(share, (ot_span){parts[k].y + t * r->padded_d, OT_F32}, y, D);
         }
-        r->losses[first + t] = (double)top + log(sum) - at_target;
+        r->losses[first + t] = r->job.sums16 ? loss_of_sums16(p, t) : (double)top + log(sum) - at_target;
         if (r->call->batch->target_margin) r->call->batch->target_margin[first + t] = (float)((double)top - at_target);
         if (!r->job.gradients) continue;
         /* dx = loss_scale * (y / sum - w[target]) */
@@ -117,7 +132,7 @@ ot_status ot_cpu_head_frozen(const ot_call *call, bool gradients) {
     const ot_view *in = &call->in[0];
     ot_cpu_work work = {.base = call->scratch};
     frozen_run run;
-    frozen_layout(call, lanes_of(ot_chunks(in->rows, OT_HEAD_TOKENS)), &run, &work);
+    frozen_layout(call, lanes_of(call, ot_chunks(in->rows, OT_HEAD_TOKENS)), &run, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     run.job = (ot_head_job){.x = ot_span_x(in),
                             .D = in->cols,
@@ -125,6 +140,7 @@ ot_status ot_cpu_head_frozen(const ot_call *call, bool gradients) {
                             .bias = call->w[1].w,
                             .targets = call->batch->targets,
                             .gradients = gradients && in->dx,
+                            .sums16 = ot_head_sums16(call) && !(gradients && in->dx),
                             .in_place = call->w[0].dtype == run.type && in->cols % 16 == 0,
                             .decode_row = decode_row};
     ot_parallel_for(run.lanes, run_lane, &run);

@@ -47,6 +47,28 @@ static void NAME(head_scores)(const ot_head_job *job, const ot_head_part *part, 
     }
 }
 
+#if !UNIT_BF16
+/* The sums of exponentials alone, those of vocabulary rows v, v + 16, ... in one float after another: sum [16][OT_HEAD_TOKENS]. The block begins at
+ * a multiple of 16. Terms are relative to the maximum so far, which loses the same small ones as if it were the last. */
+static void NAME(head_sums16)(const float *scores, int rows, int lanes, float *top, float *sum) {
+    enum { SUMS = 16 };
+    for (int l = 0; l < lanes; l += LANES) {
+        vf a = vf_set(-INFINITY), b = a, old = vf_load(top + l), s[SUMS];
+        for (int j = 0; j < rows; j += 2) {
+            a = vf_max(a, vf_load(scores + j * TILE + l));
+            b = vf_max(b, vf_load(scores + (j + 1) * TILE + l));
+        }
+        vf m = vf_max(old, vf_max(a, b)), k = vf_exp(old - m);
+        for (int i = 0; i < SUMS; i++) s[i] = vf_load(sum + i * OT_HEAD_TOKENS + l) * k;
+        for (int j = 0; j < rows; j += SUMS) {
+            for (int i = 0; i < SUMS; i++) s[i] += vf_exp(vf_load(scores + (j + i) * TILE + l) - m);
+        }
+        vf_store(top + l, m);
+        for (int i = 0; i < SUMS; i++) vf_store(sum + i * OT_HEAD_TOKENS + l, s[i]);
+    }
+}
+#endif
+
 /* top, sum, at_target [tokens] and, with gradients, y [tokens][dp] = sum of e^(score - top) * W[v], for one part of tokens and vocabulary. */
 static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
     int64_t dp = ot_attention_padded_d(job->D), units = dp / NAME(UNITS), tiles = (part->tokens + TILE - 1) / TILE;
@@ -67,6 +89,7 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
         part->top[t] = -INFINITY;
         part->sum[t] = part->at_target[t] = 0.0f;
     }
+    if (job->sums16) memset(part->sum, 0, 16 * OT_HEAD_TOKENS * sizeof *part->sum);
     if (job->gradients) memset(part->y, 0, (size_t)(tiles * TILE * dp) * sizeof *part->y);
     for (int64_t v = part->v0; v < part->v1; v += OT_HEAD_BLOCK) {
         int64_t n = part->v1 - v < OT_HEAD_BLOCK ? part->v1 - v : OT_HEAD_BLOCK, padded = (n + 15) / 16 * 16;
@@ -82,6 +105,12 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
             int64_t tokens = part->tokens - t * TILE < TILE ? part->tokens - t * TILE : TILE;
             NAME(product)(w, units, 1, part->x + t * TILE * units * 4, TILE, scores, TILE, padded, lanes[t], units, false, NULL);
             NAME(head_scores)(job, part, v, n, padded, t, tokens, scores);
+#if !UNIT_BF16
+            if (job->sums16) {
+                NAME(head_sums16)(scores, (int)padded, lanes[t], part->top + t * TILE, part->sum + t * TILE);
+                continue;
+            }
+#endif
             NAME(online_softmax)(scores, (int)padded, lanes[t], 1.0f, part->top + t * TILE, part->sum + t * TILE, keep, pairs);
             if (job->gradients)
                 NAME(product)(weights, 1, TILE, values, dp, part->y + t * TILE * dp, dp, lanes[t], dp, padded / NAME(UNITS), true, keep);

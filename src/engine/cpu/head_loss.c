@@ -20,6 +20,8 @@ typedef struct head_work {
 
 ot_dtype ot_head_type(const ot_call *call) { return call->in[0].dtype == OT_BF16 && ot_gemm_bf16() ? OT_BF16 : OT_F32; }
 
+bool ot_head_sums16(const ot_call *call) { return call->attr->head.sums16 && ot_head_type(call) == OT_F32; }
+
 /* Keeps no logits; needs them for nothing but dx. */
 static bool is_frozen(const ot_call *call) {
     return call->attr->head.smoothing == 0 && !call->w[0].dw && !call->w[1].dw && ot_gemm_own(ot_head_type(call));
@@ -88,6 +90,10 @@ static void loss_row(void *context, int64_t i) {
     float *logits = j->h->logits + i * V;
     double smoothing = (double)j->call->attr->head.smoothing, apart = smoothing > 0 ? target_above_mean(logits, j->call->w[1].w, V, target) : 0;
     if (batch->target_margin) batch->target_margin[j->first + i] = margin(logits, j->call->w[1].w, V, target);
+    if (ot_head_sums16(j->call) && !j->gradients && smoothing == 0) {
+        j->h->losses[j->first + i] = j->table->softmax_loss_sums16(logits, j->call->w[1].w, V, target);
+        return;
+    }
     ot_span gradient = {j->gradients ? logits : NULL, j->h->type};
     j->h->losses[j->first + i] = j->table->softmax_loss(logits, j->call->w[1].w, V, target, (float)batch->loss_scale, gradient);
     if (smoothing == 0) return;

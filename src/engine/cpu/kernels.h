@@ -91,6 +91,7 @@ typedef struct ot_head_job {
     const float *bias;
     const int32_t *targets;
     bool gradients;
+    bool sums16; /* no gradients, and sums of 16 (ot_network_options.sums16) */
     bool in_place; /* the rows of w can be multiplied where they lie */
     void (*decode_row)(const ot_weight *w, int64_t row, ot_span to);
 } ot_head_job;
@@ -100,7 +101,7 @@ typedef struct ot_head_part {
     int64_t first, tokens, v0, v1;
     char *x, *w, *w_pairs;         /* packed operands */
     float *y;                      /* [OT_HEAD_TOKENS][padded D]: sum of e^(score - top) * w[v] */
-    float *top, *sum, *at_target;  /* [OT_HEAD_TOKENS]: maximum, sum of e^(score - top), score of the target or 0 */
+    float *top, *sum, *at_target;  /* [OT_HEAD_TOKENS]: maximum, sum of e^(score - top) (sums16: 16 of them, one behind the other), score of the target or 0 */
 } ot_head_part;
 
 typedef struct ot_cpu_kernels {
@@ -132,6 +133,8 @@ typedef struct ot_cpu_kernels {
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
+    /* The loss alone, by 16 float sums as PyTorch makes them (ot_network_options.sums16). The bias is added to the logits. */
+    double (*softmax_loss_sums16)(float *logits, const float *bias, int64_t n, int64_t target);
     ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies, as head */
     void (*head_f32)(const ot_head_job *job, const ot_head_part *part);
     void (*head_bf16)(const ot_head_job *job, const ot_head_part *part);

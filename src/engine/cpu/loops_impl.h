@@ -310,9 +310,8 @@ static void loop_dots(ot_span w, const float *x, int64_t ldx, int R, int64_t n, 
     }
 }
 
-/* Exponentials replace the logits between the second and the third walk. The gradient may be written over them: bf16 element i lies
- * before or in what was read of float element i. */
-static double loop_softmax_loss(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient) {
+/* Adds the bias to the logits; the largest of them. */
+static float loop_top(float *logits, const float *bias, int64_t n) {
     vf tops = vf_set(-INFINITY);
     for (int64_t i = 0; i < n; i += LANES) {
         int m = lanes_left(n, i);
@@ -327,7 +326,33 @@ static double loop_softmax_loss(float *logits, const float *bias, int64_t n, int
             tops = vf_max(tops, vf_set(logits[j]));
         }
     }
-    float top = vf_top(tops), at_target = logits[target];
+    return vf_top(tops);
+}
+
+static double loop_softmax_loss_sums16(float *logits, const float *bias, int64_t n, int64_t target) {
+    enum { SUMS = 16, VECTORS = SUMS / LANES };
+    float top = loop_top(logits, bias, n), sums[SUMS];
+    vf sum[VECTORS];
+    for (int k = 0; k < VECTORS; k++) sum[k] = vf_zero();
+    int64_t i = 0;
+    for (; i + SUMS <= n; i += SUMS) {
+        for (int k = 0; k < VECTORS; k++) sum[k] += vf_exp(vf_load(logits + i + k * LANES) - vf_set(top));
+    }
+    for (int k = 0; i < n; i += LANES, k++) {
+        int m = lanes_left(n, i);
+        sum[k] += lanes_only(vf_exp(vf_load_n(logits + i, m) - vf_set(top)), m);
+    }
+    for (int k = 0; k < VECTORS; k++) vf_store(sums + k * LANES, sum[k]);
+    for (int half = SUMS / 2; half > 0; half /= 2) {
+        for (int k = 0; k < half; k++) sums[k] += sums[k + half];
+    }
+    return -(double)((logits[target] - top) - logf(sums[0]));
+}
+
+/* Exponentials replace the logits between the second and the third walk. The gradient may be written over them: bf16 element i lies
+ * before or in what was read of float element i. */
+static double loop_softmax_loss(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient) {
+    float top = loop_top(logits, bias, n), at_target = logits[target];
     vf s0 = vf_zero(), s1 = vf_zero();
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
