@@ -40,10 +40,11 @@ static void target_text(const ot_task_doc *doc, char *text, size_t size) {
     snprintf(text + used, size - used, "]");
 }
 
-static json_t *sample_begin(int64_t id, const json_t *row) {
-    json_t *sample = json_object();
-    json_object_set_new(sample, "doc_id", json_integer(id));
-    if (row != NULL) json_object_set_new(sample, "doc", json_deep_copy(row));
+static json_t *sample_begin(const ot_eval_run *r, int64_t d) {
+    json_t *sample = json_object(), *row = json_deep_copy(ot_task_set_row(r->set, d)->value);
+    if (r->task->prepared != NULL) r->task->prepared(&r->docs[d], row);
+    json_object_set_new(sample, "doc_id", json_integer(d));
+    json_object_set_new(sample, "doc", row);
     return sample;
 }
 
@@ -65,8 +66,8 @@ static void put_hits(json_t *sample, const ot_eval_run *r, int64_t d) {
     }
 }
 
-static void hash_row(json_t *sample, const json_t *row) {
-    char *text = json_dumps(row, JSON_INDENT(2));
+static void hash_row(json_t *sample) {
+    char *text = json_dumps(json_object_get(sample, "doc"), JSON_INDENT(2));
     if (text != NULL) set_hash(sample, "doc_hash", text, strlen(text));
     free(text);
 }
@@ -74,8 +75,7 @@ static void hash_row(json_t *sample, const json_t *row) {
 static json_t *choice_sample(const ot_eval_run *r, int64_t d) {
     const ot_task_doc *doc = &r->docs[d];
     const ot_score_request *requests = r->requests + r->first[d];
-    const json_t *row = ot_task_set_row(r->set, d)->value;
-    json_t *sample = sample_begin(d, row), *arguments = json_object(), *answers = json_array(), *filtered = json_array();
+    json_t *sample = sample_begin(r, d), *arguments = json_object(), *answers = json_array(), *filtered = json_array();
     char text[4096];
     target_text(doc, text, sizeof text);
     json_object_set_new(sample, "target", json_string(text));
@@ -97,7 +97,7 @@ static json_t *choice_sample(const ot_eval_run *r, int64_t d) {
     json_object_set_new(sample, "resps", answers);
     json_object_set_new(sample, "filtered_resps", filtered);
     sample_metrics(sample, r->task, ot_eval_means, OT_EVAL_MEANS);
-    hash_row(sample, row);
+    hash_row(sample);
     set_hash(sample, "prompt_hash", doc->context.text, (size_t)doc->context.size);
     set_hash(sample, "target_hash", text, strlen(text));
     put_hits(sample, r, d);
@@ -127,8 +127,7 @@ static json_t *answer_target(const ot_task_doc *doc) {
 static json_t *answer_sample(const ot_eval_run *r, int64_t d) {
     const ot_task_doc *doc = &r->docs[d];
     const ot_eval_answer *a = &r->answers[d];
-    const json_t *row = ot_task_set_row(r->set, d)->value;
-    json_t *sample = sample_begin(d, row), *target = answer_target(doc);
+    json_t *sample = sample_begin(r, d), *target = answer_target(doc);
     json_object_set(sample, "target", target);
     json_object_set_new(sample, "arguments",
                         json_pack("{s:{s:o,s:o}}", "gen_args_0", "arg_0", json_of(doc->context), "arg_1",
@@ -136,7 +135,7 @@ static json_t *answer_sample(const ot_eval_run *r, int64_t d) {
     json_object_set_new(sample, "resps", json_pack("[[o]]", json_of(a->written)));
     json_object_set_new(sample, "filtered_resps", json_pack("[o]", json_of(a->filtered)));
     sample_metrics(sample, r->task, ot_eval_means, OT_EVAL_MEANS);
-    hash_row(sample, row);
+    hash_row(sample);
     set_hash(sample, "prompt_hash", doc->context.text, (size_t)doc->context.size);
     set_hash(sample, "target_hash", json_string_value(target), json_string_length(target));
     put_hits(sample, r, d);
@@ -146,15 +145,14 @@ static json_t *answer_sample(const ot_eval_run *r, int64_t d) {
 
 static json_t *page_sample(const ot_eval_run *r, int64_t d) {
     const ot_task_doc *doc = &r->docs[d];
-    const json_t *row = ot_task_set_row(r->set, d)->value;
-    json_t *sample = sample_begin(d, row);
+    json_t *sample = sample_begin(r, d);
     double sum = ot_eval_page_loglikelihood(r, d);
     json_object_set_new(sample, "target", json_of(doc->page));
     json_object_set_new(sample, "arguments", json_pack("{s:{s:o}}", "gen_args_0", "arg_0", json_of(doc->page)));
     json_object_set_new(sample, "resps", json_pack("[[o]]", float_text(sum)));
     json_object_set_new(sample, "filtered_resps", json_pack("[o]", float_text(sum)));
     sample_metrics(sample, r->task, ot_eval_perplexities, OT_EVAL_PERPLEXITIES);
-    hash_row(sample, row);
+    hash_row(sample);
     set_hash(sample, "prompt_hash", doc->page.text, (size_t)doc->page.size);
     set_hash(sample, "target_hash", doc->page.text, (size_t)doc->page.size);
     for (int k = 0; k < OT_EVAL_PERPLEXITIES; k++) {
@@ -167,7 +165,7 @@ static json_t *page_sample(const ot_eval_run *r, int64_t d) {
 
 static json_t *block_sample(const ot_eval_run *r, int64_t b) {
     static const ot_eval_mean loss[] = {{OT_METRIC_BLOCKS, "loss"}};
-    json_t *sample = sample_begin(b, NULL);
+    json_t *sample = json_pack("{s:I}", "doc_id", (json_int_t)b);
     json_object_set_new(sample, "filtered_resps", json_pack("[o]", float_text(r->requests[b].loglikelihood)));
     sample_metrics(sample, r->task, loss, 1);
     json_object_set_new(sample, "loss", json_real(ot_eval_block_loss(r, b)));

@@ -42,6 +42,12 @@ static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena,
     return ot_task_context(arena, doc, &scene, 1, err);
 }
 
+static void prepared(const ot_task_doc *doc, json_t *row) {
+    json_object_set_new(row, "query", json_stringn(doc->question.text, (size_t)doc->question.size));
+    json_object_set_new(row, "choices", ot_task_choices_json(doc));
+    json_object_set_new(row, "gold", json_integer(doc->gold));
+}
+
 const ot_task ot_task_hellaswag = {
     .name = "hellaswag",
     .help = "how a scene goes on; rows have activity_label, ctx_a, ctx_b, endings, label",
@@ -53,4 +59,5 @@ const ot_task ot_task_hellaswag = {
     .examples = (const char *const[]){"train", "validation", NULL},
     .no_test_split = true,
     .render = render,
+    .prepared = prepared,
 };

@@ -222,7 +222,9 @@ static ot_status draw_first(ot_task_set *set, int64_t i, ot_error *err) {
 
 static ot_status render_bare(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
     *doc = (ot_task_doc){.delimiter = ot_str_of(" ")};
-    return task->render(task, row, arena, doc, err);
+    OT_TRY(task->render(task, row, arena, doc, err));
+    doc->question = doc->context;
+    return OT_OK;
 }
 
 static ot_status put_in_front(ot_arena *arena, ot_task_doc *doc, ot_str examples, ot_error *err) {
@@ -276,6 +278,12 @@ ot_status ot_task_lesson(const ot_task *task, const ot_task_doc *doc, ot_arena *
 
 ot_status ot_task_context(ot_arena *arena, ot_task_doc *doc, const ot_str *parts, int64_t n, ot_error *err) {
     return ot_str_join(arena, parts, n, &doc->context, err);
+}
+
+json_t *ot_task_choices_json(const ot_task_doc *doc) {
+    json_t *list = json_array();
+    for (int64_t i = 0; i < doc->n_choices; i++) json_array_append_new(list, json_stringn(doc->choices[i].text, (size_t)doc->choices[i].size));
+    return list;
 }
 
 ot_status ot_task_choices(ot_arena *arena, ot_task_doc *doc, int64_t n, ot_error *err) {

@@ -43,6 +43,7 @@ enum { OT_GOLD_ALL = -1 }; /* every choice is right */
 typedef struct ot_task_doc {
     ot_str description; /* in front of everything, once */
     ot_str context;
+    ot_str question; /* the context without description and examples */
     ot_str *choices; /* without the delimiter in front; GENERATE: the answers that count */
     int64_t n_choices, gold;
     ot_str delimiter;     /* between context and choice */
@@ -76,6 +77,8 @@ struct ot_task {
     const char *const *examples; /* splits that few-shot examples come from, the first whose file is there; NULL: no examples */
     bool no_test_split;    /* the harness's own definition has none: examples equal to the document are left out */
     ot_status (*render)(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err);
+    /* What the harness's own preparation makes of the row's fields, for records; NULL: it leaves them. */
+    void (*prepared)(const ot_task_doc *doc, json_t *row);
     /* ROLLING, BLOCKS: a plain text file DIR/NAME.SPLIT.txt (or of one of the other names) as rows; NULL: JSONL only. */
     const char *const *text_names;
     ot_status (*rows_of_text)(ot_str text, ot_rows *rows, ot_error *err);
@@ -135,6 +138,8 @@ static inline int64_t ot_task_answer(const ot_task_doc *doc) { return doc->gold 
 
 /* context = the parts in order; the delimiter is one space. */
 ot_status ot_task_context(ot_arena *arena, ot_task_doc *doc, const ot_str *parts, int64_t n, ot_error *err);
+/* The choices as a JSON list, for `prepared`. */
+json_t *ot_task_choices_json(const ot_task_doc *doc);
 /* n empty choices. */
 ot_status ot_task_choices(ot_arena *arena, ot_task_doc *doc, int64_t n, ot_error *err);
 

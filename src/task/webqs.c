@@ -25,6 +25,21 @@ static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena,
     return ot_task_context(arena, doc, (ot_str[]){ot_str_of("Question: "), question, ot_str_of("\nAnswer:")}, 3, err);
 }
 
+/* Sorting is all that is left of it in the row. */
+static void prepared(const ot_task_doc *doc, json_t *row) {
+    json_t *sorted = json_array();
+    (void)doc;
+    size_t i = 0, at = 0;
+    json_t *answer = NULL;
+    json_array_foreach(json_object_get(row, "answers"), i, answer) {
+        for (at = json_array_size(sorted); at > 0; at--) {
+            if (ot_str_compare(ot_json_text(json_array_get(sorted, at - 1)), ot_json_text(answer)) <= 0) break;
+        }
+        json_array_insert(sorted, at, answer);
+    }
+    json_object_set_new(row, "answers", sorted);
+}
+
 const ot_task ot_task_webqs = {
     .name = "webqs",
     .help = "questions people asked a search engine; rows have question, answers",
@@ -34,4 +49,5 @@ const ot_task ot_task_webqs = {
     .metrics = OT_METRIC_EXACT_MATCH,
     .split = "test",
     .render = render,
+    .prepared = prepared,
 };
