@@ -122,3 +122,7 @@ for task in tickets plurals letters; do
     "$OFFSITE" eval $model --task "$CLI_TEST_DIR/../../examples/tasks/$task.yaml" --quiet >table
     has table "$task"
 done
+
+"$OFFSITE" help task >page
+"$OFFSITE" eval --help task | cmp - page
+has page 'piqa.validation.jsonl; acc, acc_norm'
