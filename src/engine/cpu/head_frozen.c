@@ -11,10 +11,13 @@ typedef struct frozen_run {
     const ot_call *call;
     ot_head_job job;
     ot_dtype type;
-    int64_t L, V, tiles, ranges, lanes, padded_d;
+    int64_t L, V, tokens, tiles, ranges, lanes, padded_d; /* tokens: of a tile */
     ot_head_part memory[LANES];
     double *losses; /* [L] */
 } frozen_run;
+
+/* Without ranges, tiles are smaller so that there are more of them for many threads. */
+static int64_t tile_tokens(const ot_call *call) { return ot_head_sums16(call) ? OT_HEAD_TOKENS / 2 : OT_HEAD_TOKENS; }
 
 /* Ranges of the vocabulary for this many tiles of tokens, and parts that have memory. 16 sums go through all of it. */
 static int64_t ranges_of(const ot_call *call, int64_t tiles) {
@@ -37,7 +40,8 @@ static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_
     const ot_view *in = &call->in[0];
     *r = (frozen_run){.table = ot_cpu_pick(), .call = call, .type = ot_head_type(call), .L = in->rows, .V = call->w[0].rows};
     r->padded_d = ot_attention_padded_d(in->cols);
-    r->tiles = ot_chunks(r->L, OT_HEAD_TOKENS);
+    r->tokens = tile_tokens(call);
+    r->tiles = ot_chunks(r->L, r->tokens);
     r->ranges = ranges_of(call, r->tiles);
     r->lanes = lanes;
     int64_t size = ot_compute_bytes(r->type);
@@ -57,7 +61,7 @@ static void frozen_layout(const ot_call *call, int64_t lanes, frozen_run *r, ot_
 int64_t ot_cpu_head_frozen_scratch(const ot_call *call) {
     ot_cpu_work work = {0};
     frozen_run run;
-    frozen_layout(call, most_lanes(call, ot_chunks(call->in[0].rows, OT_HEAD_TOKENS)), &run, &work);
+    frozen_layout(call, most_lanes(call, ot_chunks(call->in[0].rows, tile_tokens(call))), &run, &work);
     return work.bytes;
 }
 
@@ -76,7 +80,7 @@ static double loss_of_sums16(const ot_head_part *p, int64_t t) {
 /* Merges the ranges of one tile of tokens into the first, in order; then losses and gradients. */
 static void finish_tile(const frozen_run *r, int64_t tile, ot_head_part *parts) {
     const ot_view *in = &r->call->in[0];
-    int64_t D = in->cols, first = tile * OT_HEAD_TOKENS, tokens = r->L - first < OT_HEAD_TOKENS ? r->L - first : OT_HEAD_TOKENS;
+    int64_t D = in->cols, first = tile * r->tokens, tokens = r->L - first < r->tokens ? r->L - first : r->tokens;
     ot_head_part *p = &parts[0];
     for (int64_t t = 0; t < tokens; t++) {
         float top = p->top[t];
@@ -114,8 +118,8 @@ static void run_lane(void *context, int64_t lane) {
     for (int64_t part = lane; part < r->tiles * r->ranges; part += r->lanes) {
         int64_t tile = part / r->ranges, range = part % r->ranges;
         ot_head_part *p = &r->memory[lane];
-        p->first = tile * OT_HEAD_TOKENS;
-        p->tokens = r->L - p->first < OT_HEAD_TOKENS ? r->L - p->first : OT_HEAD_TOKENS;
+        p->first = tile * r->tokens;
+        p->tokens = r->L - p->first < r->tokens ? r->L - p->first : r->tokens;
         p->v0 = range * r->V / r->ranges;
         p->v1 = (range + 1) * r->V / r->ranges;
         (r->type == OT_BF16 ? r->table->head_bf16 : r->table->head_f32)(&r->job, p);
@@ -132,7 +136,7 @@ ot_status ot_cpu_head_frozen(const ot_call *call, bool gradients) {
     const ot_view *in = &call->in[0];
     ot_cpu_work work = {.base = call->scratch};
     frozen_run run;
-    frozen_layout(call, lanes_of(call, ot_chunks(in->rows, OT_HEAD_TOKENS)), &run, &work);
+    frozen_layout(call, lanes_of(call, ot_chunks(in->rows, tile_tokens(call))), &run, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     run.job = (ot_head_job){.x = ot_span_x(in),
                             .D = in->cols,
