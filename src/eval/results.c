@@ -167,12 +167,12 @@ void ot_results_date(char *text, size_t size) {
     snprintf(text, size, "%s.%06ld", seconds, (long)now.tv_usec);
 }
 
-ot_status ot_results_write_lines(const char *path, const json_t *samples, ot_error *err) {
+ot_status ot_results_write_lines(const char *path, const json_t *values, ot_error *err) {
     ot_writer *w = NULL;
     OT_TRY(ot_writer_open(path, &w, err));
     ot_status status = OT_OK;
-    for (size_t i = 0; status == OT_OK && i < json_array_size(samples); i++) {
-        char *line = json_dumps(json_array_get(samples, i), 0);
+    for (size_t i = 0; status == OT_OK && i < json_array_size(values); i++) {
+        char *line = json_dumps(json_array_get(values, i), 0);
         status = line == NULL ? ot_fail_memory(err, 4096, "a sample") : ot_writer_put(w, line, (int64_t)strlen(line), err);
         if (status == OT_OK) status = ot_writer_put(w, "\n", 1, err);
         free(line);

@@ -85,45 +85,45 @@ static ot_status self_text(const call *c, const char *what, ot_str *out, ot_erro
 }
 
 static ot_status strip(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "strip", &s, err));
     return text_value(ot_py_strip(s), out, err);
 }
 
 static ot_status trim(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(ot_py_text_of(c->self, c->arena, &s, err));
     return text_value(ot_py_strip(s), out, err);
 }
 
 static ot_status lstrip(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "lstrip", &s, err));
     return text_value(ot_py_lstrip(s), out, err);
 }
 
 static ot_status rstrip(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "rstrip", &s, err));
     return text_value(ot_py_rstrip(s), out, err);
 }
 
 static ot_status lower(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "lower", &s, err));
     OT_TRY(ot_py_lower(c->arena, s, &s, err));
     return text_value(s, out, err);
 }
 
 static ot_status capitalize(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "capitalize", &s, err));
     OT_TRY(ot_py_capitalize(c->arena, s, &s, err));
     return text_value(s, out, err);
 }
 
 static ot_status replace(const call *c, json_t **out, ot_error *err) {
-    ot_str s;
+    ot_str s = {"", 0};
     OT_TRY(self_text(c, "replace", &s, err));
     if (!json_is_string(c->a) || !json_is_string(c->b) || json_string_length(c->a) == 0) {
         return ot_row_fail(c->row, err, "the template's replace needs two texts, the first not empty");
