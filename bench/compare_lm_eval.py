@@ -23,7 +23,7 @@ from lm_eval.tasks import TaskManager
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-FOLDERS = {"arc_easy": "arc/arc_easy", "arc_challenge": "arc/arc_challenge"}
+FOLDERS = {"arc_easy": "arc/arc_easy", "arc_challenge": "arc/arc_challenge", "lambada_openai": "lambada/lambada_openai"}
 SPLIT_KEYS = {"train": "training_split", "validation": "validation_split", "test": "test_split"}
 
 

@@ -103,10 +103,14 @@ def letters(i):
     return dict(title=words(1, 3), paragraphs=[sentence() for _ in range([1, 4, 30][i % 3])])
 
 
+def last_word(i):
+    return dict(text=sentence(6, 10) + [" ", "  "][i % 2] + words(2, 4))
+
+
 OFFICIAL = {"arc_easy": ("arc/arc_easy", arc), "arc_challenge": ("arc/arc_challenge", arc), "openbookqa": ("openbookqa/openbookqa", openbookqa), "piqa": ("piqa/piqa", piqa),
             "hellaswag": ("hellaswag/hellaswag", hellaswag), "sciq": ("sciq/sciq", sciq), "webqs": ("webqs/webqs", webqs), "race": ("race/race", race),
             "wikitext": ("wikitext/wikitext", wikitext)}
-OWN = {"capitals": capitals, "yes_no": yes_no, "fill_in": fill_in, "any_of": any_of, "letters": letters}
+OWN = {"capitals": capitals, "yes_no": yes_no, "fill_in": fill_in, "any_of": any_of, "letters": letters, "last_word": last_word}
 SCORED = {"piqa": "validation", "hellaswag": "validation", "yes_no": "validation"}
 SIZES = {"race": 3, "wikitext": 3, "letters": 3}
 
@@ -169,6 +173,11 @@ def write_hits(model, tokenizer):
 
     change("fill_in", lambda r: dict(r, answer=writes(f"Q: {r['question']}\nA:", 6).split("\n")[0].split("Q:")[0].strip().upper() + "!"))
     change("any_of", lambda r: dict(r, answers=[*r["answers"], writes(r["question"], 5).split(".")[0]]))
+    def goes_on(row):
+        text = "Question: " + row["text"].split(".")[0]
+        return dict(text=(text + writes(text, 12)).rstrip())
+
+    change("last_word", goes_on)
     change("webqs", lambda r: dict(r, answers=[writes(f"Question: {r['question']}\nAnswer:", 3)[1:], *r["answers"]]))
 
 
@@ -257,7 +266,7 @@ def main():
         lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
         for name in [*OFFICIAL, *OWN]:
             record(lm, model_name, name, None)
-        for name, shots in (("arc_easy", 2), ("piqa", 3), ("hellaswag", 1), ("sciq", 1), ("race", 1), ("yes_no", 2), ("fill_in", 2), ("capitals", 0)):
+        for name, shots in (("arc_easy", 2), ("piqa", 3), ("hellaswag", 1), ("sciq", 1), ("race", 1), ("yes_no", 2), ("fill_in", 2), ("capitals", 0), ("last_word", 1)):
             record(lm, model_name, name, shots)
         blocks(model, tokenizer, model_name, 32)
 

@@ -60,7 +60,7 @@ ot_status ot_data_reader_open(const ot_data_options *options, ot_data_reader **o
     r->options = options;
     r->encoder.prefix = -1;
     ot_status status = options->task != NULL ? ot_task_open(options->task, &r->task, err) : OT_OK;
-    if (status == OT_OK && options->task != NULL && r->task->kind != OT_TASK_CHOICE && r->task->kind != OT_TASK_GENERATE) {
+    if (status == OT_OK && options->task != NULL && (r->task->kind == OT_TASK_ROLLING || r->task->kind == OT_TASK_BLOCKS)) {
         status = ot_fail(err, OT_ERR_USAGE, "--task: %s has no answers to learn: give its text itself", options->task);
     }
     if (status == OT_OK && options->chat_template != NULL) status = ot_chat_find(options->chat_template, &r->chat, err);

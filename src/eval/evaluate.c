@@ -55,7 +55,7 @@ static ot_status request_docs(ot_eval_run *r, ot_error *err) {
     for (int64_t d = 0; d < r->n; d++) {
         OT_TRY(ot_task_set_doc(r->set, d, &r->arena, &r->docs[d], err));
         if (r->task->kind == OT_TASK_ROLLING) OT_TRY(request_windows(r, d, err));
-        if (r->task->kind == OT_TASK_CHOICE) OT_TRY(request_choices(r, d, err));
+        if (r->task->kind == OT_TASK_CHOICE || r->task->kind == OT_TASK_TARGET) OT_TRY(request_choices(r, d, err));
         r->first[d + 1] = r->n_requests;
     }
     return OT_OK;
@@ -113,6 +113,7 @@ double ot_eval_hit(const ot_eval_run *r, int64_t d, unsigned metric) {
     const ot_task_doc *doc = &r->docs[d];
     if (r->task->kind == OT_TASK_GENERATE) return r->answers[d].right;
     const ot_score_request *requests = r->requests + r->first[d];
+    if (r->task->kind == OT_TASK_TARGET) return requests[0].greedy;
     if (metric != OT_METRIC_EXACT_MATCH) return best_choice(requests, doc, metric) == doc->gold;
     for (int64_t i = 0; i < doc->n_choices; i++) {
         if ((doc->gold == OT_GOLD_ALL || doc->gold == i) && requests[i].greedy) return 1;
@@ -153,6 +154,14 @@ double ot_eval_page_loglikelihood(const ot_eval_run *r, int64_t d) {
     double sum = 0;
     for (int64_t i = r->first[d]; i < r->first[d + 1]; i++) sum += r->requests[i].loglikelihood;
     return sum;
+}
+
+/* Without a standard error: the harness's is a bootstrap. */
+static void count_target_perplexity(ot_eval_run *r) {
+    double sum = 0;
+    if ((r->task->metrics & OT_METRIC_TARGET_PERPLEXITY) == 0) return;
+    for (int64_t d = 0; d < r->n; d++) sum += r->requests[r->first[d]].loglikelihood;
+    put_metric(r->out, (ot_metric){.name = "perplexity", .value = exp(-sum / (double)r->n)});
 }
 
 static ot_status count_perplexities(ot_eval_run *r, ot_error *err) {
@@ -200,7 +209,8 @@ static ot_status evaluate(ot_eval_run *r, ot_error *err) {
     else OT_TRY(ot_score(r->model, r->requests, r->n_requests, &r->score, &r->out->cost, err));
     if (r->task->kind == OT_TASK_ROLLING) OT_TRY(count_perplexities(r, err));
     else if (r->task->kind == OT_TASK_BLOCKS) count_blocks(r);
-    else count_hits(r);
+    else if (r->task->kind == OT_TASK_TARGET) count_target_perplexity(r);
+    if (r->task->kind != OT_TASK_ROLLING && r->task->kind != OT_TASK_BLOCKS) count_hits(r);
     return ot_eval_write_samples(r, err);
 }
 

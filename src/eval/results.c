@@ -35,7 +35,7 @@ static json_t *task_directions(const ot_evaluation *e) {
 }
 
 static json_t *task_config(const ot_evaluation *e) {
-    static const char *const kinds[] = {"multiple_choice", "loglikelihood_rolling", "blocks", "generate_until"};
+    static const char *const kinds[] = {"multiple_choice", "loglikelihood_rolling", "blocks", "generate_until", "loglikelihood"};
     json_t *config = json_pack("{s:s,s:s,s:s,s:I,s:I}", "task", e->task->name, "dataset_path",
                                e->task->dataset != NULL ? e->task->dataset : "json", "output_type", kinds[e->task->kind],
                                "num_fewshot", (json_int_t)e->shots, "repeats", (json_int_t)1);

@@ -104,6 +104,28 @@ static json_t *choice_sample(const ot_eval_run *r, int64_t d) {
     return sample;
 }
 
+/* One answer: its text is the target, its likelihood the perplexity's part. */
+static json_t *target_sample(const ot_eval_run *r, int64_t d) {
+    static const ot_eval_mean metrics[] = {{OT_METRIC_TARGET_PERPLEXITY, "perplexity"}, {OT_METRIC_ACC, "acc"}};
+    const ot_task_doc *doc = &r->docs[d];
+    const ot_score_request *q = &r->requests[r->first[d]];
+    json_t *sample = sample_begin(r, d), *answer = json_pack("[o,s]", float_text(q->loglikelihood), q->greedy ? "True" : "False");
+    json_object_set_new(sample, "target", json_of(doc->choices[0]));
+    json_object_set_new(
+        sample, "arguments",
+        json_pack("{s:{s:o,s:o}}", "gen_args_0", "arg_0", json_of(doc->context), "arg_1", json_of(doc->choices[0])));
+    json_object_set_new(sample, "resps", json_pack("[[O]]", answer));
+    json_object_set_new(sample, "filtered_resps", json_pack("[o]", answer));
+    sample_metrics(sample, r->task, metrics, 2);
+    hash_row(sample);
+    set_hash(sample, "prompt_hash", doc->context.text, (size_t)doc->context.size);
+    set_hash(sample, "target_hash", doc->choices[0].text, (size_t)doc->choices[0].size);
+    if ((r->task->metrics & OT_METRIC_TARGET_PERPLEXITY) != 0)
+        json_object_set_new(sample, "perplexity", json_real(q->loglikelihood));
+    put_hits(sample, r, d);
+    return sample;
+}
+
 static json_t *generation_settings(const ot_task_generation *g) {
     json_t *until = json_array();
     for (int64_t i = 0; i < g->n_until; i++) json_array_append_new(until, json_string(g->until[i]));
@@ -176,7 +198,8 @@ ot_status ot_eval_write_samples(ot_eval_run *r, ot_error *err) {
     static json_t *(*const makers[])(const ot_eval_run *, int64_t) = {[OT_TASK_CHOICE] = choice_sample,
                                                                       [OT_TASK_ROLLING] = page_sample,
                                                                       [OT_TASK_BLOCKS] = block_sample,
-                                                                      [OT_TASK_GENERATE] = answer_sample};
+                                                                      [OT_TASK_GENERATE] = answer_sample,
+                                                                      [OT_TASK_TARGET] = target_sample};
     r->out->samples = json_array();
     for (int64_t d = 0; d < r->n; d++) {
         json_t *sample = makers[r->task->kind](r, d);

@@ -90,7 +90,8 @@ static ot_status take_kind(reader *r, ot_error *err) {
     if (strcmp(kind, "multiple_choice") == 0) r->own->task.kind = OT_TASK_CHOICE;
     else if (strcmp(kind, "loglikelihood_rolling") == 0) r->own->task.kind = OT_TASK_ROLLING;
     else if (strcmp(kind, "generate_until") == 0) r->own->task.kind = OT_TASK_GENERATE;
-    else return REFUSE(r, "'output_type' must be multiple_choice, generate_until or loglikelihood_rolling");
+    else if (strcmp(kind, "loglikelihood") == 0) r->own->task.kind = OT_TASK_TARGET;
+    else return REFUSE(r, "'output_type' must be multiple_choice, generate_until, loglikelihood or loglikelihood_rolling");
     return OT_OK;
 }
 
@@ -206,6 +207,8 @@ static const struct {
     {"acc_bytes", OT_TASK_CHOICE, OT_METRIC_ACC_BYTES},
     {"exact_match", OT_TASK_CHOICE, OT_METRIC_EXACT_MATCH},
     {"exact_match", OT_TASK_GENERATE, OT_METRIC_EXACT_MATCH},
+    {"perplexity", OT_TASK_TARGET, OT_METRIC_TARGET_PERPLEXITY},
+    {"acc", OT_TASK_TARGET, OT_METRIC_ACC},
     {"word_perplexity", OT_TASK_ROLLING, OT_METRIC_WORD_PERPLEXITY},
     {"byte_perplexity", OT_TASK_ROLLING, OT_METRIC_BYTE_PERPLEXITY},
     {"bits_per_byte", OT_TASK_ROLLING, OT_METRIC_BITS_PER_BYTE},
@@ -227,10 +230,12 @@ static ot_status metric_key(reader *r, const ot_yaml *item, ot_error *err) {
     if (strcmp(item->key, "aggregation") == 0) {
         const char *how = NULL;
         OT_TRY(ot_yaml_text(item, r->own->path, item->key, &how, err));
-        if (strcmp(how, "mean") == 0 || strcmp(how, "weighted_perplexity") == 0 || strcmp(how, "bits_per_byte") == 0)
-            return OT_OK;
+        static const char *const known[] = {"mean", "perplexity", "weighted_perplexity", "bits_per_byte"};
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+            if (strcmp(how, known[i]) == 0) return OT_OK;
+        }
         return ot_yaml_fail(item, r->own->path, err,
-                            "'aggregation' must be mean (weighted_perplexity and bits_per_byte for perplexities)");
+                            "'aggregation' must be mean (perplexity, weighted_perplexity and bits_per_byte for perplexities)");
     }
     return ot_yaml_fail(item, r->own->path, err, "a metric has no key '%.60s' here", item->key);
 }
@@ -258,7 +263,8 @@ static ot_status take_metric(reader *r, const ot_yaml *entry, ot_error *err) {
 static ot_status take_metrics(reader *r, const ot_yaml *list, ot_error *err) {
     static const unsigned usual[] = {[OT_TASK_CHOICE] = OT_METRIC_ACC | OT_METRIC_ACC_NORM,
                                      [OT_TASK_ROLLING] = OT_METRIC_PERPLEXITIES,
-                                     [OT_TASK_GENERATE] = OT_METRIC_EXACT_MATCH};
+                                     [OT_TASK_GENERATE] = OT_METRIC_EXACT_MATCH,
+                                     [OT_TASK_TARGET] = OT_METRIC_TARGET_PERPLEXITY | OT_METRIC_ACC};
     if (list == NULL) {
         r->own->task.metrics = usual[r->own->task.kind];
         return OT_OK;
@@ -417,8 +423,8 @@ static ot_status check(reader *r, const ot_yaml *root, ot_error *err) {
                       rolling ? "the text whose perplexity is measured" : "the right answer");
     if (own->task.kind == OT_TASK_CHOICE && own->choice.kind == SOURCE_ABSENT)
         return REFUSE(r, "the key 'doc_to_choice' is missing: the answers to choose from");
-    if (rolling && own->choice.kind != SOURCE_ABSENT)
-        return REFUSE(r, "'doc_to_choice' means nothing with loglikelihood_rolling");
+    if ((rolling || own->task.kind == OT_TASK_TARGET) && own->choice.kind != SOURCE_ABSENT)
+        return REFUSE(r, "'doc_to_choice' means nothing with loglikelihood%s", rolling ? "_rolling" : "");
     if (own->target.kind == SOURCE_NUMBER && own->choice.kind == SOURCE_ABSENT)
         return REFUSE(r, "'doc_to_target' is a number, but there is no 'doc_to_choice' for it to count in");
     if (own->test_split == NULL && own->validation_split == NULL)
@@ -608,6 +614,13 @@ static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena
                        text.size < 100 ? (int)text.size : 100, text.text);
 }
 
+/* TARGET: the only answer. */
+static ot_status answer_of(const own_task *own, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+    doc->joined = true;
+    OT_TRY(ot_task_choices(arena, doc, 1, err));
+    return text_of(&own->target, row, arena, &doc->choices[0], err);
+}
+
 /* GENERATE: the answers that count. */
 static ot_status answers_of(const own_task *own, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
     const source *s = &own->target;
@@ -649,6 +662,7 @@ static ot_status render(const ot_task *task, const ot_row *row, ot_arena *arena,
     }
     OT_TRY(text_of(&own->text, row, arena, &doc->context, err));
     if (task->kind == OT_TASK_GENERATE) return answers_of(own, row, arena, doc, err);
+    if (task->kind == OT_TASK_TARGET) return answer_of(own, row, arena, doc, err);
     OT_TRY(choices_of(own, row, arena, doc, err));
     return gold_of(own, row, arena, doc, err);
 }

@@ -134,7 +134,7 @@ ot_status ot_task_set_open(const ot_task *task, const ot_task_set_options *optio
     ot_task_set_options o = *options;
     if (o.shots < 0) o.shots = task->shots;
     ot_status status = open_rows(set, &o, err);
-    if (status == OT_OK && o.shots > 0 && (task->kind == OT_TASK_CHOICE || task->kind == OT_TASK_GENERATE)) status = open_pool(set, &o, err);
+    if (status == OT_OK && o.shots > 0 && task->kind != OT_TASK_ROLLING && task->kind != OT_TASK_BLOCKS) status = open_pool(set, &o, err);
     if (status != OT_OK) {
         ot_task_set_close(set);
         return status;
@@ -246,7 +246,7 @@ static ot_status render_examples(ot_task_set *set, ot_arena *arena, ot_str *out,
         OT_TRY(render_bare(set->task, &set->pool.items[set->drawn[k]], arena, &example, err));
         ot_str answer = example.choices[ot_task_answer(&example)];
         parts[n++] = example.context;
-        if (answer.size == 0 && set->task->kind == OT_TASK_GENERATE) continue; /* in the harness nothing follows a question whose answer is empty */
+        if (answer.size == 0 && set->task->kind != OT_TASK_CHOICE) continue; /* in the harness nothing follows a question whose answer is empty */
         parts[n++] = example.delimiter;
         parts[n++] = answer;
         parts[n++] = ot_str_of(set->task->fewshot_delimiter != NULL ? set->task->fewshot_delimiter : "\n\n");
@@ -266,14 +266,16 @@ ot_status ot_task_set_doc(ot_task_set *set, int64_t i, ot_arena *arena, ot_task_
 
 /* ==== Small helpers. ==== */
 
+static ot_str scored_delimiter(const ot_task_doc *doc) { return doc->joined ? (ot_str){"", 0} : doc->delimiter; }
+
 ot_status ot_task_continuation(const ot_task_doc *doc, int64_t choice, ot_arena *arena, ot_str *out, ot_error *err) {
-    return ot_str_join(arena, (ot_str[]){doc->delimiter, doc->choices[choice]}, 2, out, err);
+    return ot_str_join(arena, (ot_str[]){scored_delimiter(doc), doc->choices[choice]}, 2, out, err);
 }
 
 ot_status ot_task_lesson(const ot_task *task, const ot_task_doc *doc, ot_arena *arena, ot_str *out, ot_error *err) {
     const ot_task_generation *g = task->generation;
     ot_str end = g != NULL && g->n_until > 0 ? ot_str_of(g->until[0]) : (ot_str){"", 0};
-    return ot_str_join(arena, (ot_str[]){doc->delimiter, doc->choices[ot_task_answer(doc)], end}, 3, out, err);
+    return ot_str_join(arena, (ot_str[]){scored_delimiter(doc), doc->choices[ot_task_answer(doc)], end}, 3, out, err);
 }
 
 ot_status ot_task_context(ot_arena *arena, ot_task_doc *doc, const ot_str *parts, int64_t n, ot_error *err) {

@@ -30,6 +30,12 @@ static int64_t space_at(ot_str s, int64_t at) {
     return n > 0 && ot_py_is_space(code) ? n : 0;
 }
 
+int64_t ot_py_word(ot_str s) {
+    int64_t at = 0;
+    while (at < s.size && space_at(s, at) == 0) at++;
+    return at;
+}
+
 ot_str ot_py_lstrip(ot_str s) {
     for (int64_t n = space_at(s, 0); n > 0; n = space_at(s, 0)) s = (ot_str){s.text + n, s.size - n};
     return s;

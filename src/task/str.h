@@ -28,6 +28,8 @@ ot_str ot_py_rstrip(ot_str s);
 ot_str ot_py_strip(ot_str s);
 /* len(s): code points. */
 int64_t ot_py_length(ot_str s);
+/* Bytes before the first white space. */
+int64_t ot_py_word(ot_str s);
 /* len(re.split(r"\s+", s)). */
 int64_t ot_py_words(ot_str s);
 

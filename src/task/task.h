@@ -23,10 +23,11 @@ typedef enum ot_task_kind {
     OT_TASK_ROLLING, /* the likelihood of a whole text in windows of the greatest length */
     OT_TASK_BLOCKS,  /* the paper's perplexity: one text cut into blocks that do not overlap */
     OT_TASK_GENERATE, /* what greedy decoding writes, compared with the answers */
+    OT_TASK_TARGET, /* the likelihood of one answer, which is scored without the delimiter */
 } ot_task_kind;
 
 enum {
-    OT_METRIC_ACC = 1,          /* the likeliest choice is the right one */
+    OT_METRIC_ACC = 1,          /* the likeliest choice is the right one; TARGET: greedy decoding writes the answer */
     OT_METRIC_ACC_NORM = 2,     /* the same with likelihoods divided by the choices' characters */
     OT_METRIC_EXACT_MATCH = 4,  /* greedy decoding writes one of the right choices */
     OT_METRIC_WORD_PERPLEXITY = 8,
@@ -35,6 +36,7 @@ enum {
     OT_METRIC_PERPLEXITIES = OT_METRIC_WORD_PERPLEXITY | OT_METRIC_BYTE_PERPLEXITY | OT_METRIC_BITS_PER_BYTE,
     OT_METRIC_BLOCKS = 64,     /* perplexity, loss */
     OT_METRIC_ACC_BYTES = 128, /* as ACC_NORM, by UTF-8 bytes */
+    OT_METRIC_TARGET_PERPLEXITY = 256,
 };
 
 enum { OT_GOLD_ALL = -1 }; /* every choice is right */
@@ -47,6 +49,7 @@ typedef struct ot_task_doc {
     ot_str *choices; /* without the delimiter in front; GENERATE: the answers that count */
     int64_t n_choices, gold;
     ot_str delimiter;     /* between context and choice */
+    bool joined;          /* no delimiter where an answer is scored or learnt, only in examples */
     ot_str page;          /* ROLLING: what is scored */
     int64_t words, bytes; /* ROLLING: what its likelihood is divided by */
 } ot_task_doc;

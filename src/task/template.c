@@ -13,6 +13,7 @@ typedef enum node_kind {
     NODE_FIELD,
     NODE_MEMBER,
     NODE_ENTRY,
+    NODE_SLICE,
     NODE_LIST,
     NODE_ADD,
     NODE_SUBTRACT,
@@ -159,6 +160,44 @@ static ot_status join(const call *c, json_t **out, ot_error *err) {
     return text_value(whole, out, err);
 }
 
+static ot_status add_part(json_t *list, ot_str part, ot_error *err) {
+    bool kept = json_array_append_new(list, json_stringn_nocheck(part.size > 0 ? part.text : "", (size_t)part.size)) == 0;
+    return kept ? OT_OK : ot_fail_memory(err, 64, "a template's list");
+}
+
+/* Without an argument at white space, none of it kept; else at each of the texts given. */
+static ot_status split_text(ot_str s, const json_t *by, json_t *list, ot_error *err) {
+    ot_str between = by != NULL ? ot_json_text(by) : (ot_str){"", 0};
+    int64_t from = 0;
+    for (s = by == NULL ? ot_py_lstrip(s) : s; by == NULL && s.size > 0; s = ot_py_lstrip(s)) {
+        int64_t n = ot_py_word(s);
+        OT_TRY(add_part(list, (ot_str){s.text, n}, err));
+        s = (ot_str){s.text + n, s.size - n};
+    }
+    if (by == NULL) return OT_OK;
+    for (int64_t at = 0; at + between.size <= s.size;) {
+        if (memcmp(s.text + at, between.text, (size_t)between.size) != 0) {
+            at++;
+            continue;
+        }
+        OT_TRY(add_part(list, (ot_str){s.text + from, at - from}, err));
+        from = at += between.size;
+    }
+    return add_part(list, (ot_str){s.text + from, s.size - from}, err);
+}
+
+static ot_status split(const call *c, json_t **out, ot_error *err) {
+    ot_str s = {"", 0};
+    OT_TRY(self_text(c, "split", &s, err));
+    if (c->a != NULL && (!json_is_string(c->a) || json_string_length(c->a) == 0)) {
+        return ot_row_fail(c->row, err, "the template's split needs a text that is not empty");
+    }
+    OT_TRY(made(json_array(), out, err));
+    ot_status status = split_text(s, c->a, *out, err);
+    if (status != OT_OK) json_decref(*out);
+    return status;
+}
+
 static ot_status length(const call *c, json_t **out, ot_error *err) {
     int64_t n = json_is_string(c->self)  ? ot_py_length(ot_json_text(c->self))
                 : json_is_array(c->self) ? (int64_t)json_array_size(c->self)
@@ -214,13 +253,21 @@ static ot_status to_string(const call *c, json_t **out, ot_error *err) {
 }
 
 static const method methods[] = {
-    {"strip", 0, 0, true, false, strip},    {"lstrip", 0, 0, true, false, lstrip},
-    {"rstrip", 0, 0, true, false, rstrip},  {"trim", 0, 0, false, true, trim},
-    {"lower", 0, 0, true, true, lower},     {"capitalize", 0, 0, true, true, capitalize},
-    {"replace", 2, 2, true, true, replace}, {"index", 1, 1, true, false, find_index},
-    {"join", 0, 1, false, true, join},      {"length", 0, 0, false, true, length},
-    {"first", 0, 0, false, true, first},    {"last", 0, 0, false, true, last},
-    {"int", 0, 0, false, true, to_int},     {"string", 0, 0, false, true, to_string},
+    {"split", 0, 1, true, false, split},
+    {"strip", 0, 0, true, false, strip},
+    {"lstrip", 0, 0, true, false, lstrip},
+    {"rstrip", 0, 0, true, false, rstrip},
+    {"trim", 0, 0, false, true, trim},
+    {"lower", 0, 0, true, true, lower},
+    {"capitalize", 0, 0, true, true, capitalize},
+    {"replace", 2, 2, true, true, replace},
+    {"index", 1, 1, true, false, find_index},
+    {"join", 0, 1, false, true, join},
+    {"length", 0, 0, false, true, length},
+    {"first", 0, 0, false, true, first},
+    {"last", 0, 0, false, true, last},
+    {"int", 0, 0, false, true, to_int},
+    {"string", 0, 0, false, true, to_string},
 };
 
 /* ==== Reading. ==== */
@@ -390,12 +437,19 @@ static ot_status read_member(reader *r, node **expression, ot_error *err) {
     return OT_OK;
 }
 
+/* [index], or [from:to] with either left out. */
 static ot_status read_entry(reader *r, node **expression, ot_error *err) {
     node *n = NULL;
     OT_TRY(new_node(r, NODE_ENTRY, &n, err));
     n->left = *expression;
-    OT_TRY(read_expression(r, &n->right, err));
-    if (!take(r, ']')) return wrong(r, err, "an index is not closed (slices are not supported)");
+    skip_space(r);
+    if (*r->at != ':') OT_TRY(read_expression(r, &n->right, err));
+    if (take(r, ':')) {
+        n->kind = NODE_SLICE;
+        skip_space(r);
+        if (*r->at != ']') OT_TRY(read_expression(r, &n->third, err));
+    }
+    if (!take(r, ']')) return wrong(r, err, "an index is not closed");
     *expression = n;
     return OT_OK;
 }
@@ -590,6 +644,25 @@ static ot_status entry(const scope *s, const json_t *of, const json_t *index, js
     return OT_OK;
 }
 
+static ot_status border(const scope *s, const json_t *value, int64_t n, int64_t otherwise, int64_t *out, ot_error *err) {
+    int64_t i = otherwise;
+    if (value != NULL && !whole_number(value, &i))
+        return ot_row_fail(s->row, err, "the template cuts a list at %s", kind_of(value));
+    if (i < 0) i = i < -n ? 0 : i + n;
+    *out = i < n ? i : n;
+    return OT_OK;
+}
+
+static ot_status slice(const scope *s, const json_t *of, const json_t *first, const json_t *end, json_t **out, ot_error *err) {
+    int64_t n = (int64_t)json_array_size(of), from = 0, to = 0;
+    if (!json_is_array(of)) return ot_row_fail(s->row, err, "the template cuts %s; it can cut lists", kind_of(of));
+    OT_TRY(border(s, first, n, 0, &from, err));
+    OT_TRY(border(s, end, n, n, &to, err));
+    OT_TRY(made(json_array(), out, err));
+    for (int64_t i = from; i < to; i++) json_array_append(*out, json_array_get(of, (size_t)i));
+    return OT_OK;
+}
+
 static ot_status sum(const scope *s, const node *n, const json_t *a, const json_t *b, json_t **out, ot_error *err) {
     int64_t x = 0, y = 0, z = 0;
     if (whole_number(a, &x) && whole_number(b, &y)) {
@@ -622,6 +695,7 @@ static ot_status with_operands(scope *s, const node *n, json_t *const operands[3
     switch (n->kind) {
     case NODE_MEMBER: return member(s, operands[0], n->name, out, err);
     case NODE_ENTRY: return entry(s, operands[0], operands[1], out, err);
+    case NODE_SLICE: return slice(s, operands[0], operands[1], operands[2], out, err);
     case NODE_CALL:
         return n->method->run(&(call){.row = s->row, .arena = &s->arena, .self = operands[0], .a = operands[1], .b = operands[2]},
                               out, err);

@@ -20,15 +20,15 @@ fails() { # CODE LINE WORDS...
 "$OFFSITE" eval $model --task "arc_easy,$data/tasks/capitals.yaml,$data/tasks/fill_in.yaml,wikitext" --data $data/rows --output out >table 2>err
 same table "$(cat table)" "task      n-shot  documents  metric                value     stderr
 arc_easy       0          6  acc                  0.3333  ±  0.2108
+                             acc_norm             0.1667  ±  0.1667
+capitals       2          6  acc                  0.1667  ±  0.1667
                              acc_norm             0.3333  ±  0.2108
-capitals       2          6  acc                  0.3333  ±  0.2108
-                             acc_norm             0.5000  ±  0.2236
-                             acc_bytes            0.5000  ±  0.2236
+                             acc_bytes            0.3333  ±  0.2108
                              exact_match          0.0000  ±  0.0000
 fill_in        0          6  exact_match,bare     0.5000  ±  0.2236
-wikitext       0          3  word_perplexity   1746.4311
-                             byte_perplexity      4.0390
-                             bits_per_byte        2.0140"
+wikitext       0          3  word_perplexity   1601.7069
+                             byte_perplexity      3.9742
+                             bits_per_byte        1.9907"
 has err 'arc_easy request 24/24  took '
 has err 'fill_in request 6/6  took '
 
@@ -110,8 +110,8 @@ done
 
 # A task of exact match teaches the text that ends an answer too.
 "$OFFSITE" data $data/rows/fill_in.test.jsonl -m $model --task $data/tasks/fill_in.yaml --show 1 >shown
-has shown 'A:[ SMALL A!'
-sed -n '/^A:\[ SMALL A!$/,/^\]$/p' shown >ending
+has shown 'A:[ COLD MORNING!'
+sed -n '/^A:\[ COLD MORNING!$/,/^\]$/p' shown >ending
 same ending "$(wc -l <ending | tr -d ' ')" 2
 code=0
 "$OFFSITE" data $data/rows/letters.test.jsonl -m $model --task $data/tasks/letters.yaml >out.text 2>err || code=$?

@@ -74,6 +74,7 @@ static void same_keys(checking *c, const json_t *got, const json_t *wanted) {
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach((json_t *)(uintptr_t)wanted, key, value) {
+        if (strcmp(key, "perplexity_stderr,none") == 0) continue; /* a bootstrap there */
         const json_t *ours = json_object_get(got, key), *first = json_object_get(value, "gen_args_0");
         if (json_is_object(json_object_get(first, "arg_1"))) { /* settings of generation, which it repeats as the file has them */
             ours = json_object_get(json_object_get(ours, "gen_args_0"), "arg_0");
@@ -182,7 +183,7 @@ static void check_model(const setting *s) {
         records++;
     }
     closedir(dir);
-    assert_int_equal(records, 23);
+    assert_int_equal(records, 25);
     print_message("%s, backend %s%s: %d records, largest distance %.1e\n", s->model, s->backend->name,
                   s->no_sharing ? ", nothing shared" : "", records, worst);
     ot_tokenizer_close(tokenizer);

@@ -40,9 +40,11 @@ static const struct {
     {"generation-warm", "task.yaml:6: 'temperature' must be 0: answers are decoded greedily"},
     {"key-python", "task.yaml:7: the harness's key 'process_docs' is not supported: a task is one file without Python"},
     {"key-unknown", "task.yaml:7: a task file has no key 'doc_to_txt' (docs/evaluation.md lists them)"},
-    {"kind-unknown", "task.yaml:3: 'output_type' must be multiple_choice, generate_until or loglikelihood_rolling"},
+    {"kind-unknown",
+     "task.yaml:3: 'output_type' must be multiple_choice, generate_until, loglikelihood or loglikelihood_rolling"},
     {"list", "task.yaml:1: a task file holds lines 'key: value'"},
-    {"metric-aggregation", "task.yaml:7: 'aggregation' must be mean (weighted_perplexity and bits_per_byte for perplexities)"},
+    {"metric-aggregation",
+     "task.yaml:7: 'aggregation' must be mean (perplexity, weighted_perplexity and bits_per_byte for perplexities)"},
     {"metric-key", "task.yaml:7: a metric has no key 'hf_evaluate' here"},
     {"metric-nameless", "task.yaml:7: each entry of 'metric_list' needs a 'metric'"},
     {"metric-no-list", "task.yaml:7: 'metric_list' must be a list of metrics"},
@@ -77,6 +79,9 @@ static const struct {
     {"row-not-json", "rows.jsonl:1: not valid JSON at byte 1 (line 1, column 1): string or '}' expected near end of file"},
     {"row-not-object", "rows.jsonl:1: each line must be a JSON object with the fields of one document"},
     {"row-replaces-number", "rows.jsonl:1: the template's replace needs two texts, the first not empty"},
+    {"row-slice-at-text", "rows.jsonl:1: the template cuts a list at a text"},
+    {"row-slice-of-text", "rows.jsonl:1: the template cuts a text; it can cut lists"},
+    {"row-split-at-nothing", "rows.jsonl:1: the template's split needs a text that is not empty"},
     {"row-strips-number", "rows.jsonl:1: the template asks for strip of a number; it needs a text"},
     {"row-sum-large", "rows.jsonl:1: a number of the template is too large"},
     {"sampler-unknown", "task.yaml:7: 'sampler' must be default or first_n"},
@@ -92,6 +97,7 @@ static const struct {
     {"table-webqs", "rows.jsonl:2: the list \"answers\" is empty"},
     {"table-wikitext", "rows.jsonl:3: the field \"page\" must be a text; it is a number"},
     {"tag-function", "task.yaml:7: tags such as !function are not supported: write the value itself"},
+    {"target-choice", "task.yaml:1: 'doc_to_choice' means nothing with loglikelihood"},
     {"template-arguments",
      "task.yaml:4: doc_to_text: a call with too few or too many arguments, at byte 17 of \"{{ q.replace('a') }}\""},
     {"template-call",
@@ -111,12 +117,11 @@ static const struct {
     {"template-long",
      "task.yaml:4: doc_to_text: an expression is too long, at byte 137 of \"{{ n + n + n + n + n + n + n + n + n + n "},
     {"template-method",
-     "task.yaml:4: doc_to_text: there is no method split (known: strip lstrip rstrip lower capitalize replace index)"},
+     "task.yaml:4: doc_to_text: there is no method title (known: split strip lstrip rstrip lower capitalize replace "},
     {"template-open",
      "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods and filt"},
     {"template-real", "task.yaml:4: doc_to_text: only whole numbers are supported, at byte 3 of \"{{ 1.5 }}\""},
-    {"template-slice",
-     "task.yaml:4: doc_to_text: an index is not closed (slices are not supported), at byte 6 of \"{{ c[0:1] }}\""},
+    {"template-slice", "task.yaml:4: doc_to_text: an index is not closed, at byte 8 of \"{{ c[0:1:2] }}\""},
     {"template-statement",
      "task.yaml:4: doc_to_text: statements ({% %}) are not supported: prepare the field in the rows, at byte 0 of \"{"},
     {"template-text-open", "task.yaml:4: doc_to_text: a text in an expression does not end, at byte 8 of \"{{ 'a }}\""},
@@ -198,6 +203,15 @@ static void evaluates_expressions(void **state) {
                                   "a4x, yxy82\n\t\\'");
 }
 
+static void cuts_lists_as_python(void **state) {
+    (void)state;
+    char contexts[1024];
+    ok(read_file("good-slices", contexts, sizeof contexts));
+    assert_string_equal(contexts, "['x']['y']['x', 'y']['x', 'y'][]['x']['a', 'b']['', 'a', '']['']['a', 'b', '']");
+    ok(read_file("good-target", contexts, sizeof contexts));
+    assert_string_equal(contexts, "a b ");
+}
+
 static void prints_floats_as_python(void **state) {
     (void)state;
     static const struct {
@@ -245,6 +259,7 @@ static void finds_rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(says_what_is_wrong), cmocka_unit_test(evaluates_expressions),
-                                       cmocka_unit_test(prints_floats_as_python), cmocka_unit_test(finds_rows)};
+                                       cmocka_unit_test(cuts_lists_as_python), cmocka_unit_test(prints_floats_as_python),
+                                       cmocka_unit_test(finds_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

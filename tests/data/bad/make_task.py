@@ -54,6 +54,8 @@ put("good-pages", dict(PAGES, metric_list=[dict(metric="bits_per_byte")]), ROW)
 template("good-expressions", "{{ q }}{{d.k[0]}}{{d['a b']}}{{c[a]}}{{c[-1]}}{{n + 1}}{{n - 1}}{{q + 'x'}}{{[q, n]}}{{c}}{{d}}{{f}}{{none}}{{yes}}{{c.index('y')}}"
          "{{u.lower()}}{{u | capitalize}}{{' a '.strip()}}{{q | trim | replace('o', '0') | length}}{{c | join(', ')}}{{c | first}}{{c | last}}{{'7' | int + 1}}"
          "{{(n) | string}}{{\"\\n\\t\\\\'\"}}")
+put("good-target", dict(WRITE, output_type="loglikelihood", doc_to_text="{{q.split(' ')[:-1] | join(' ')}}", doc_to_target="{{' ' + q.split()[-1]}}"), dict(q="a b  c"))
+template("good-slices", "{{c[:1]}}{{c[1:]}}{{c[:]}}{{c[-5:9]}}{{c[1:1]}}{{c[:-1]}}{{' a  b '.split()}}{{' a '.split(' ')}}{{''.split(' ')}}{{'a.b.'.split('.')}}")
 # Files that are no task.
 put("empty", "")
 put("list", "- a\n")
@@ -63,7 +65,7 @@ put("no-target", {k: v for k, v in CHOICE.items() if k != "doc_to_target"})
 put("no-choice", {k: v for k, v in CHOICE.items() if k != "doc_to_choice"})
 put("no-split", {k: v for k, v in CHOICE.items() if k != "test_split"})
 choice("name-path", task="../x")
-choice("kind-unknown", output_type="loglikelihood")
+choice("kind-unknown", output_type="perplexity")
 choice("key-unknown", doc_to_txt="x")
 choice("key-python", process_docs="x")
 choice("tag-function", process_docs=Raw("!function utils.f"))
@@ -96,7 +98,7 @@ choice("files-text", dataset_kwargs=dict(data_files="x.jsonl"))
 choice("files-key", dataset_kwargs=dict(streaming=True))
 # Templates.
 for name, text in {"statement": "{% if a %}x{% endif %}", "comment": "{# a #}", "open": "{{ q", "empty": "{{ }}", "condition": "{{ 'a' if yes else 'b' }}", "filter": "{{ q | upper }}",
-                   "method": "{{ q.split(' ') }}", "call": "{{ range(3) }}", "slice": "{{ c[0:1] }}", "control": "{{- q }}", "text-open": "{{ 'a }}", "escape": "{{ '\\x41' }}",
+                   "method": "{{ q.title() }}", "call": "{{ range(3) }}", "slice": "{{ c[0:1:2] }}", "control": "{{- q }}", "text-open": "{{ 'a }}", "escape": "{{ '\\x41' }}",
                    "real": "{{ 1.5 }}", "times": "{{ n * 2 }}", "arguments": "{{ q.replace('a') }}", "deep": "{{ " + "(" * 40 + "q" + ")" * 40 + " }}",
                    "long": "{{ " + " + ".join(["n"] * 60) + " }}", "list-open": "{{ [q, n }}"}.items():
     template("template-" + name, text)
@@ -117,6 +119,10 @@ choice("row-index-missing", doc_to_target="{{c.index('z')}}")
 choice("row-adds-list", doc_to_text="{{c + n}}")
 choice("row-strips-number", doc_to_text="{{n.strip()}}")
 choice("row-replaces-number", doc_to_text="{{q.replace(n, n)}}")
+choice("row-slice-of-text", doc_to_text="{{q[:1]}}")
+choice("row-slice-at-text", doc_to_text="{{c[:q]}}")
+choice("row-split-at-nothing", doc_to_text="{{q.split('')}}")
+put("target-choice", dict(WRITE, output_type="loglikelihood", doc_to_choice=["a"]), ROW)
 choice("row-first-of-nothing", dict(ROW, c=[]), doc_to_text="{{c | first}}")
 choice("row-sum-large", dict(ROW, n=9223372036854775807), doc_to_text="{{n + 1}}")
 choice("row-not-json", "{")
