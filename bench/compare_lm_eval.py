@@ -68,7 +68,7 @@ def run_harness(lm, a, out):
 
 
 def run_offsite(a, out):
-    command = [a.offsite, "eval", a.model, "--task", a.task, "--data", a.data, "--threads", str(a.threads), "--output", str(out), "--json", "--quiet"]
+    command = [a.offsite, "eval", a.model, "--task", a.offsite_task or a.task, "--data", a.data, "--threads", str(a.threads), "--output", str(out), "--json", "--quiet"]
     command += ["--limit", str(a.limit)] if a.limit else []
     command += ["--num-fewshot", str(a.num_fewshot)] if a.num_fewshot else []
     command += a.offsite_options.split()
@@ -99,6 +99,7 @@ def main():
     p.add_argument("--model", required=True)
     p.add_argument("--data", required=True)
     p.add_argument("--task", default="arc_easy")
+    p.add_argument("--offsite-task", help="a task file for offsite, where the task is not one of its own")
     p.add_argument("--limit", type=int, default=100)
     p.add_argument("--num-fewshot", type=int, default=0)
     p.add_argument("--rounds", type=int, default=3)
