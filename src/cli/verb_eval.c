@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/parallel.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
@@ -204,6 +205,9 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, c
 }
 
 static ot_status check_folders(const ot_args *args, const ot_task_set_options *data, const ot_evaluation *tasks, int64_t n, ot_error *err) {
+    for (int64_t i = 0; i < data->n_folders; i++) {
+        if (!ot_path_is_dir(data->folders[i])) return ot_fail(err, OT_ERR_IO, "--data: there is no folder %s", data->folders[i]);
+    }
     for (int64_t i = 0; i < n; i++) {
         const ot_task *task = tasks[i].task;
         if (task->n_files == 0 && data->n_folders == 0) {

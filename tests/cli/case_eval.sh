@@ -70,7 +70,7 @@ cp $data/rows/arc_easy.test.jsonl d/
 fails 1 'offsite: d/wikitext.test.txt is empty' $model --task arc_easy,wikitext --data d
 fails 3 'offsite: 9 examples cannot be drawn from 3 rows: lower --num-fewshot' $model --task race --data $data/rows --num-fewshot 9
 fails 1 'offsite: webqs has no few-shot form, in the harness neither: leave --num-fewshot out' $model --task webqs --data $data/rows --num-fewshot 1
-fails 1 'offsite: nowhere: the file arc_easy.test.jsonl is not there: put the rows of allenai/ai2_arc into it, one JSON object a line' $model --task arc_easy --data nowhere
+fails 1 'offsite: --data: there is no folder nowhere' $model --task $data/tasks/any_of.yaml --data nowhere
 fails 1 'offsite: d: the file blocks.test.jsonl (or .txt) is not there: put the rows of a text file into it, one JSON object a line' $model --task blocks --data d
 : >occupied
 fails 1 'offsite: occupied exists and is not a directory' $model --task arc_easy --data $data/rows --output occupied
