@@ -107,10 +107,15 @@ def last_word(i):
     return dict(text=sentence(6, 10) + [" ", "  "][i % 2] + words(2, 4))
 
 
+def bare(i):
+    return dict(good=sentence(), bad=words(4, 8))
+
+
 OFFICIAL = {"arc_easy": ("arc/arc_easy", arc), "arc_challenge": ("arc/arc_challenge", arc), "openbookqa": ("openbookqa/openbookqa", openbookqa), "piqa": ("piqa/piqa", piqa),
             "hellaswag": ("hellaswag/hellaswag", hellaswag), "sciq": ("sciq/sciq", sciq), "webqs": ("webqs/webqs", webqs), "race": ("race/race", race),
             "wikitext": ("wikitext/wikitext", wikitext)}
-OWN = {"capitals": capitals, "yes_no": yes_no, "fill_in": fill_in, "any_of": any_of, "letters": letters, "last_word": last_word}
+OWN = {"capitals": capitals, "yes_no": yes_no, "fill_in": fill_in, "any_of": any_of, "letters": letters, "last_word": last_word, "bare": bare}
+LATE = {"bare"}  # with a generator of their own, so that they change nothing that was there before them
 SCORED = {"piqa": "validation", "hellaswag": "validation", "yes_no": "validation"}
 SIZES = {"race": 3, "wikitext": 3, "letters": 3}
 
@@ -123,7 +128,10 @@ def write_rows():
         if name in ("arc_easy", "piqa", "hellaswag", "capitals", "fill_in", "sciq"):
             sizes["train"] = 24
         for split, n in sizes.items():
+            before = R.getstate()
+            R.seed(name) if name in LATE else None
             rows = [make(i) for i in range(n)]
+            R.setstate(before) if name in LATE else None
             if name == "any_of":
                 rows = [dict(r, answers=r["answers"] if isinstance(r["answers"], list) else [r["answers"]]) for r in rows]
             (folder / f"{name}.{split}.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
