@@ -79,6 +79,8 @@ printf 'task: t\ndoc_to_txt: x\n' >bad.yaml
 fails 1 "offsite: bad.yaml:2: a task file has no key 'doc_to_txt' (docs/evaluation.md lists them)" $model --task bad.yaml
 fails 3 'offsite: fill_in: answers of 6 tokens leave no room for a question in the 5 that the model can be fed: give a smaller max_gen_toks' \
     $model --task $data/tasks/fill_in.yaml --max-length 5
+fails 3 "offsite: $data/rows/arc_easy.test.jsonl:1: an answer of 7 tokens is longer than the 3 that the model can be fed: leave the row out" \
+    $model --task arc_easy --data $data/rows --max-length 3
 echo short >d/blocks.test.txt
 fails 3 'offsite: d/blocks.test.txt has 5 tokens, fewer than one block of 512: use a smaller --block or more text' $model --task blocks --data d
 
