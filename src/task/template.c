@@ -10,8 +10,12 @@ enum { MAX_DEPTH = 32, MAX_NAME = 128 };
 
 typedef enum node_kind {
     NODE_VALUE,
+    NODE_CONSTANT,
     NODE_FIELD,
     NODE_MEMBER,
+    NODE_EQUAL,
+    NODE_UNEQUAL,
+    NODE_IF,
     NODE_ENTRY,
     NODE_SLICE,
     NODE_LIST,
@@ -307,7 +311,7 @@ static ot_status read_name(reader *r, const char **out, ot_error *err) {
     if (*out == NULL) return OT_ERR_MEMORY;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (strcmp(*out, words[i]) == 0)
-            return wrong(r, err, "conditions and loops are not supported: prepare the field in the rows");
+            return wrong(r, err, "a word of Python where a field is expected: only A if B else C, == and != are supported");
     }
     return OT_OK;
 }
@@ -385,7 +389,15 @@ static ot_status read_primary(reader *r, node **out, ot_error *err) {
         return take(r, ')') ? OT_OK : wrong(r, err, "a bracket is not closed");
     }
     OT_TRY(new_node(r, NODE_FIELD, out, err));
-    return read_name(r, &(*out)->name, err);
+    OT_TRY(read_name(r, &(*out)->name, err));
+    /* Jinja's constants, small or capitalized. */
+    static const char *const constants[] = {"none", "None", "true", "True", "false", "False"};
+    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
+        if (strcmp((*out)->name, constants[i]) != 0) continue;
+        **out = (node){.kind = NODE_CONSTANT, .number = (int64_t)i / 2};
+        break;
+    }
+    return OT_OK;
 }
 
 /* The name is read; arguments follow in brackets, which a filter may leave out. */
@@ -487,9 +499,39 @@ static ot_status read_sum(reader *r, node **out, ot_error *err) {
     }
 }
 
+static bool take_word(reader *r, const char *word) {
+    size_t n = strlen(word);
+    skip_space(r);
+    if (strncmp(r->at, word, n) != 0 || name_goes_on(r->at[n])) return false;
+    r->at += n;
+    return true;
+}
+
+static ot_status read_comparison(reader *r, node **out, ot_error *err) {
+    OT_TRY(read_sum(r, out, err));
+    skip_space(r);
+    if ((*r->at != '=' && *r->at != '!') || r->at[1] != '=') return OT_OK;
+    node *n = NULL;
+    OT_TRY(new_node(r, *r->at == '=' ? NODE_EQUAL : NODE_UNEQUAL, &n, err));
+    r->at += 2;
+    n->left = *out;
+    *out = n;
+    return read_sum(r, &n->right, err);
+}
+
+/* VALUE [if CONDITION else VALUE] */
 static ot_status read_expression(reader *r, node **out, ot_error *err) {
     if (++r->depth > MAX_DEPTH) return wrong(r, err, "an expression is nested too deeply");
-    OT_TRY(read_sum(r, out, err));
+    OT_TRY(read_comparison(r, out, err));
+    if (take_word(r, "if")) {
+        node *n = NULL;
+        OT_TRY(new_node(r, NODE_IF, &n, err));
+        n->left = *out;
+        OT_TRY(read_comparison(r, &n->right, err));
+        if (!take_word(r, "else")) return wrong(r, err, "the else of a condition is missing");
+        OT_TRY(read_expression(r, &n->third, err));
+        *out = n;
+    }
     r->depth--;
     return OT_OK;
 }
@@ -503,7 +545,9 @@ static ot_status read_piece(reader *r, piece *p, ot_error *err) {
         skip_space(r);
         if (r->at[0] == '-' && r->at[1] == '}') return wrong(r, err, "white space control (-}}) is not supported");
         if (r->at[0] != '}' || r->at[1] != '}') {
-            return wrong(r, err, "this is not understood in {{ }}: fields, members, entries, + and -, methods and filters are");
+            return wrong(
+                r, err,
+                "this is not understood in {{ }}: fields, members, entries, + and -, methods, filters and conditions are");
         }
         r->at += 2;
         return OT_OK;
@@ -691,10 +735,42 @@ static ot_status list(scope *s, const node *n, json_t **out, ot_error *err) {
     return OT_OK;
 }
 
+static bool number_of(const json_t *value, double *out) {
+    int64_t whole = 0;
+    if (json_is_real(value)) *out = json_real_value(value);
+    else if (whole_number(value, &whole)) *out = (double)whole;
+    else return false;
+    return true;
+}
+
+/* As in Python 1, 1.0 and True are equal. */
+static bool equal(const json_t *a, const json_t *b) {
+    double x = 0, y = 0;
+    return number_of(a, &x) && number_of(b, &y) ? x == y : json_equal(a, b) == 1;
+}
+
+/* What is not empty, zero, false or null. */
+static bool is_true(const json_t *value) {
+    double number = 0;
+    if (number_of(value, &number)) return number != 0;
+    return json_string_length(value) > 0 || json_array_size(value) > 0 || json_object_size(value) > 0;
+}
+
+/* Only the branch that counts is evaluated: the other may ask for what is not there. */
+static ot_status choose(scope *s, const node *n, json_t **out, ot_error *err) {
+    json_t *condition = NULL;
+    OT_TRY(value_of(s, n->right, &condition, err));
+    bool holds = is_true(condition);
+    json_decref(condition);
+    return value_of(s, holds ? n->left : n->third, out, err);
+}
+
 static ot_status with_operands(scope *s, const node *n, json_t *const operands[3], json_t **out, ot_error *err) {
     switch (n->kind) {
     case NODE_MEMBER: return member(s, operands[0], n->name, out, err);
     case NODE_ENTRY: return entry(s, operands[0], operands[1], out, err);
+    case NODE_EQUAL: return made(json_boolean(equal(operands[0], operands[1])), out, err);
+    case NODE_UNEQUAL: return made(json_boolean(!equal(operands[0], operands[1])), out, err);
     case NODE_SLICE: return slice(s, operands[0], operands[1], operands[2], out, err);
     case NODE_CALL:
         return n->method->run(&(call){.row = s->row, .arena = &s->arena, .self = operands[0], .a = operands[1], .b = operands[2]},
@@ -707,8 +783,10 @@ static ot_status value_of(scope *s, const node *n, json_t **out, ot_error *err) 
     *out = NULL;
     if (n->kind == NODE_VALUE)
         return n->is_number ? made(json_integer(n->number), out, err) : text_value(ot_str_of(n->name), out, err);
+    if (n->kind == NODE_CONSTANT) return made(n->number == 0 ? json_null() : json_boolean(n->number == 1), out, err);
     if (n->kind == NODE_FIELD) return member(s, s->row->value, n->name, out, err);
     if (n->kind == NODE_LIST) return list(s, n, out, err);
+    if (n->kind == NODE_IF) return choose(s, n, out, err);
     json_t *operands[3] = {NULL, NULL, NULL};
     ot_status status = value_of(s, n->left, &operands[0], err);
     if (status == OT_OK && n->right != NULL) status = value_of(s, n->right, &operands[1], err);

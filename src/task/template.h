@@ -1,7 +1,7 @@
 /* The part of Jinja that task files need: text with {{ expressions }} over the fields of a row. Expressions: fields (question), members
  * (choices.text, doc["a b"]), entries (endings[0], choices[label]), parts of lists (words[:-1]), texts, whole numbers, lists ([sol1, sol2]), + and - of
  * numbers, + of texts, the methods split, strip, lstrip, rstrip, lower, capitalize, replace, index, and the filters trim, lower, capitalize, replace, join, length, first,
- * last, int, string. Statements ({% %}), conditions and calls of anything else are refused when the template is read. */
+ * last, int, string, and A if B else C with == and !=. Statements ({% %}) and calls of anything else are refused when the template is read. */
 #ifndef OT_TASK_TEMPLATE_H
 #define OT_TASK_TEMPLATE_H
 

@@ -98,19 +98,22 @@ static const struct {
     {"table-wikitext", "rows.jsonl:3: the field \"page\" must be a text; it is a number"},
     {"tag-function", "task.yaml:7: tags such as !function are not supported: write the value itself"},
     {"target-choice", "task.yaml:1: 'doc_to_choice' means nothing with loglikelihood"},
+    {"template-and",
+     "task.yaml:4: doc_to_text: the else of a condition is missing, at byte 14 of \"{{ 'a' if yes and n else 'b' }}\""},
     {"template-arguments",
      "task.yaml:4: doc_to_text: a call with too few or too many arguments, at byte 17 of \"{{ q.replace('a') }}\""},
     {"template-call",
-     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods and filt"},
+     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods, filters"},
     {"template-comment", "task.yaml:4: doc_to_text: comments ({# #}) are not supported, at byte 0 of \"{# a #}\""},
-    {"template-condition",
-     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods and filt"},
+    {"template-condition", "task.yaml:4: doc_to_text: the else of a condition is missing, at byte 14 of \"{{ 'a' if yes }}\""},
     {"template-control", "task.yaml:4: doc_to_text: white space control ({{-) is not supported, at byte 2 of \"{{- q }}\""},
     {"template-deep",
      "task.yaml:4: doc_to_text: an expression is nested too deeply, at byte 35 of \"{{ (((((((((((((((((((((((((((((("},
     {"template-empty", "task.yaml:4: doc_to_text: the name of a field is missing, at byte 3 of \"{{ }}\""},
     {"template-escape",
      "task.yaml:4: doc_to_text: an escape other than \\n, \\t, \\\\ and quotes, at byte 5 of \"{{ '\\x41' }}\""},
+    {"template-field-if",
+     "task.yaml:4: doc_to_text: a word of Python where a field is expected: only A if B else C, == and != are suppor"},
     {"template-filter",
      "task.yaml:4: doc_to_text: there is no filter upper (known: trim lower capitalize replace join length first las"},
     {"template-list-open", "task.yaml:4: doc_to_text: a list is not closed, at byte 9 of \"{{ [q, n }}\""},
@@ -119,14 +122,14 @@ static const struct {
     {"template-method",
      "task.yaml:4: doc_to_text: there is no method title (known: split strip lstrip rstrip lower capitalize replace "},
     {"template-open",
-     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods and filt"},
+     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods, filters"},
     {"template-real", "task.yaml:4: doc_to_text: only whole numbers are supported, at byte 3 of \"{{ 1.5 }}\""},
     {"template-slice", "task.yaml:4: doc_to_text: an index is not closed, at byte 8 of \"{{ c[0:1:2] }}\""},
     {"template-statement",
      "task.yaml:4: doc_to_text: statements ({% %}) are not supported: prepare the field in the rows, at byte 0 of \"{"},
     {"template-text-open", "task.yaml:4: doc_to_text: a text in an expression does not end, at byte 8 of \"{{ 'a }}\""},
     {"template-times",
-     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods and filt"},
+     "task.yaml:4: doc_to_text: this is not understood in {{ }}: fields, members, entries, + and -, methods, filters"},
     {"text-list", "task.yaml:4: 'doc_to_text' must be one text"},
 };
 
@@ -208,6 +211,8 @@ static void cuts_lists_as_python(void **state) {
     char contexts[1024];
     ok(read_file("good-slices", contexts, sizeof contexts));
     assert_string_equal(contexts, "['x']['y']['x', 'y']['x', 'y'][]['x']['a', 'b']['', 'a', '']['']['a', 'b', '']");
+    ok(read_file("good-conditions", contexts, sizeof contexts));
+    assert_string_equal(contexts, "aabxNoneTruexyTruexyxxzi"); /* what Jinja makes of it */
     ok(read_file("good-target", contexts, sizeof contexts));
     assert_string_equal(contexts, "a b ");
 }

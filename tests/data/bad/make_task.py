@@ -55,6 +55,8 @@ template("good-expressions", "{{ q }}{{d.k[0]}}{{d['a b']}}{{c[a]}}{{c[-1]}}{{n 
          "{{u.lower()}}{{u | capitalize}}{{' a '.strip()}}{{q | trim | replace('o', '0') | length}}{{c | join(', ')}}{{c | first}}{{c | last}}{{'7' | int + 1}}"
          "{{(n) | string}}{{\"\\n\\t\\\\'\"}}")
 put("good-target", dict(WRITE, output_type="loglikelihood", doc_to_text="{{q.split(' ')[:-1] | join(' ')}}", doc_to_target="{{' ' + q.split()[-1]}}"), dict(q="a b  c"))
+template("good-conditions", "{{'a' if yes else 'b'}}{{'a' if n == 2 else absent}}{{absent if n != 2 else 'b'}}{{q if none else c[0] if f != n else 1}}{{none}}{{True}}{{'x' if false == n - 2 else 'y'}}{{'x' if none == false else 'y'}}{{n == 2}}{{'x' if c else 'y'}}{{'x' if [] else 'y'}}"
+         "{{'x' if yes == 1 else 'y'}}{{ ('x' if q == 'one?' else 'y') + 'z' }}{{ifs}}", dict(ROW, ifs="i"))
 template("good-slices", "{{c[:1]}}{{c[1:]}}{{c[:]}}{{c[-5:9]}}{{c[1:1]}}{{c[:-1]}}{{' a  b '.split()}}{{' a '.split(' ')}}{{''.split(' ')}}{{'a.b.'.split('.')}}")
 # Files that are no task.
 put("empty", "")
@@ -97,7 +99,7 @@ put("pages-choice", dict(PAGES, doc_to_choice=["a"]), ROW)
 choice("files-text", dataset_kwargs=dict(data_files="x.jsonl"))
 choice("files-key", dataset_kwargs=dict(streaming=True))
 # Templates.
-for name, text in {"statement": "{% if a %}x{% endif %}", "comment": "{# a #}", "open": "{{ q", "empty": "{{ }}", "condition": "{{ 'a' if yes else 'b' }}", "filter": "{{ q | upper }}",
+for name, text in {"statement": "{% if a %}x{% endif %}", "comment": "{# a #}", "open": "{{ q", "empty": "{{ }}", "condition": "{{ 'a' if yes }}", "and": "{{ 'a' if yes and n else 'b' }}", "field-if": "{{ if }}", "filter": "{{ q | upper }}",
                    "method": "{{ q.title() }}", "call": "{{ range(3) }}", "slice": "{{ c[0:1:2] }}", "control": "{{- q }}", "text-open": "{{ 'a }}", "escape": "{{ '\\x41' }}",
                    "real": "{{ 1.5 }}", "times": "{{ n * 2 }}", "arguments": "{{ q.replace('a') }}", "deep": "{{ " + "(" * 40 + "q" + ")" * 40 + " }}",
                    "long": "{{ " + " + ".join(["n"] * 60) + " }}", "list-open": "{{ [q, n }}"}.items():
