@@ -23,8 +23,8 @@ static ot_status request_choices(ot_eval_run *r, int64_t d, ot_error *err) {
     if (status != OT_OK) return ot_error_prefix(err, "%s:%" PRId64, row->path, row->line);
     for (int64_t i = 0; i < r->docs[d].n_choices; i++) {
         if (encoded[i].n_continuation > r->score.max_length) {
-            return ot_fail(err, OT_ERR_REFUSED, "%s:%" PRId64 ": an answer of %" PRId64 " tokens is longer than the %" PRId64 " that the model can be fed: leave the row out",
-                           row->path, row->line, encoded[i].n_continuation, r->score.max_length);
+            return ot_fail(err, OT_ERR_REFUSED,
+                           "%s:%" PRId64 ": an answer of %" PRId64 " tokens is longer than the %" PRId64 " that the model can be fed: leave the row out", row->path, row->line, encoded[i].n_continuation, r->score.max_length);
         }
         OT_TRY(add_request(r, encoded[i].ids, encoded[i].n_context, encoded[i].n_continuation, d, err));
     }

@@ -218,11 +218,11 @@ static void same(const opcheck_problem *p, const char *what, const double *a, co
     if (a && b && memcmp(a, b, (size_t)n * sizeof *a) != 0) fail_msg("%s: %s depends on the number of threads", p->name, what);
 }
 
-static void check_threads(const opcheck_problem *p, ot_dtype compute) {
+static void check_threads(const opcheck_problem *p, ot_dtype compute, bool backward) {
     opcheck_result r[3];
     for (int threads = 1; threads <= 3; threads++) {
         ot_threads_set(threads);
-        opcheck_run(p, &ot_backend_cpu, compute, true, &r[threads - 1]);
+        opcheck_run(p, &ot_backend_cpu, compute, backward, &r[threads - 1]);
     }
     for (int k = 1; k < 3; k++) {
         same(p, "out", r[0].out, r[k].out, p->out.rows * p->out.cols);
@@ -240,15 +240,15 @@ static void test_threads(void **state) {
     opcheck_problem p;
     for (int i = 0; i < LARGE; i++) {
         make_large(&p, i, 2);
-        check_threads(&p, OT_F32);
-        check_threads(&p, OT_BF16);
+        check_threads(&p, OT_F32, true);
+        check_threads(&p, OT_BF16, true);
         opcheck_free(&p);
     }
     for (int kind = 0; kind < OT_OP_COUNT; kind++)
         for (int variant = 0; variant < opcheck_variants(kind); variant++) {
             opcheck_make(&p, kind, variant, 3);
-            check_threads(&p, OT_F32);
-            check_threads(&p, OT_BF16);
+            check_threads(&p, OT_F32, true);
+            check_threads(&p, OT_BF16, true);
             opcheck_free(&p);
         }
 }
@@ -285,6 +285,7 @@ static void check_sums16(int64_t vocabulary, int64_t target) {
         if (!(fabs(r.target_loss[i] - wanted) <= 4e-7)) fail_msg("%s, %s: %.9g instead of %.9g", p.name, ot_cpu_pick()->name, r.target_loss[i], wanted);
     }
     opcheck_result_free(&r);
+    check_threads(&p, OT_F32, false);
     opcheck_free(&p);
 }
 
