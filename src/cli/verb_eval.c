@@ -136,41 +136,60 @@ static ot_status print_table(const ot_evaluation *tasks, int64_t n, ot_error *er
     return ot_table_print(&table, stdout, err);
 }
 
-static ot_status report(const ot_args *args, const ot_common_model *c, const ot_tokenizer *tokenizer, const ot_evaluation *tasks, int64_t n, double seconds,
-                        ot_error *err) {
+/* One run over several tasks. */
+typedef struct session {
+    const ot_args *args;
+    const ot_common_model *c;
+    const ot_tokenizer *tokenizer;
+    ot_evaluation *tasks;
+    int64_t n;
+    double start;
+    char date[64];
+} session;
+
+static ot_status make_results(const session *s, int64_t done, json_t **results, ot_error *err) {
+    const ot_args *args = s->args;
     ot_results_info info = {.model = ot_args_operand(args, "MODEL"),
                             .adapter = ot_args_str(args, "adapter"),
                             .dtype = ot_args_str(args, "dtype"),
                             .limit = ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0,
-                            .seconds = seconds,
-                            .loaded = c->model,
-                            .tokenizer = tokenizer,
-                            .max_length = ot_args_has(args, "max-length") ? ot_args_i64(args, "max-length") : ot_score_max_length(c->model, c->hooks)};
+                            .seconds = ot_seconds() - s->start,
+                            .loaded = s->c->model,
+                            .tokenizer = s->tokenizer,
+                            .max_length = ot_args_has(args, "max-length") ? ot_args_i64(args, "max-length") : ot_score_max_length(s->c->model, s->c->hooks)};
+    return ot_results_json(s->tasks, done, &info, results, err);
+}
+
+/* After every task, so that what is done is kept whatever happens to the next one. */
+static ot_status keep_results(const session *s, int64_t done, ot_error *err) {
+    const char *dir = ot_args_str(s->args, "output");
     json_t *results = NULL;
-    OT_TRY(ot_results_json(tasks, n, &info, &results, err));
-    ot_status status = OT_OK;
-    const char *dir = ot_args_str(args, "output");
-    if (dir != NULL) status = ot_results_write(dir, results, tasks, n, err);
-    if (status == OT_OK && ot_args_flag(args, "json")) {
-        ot_json_out out = ot_json_out_open(stdout);
-        put_json(&out, NULL, results);
-        status = ot_json_out_close(&out, err);
-    } else if (status == OT_OK) {
-        status = print_table(tasks, n, err);
-    }
+    if (dir == NULL) return OT_OK;
+    OT_TRY(make_results(s, done, &results, err));
+    ot_status status = ot_results_write(dir, s->date, results, &s->tasks[done - 1], err);
     json_decref(results);
     return status;
 }
 
-static ot_status evaluate_each(const ot_args *args, const ot_common_model *c, const ot_tokenizer *tokenizer, ot_evaluate_options *options,
-                               ot_evaluation *tasks, int64_t n, ot_error *err) {
-    for (int64_t i = 0; i < n; i++) {
-        watch w = {.args = args, .task = tasks[i].task->name};
+static ot_status report(const session *s, ot_error *err) {
+    json_t *results = NULL;
+    if (!ot_args_flag(s->args, "json")) return print_table(s->tasks, s->n, err);
+    OT_TRY(make_results(s, s->n, &results, err));
+    ot_json_out out = ot_json_out_open(stdout);
+    put_json(&out, NULL, results);
+    json_decref(results);
+    return ot_json_out_close(&out, err);
+}
+
+static ot_status evaluate_each(session *s, ot_evaluate_options *options, ot_error *err) {
+    for (int64_t i = 0; i < s->n; i++) {
+        watch w = {.args = s->args, .task = s->tasks[i].task->name};
         options->score.observe = observe_requests;
         options->score.context = &w;
-        ot_status status = ot_evaluate(c->model, tokenizer, tasks[i].task, options, &tasks[i], err);
+        ot_status status = ot_evaluate(s->c->model, s->tokenizer, s->tasks[i].task, options, &s->tasks[i], err);
         if (w.begun) ot_progress_end(&w.progress);
         OT_TRY(status);
+        OT_TRY(keep_results(s, i + 1, err));
     }
     return OT_OK;
 }
@@ -193,13 +212,15 @@ static ot_status evaluate_tasks(const ot_args *args, const ot_common_model *c, c
         .block = ot_args_i64(args, "block"),
     };
     ot_tokenizer *tokenizer = NULL;
-    double start = ot_seconds();
+    session s = {.args = args, .c = c, .tasks = tasks, .n = n, .start = ot_seconds()};
     ot_status status = ot_common_backend(args, &options.score.backend, &options.score.compute, err);
     for (int64_t i = 0; status == OT_OK && i < n; i++) status = ot_task_check(tasks[i].task, data, err); /* of all, before hours are spent on one */
     if (status == OT_OK && ot_args_has(args, "output")) status = ot_results_try(ot_args_str(args, "output"), err);
     if (status == OT_OK) status = ot_tokenizer_open(c->model->path, &tokenizer, err);
-    if (status == OT_OK) status = evaluate_each(args, c, tokenizer, &options, tasks, n, err);
-    if (status == OT_OK) status = report(args, c, tokenizer, tasks, n, ot_seconds() - start, err);
+    s.tokenizer = tokenizer;
+    ot_results_date(s.date, sizeof s.date);
+    if (status == OT_OK) status = evaluate_each(&s, &options, err);
+    if (status == OT_OK) status = report(&s, err);
     ot_tokenizer_close(tokenizer);
     return status;
 }

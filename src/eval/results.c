@@ -182,25 +182,27 @@ ot_status ot_results_write_lines(const char *path, const json_t *values, ot_erro
     return status;
 }
 
+static ot_status name_file(const char *dir, const char *name, char path[PATH_ROOM], ot_error *err) {
+    return ot_path_join(path, PATH_ROOM, dir, name) ? OT_OK : ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
+}
+
 ot_status ot_results_try(const char *dir, ot_error *err) {
     char path[PATH_ROOM];
     ot_writer *w = NULL;
     OT_TRY(ot_make_dirs(dir, err));
-    if (!ot_path_join(path, sizeof path, dir, "results_try.json")) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
+    OT_TRY(name_file(dir, "results_try.json", path, err));
     OT_TRY(ot_writer_open(path, &w, err));
     ot_writer_abort(w);
     return OT_OK;
 }
 
-ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err) {
-    char date[64], name[512], path[PATH_ROOM];
-    ot_results_date(date, sizeof date);
+ot_status ot_results_write(const char *dir, const char *date, const json_t *results, const ot_evaluation *newest, ot_error *err) {
+    char name[512], path[PATH_ROOM];
     OT_TRY(ot_make_dirs(dir, err));
-    for (int64_t i = 0; i <= n; i++) {
-        if (i < n) snprintf(name, sizeof name, "samples_%s_%s.jsonl", tasks[i].task->name, date);
-        else snprintf(name, sizeof name, "results_%s.json", date);
-        if (!ot_path_join(path, sizeof path, dir, name)) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
-        OT_TRY(i < n ? ot_results_write_lines(path, tasks[i].samples, err) : ot_json_write(path, results, err));
-    }
-    return OT_OK;
+    snprintf(name, sizeof name, "samples_%s_%s.jsonl", newest->task->name, date);
+    OT_TRY(name_file(dir, name, path, err));
+    OT_TRY(ot_results_write_lines(path, newest->samples, err));
+    snprintf(name, sizeof name, "results_%s.json", date);
+    OT_TRY(name_file(dir, name, path, err));
+    return ot_json_write(path, results, err);
 }

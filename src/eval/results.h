@@ -18,8 +18,8 @@ typedef struct ot_results_info {
 ot_status ot_results_json(const ot_evaluation *tasks, int64_t n, const ot_results_info *info, json_t **out, ot_error *err);
 /* Makes DIR and tries to write there: better than to find out when all is computed. */
 ot_status ot_results_try(const char *dir, ot_error *err);
-/* DIR/results_DATE.json and DIR/samples_TASK_DATE.jsonl. */
-ot_status ot_results_write(const char *dir, const json_t *results, const ot_evaluation *tasks, int64_t n, ot_error *err);
+/* DIR/samples_TASK_DATE.jsonl of a task, then DIR/results_DATE.json, which may be there from the tasks before it. */
+ot_status ot_results_write(const char *dir, const char *date, const json_t *results, const ot_evaluation *newest, ot_error *err);
 
 /* For other files of that kind: "2026-11-24T00-23-57.220328", and one line for each value of an array. */
 void ot_results_date(char *text, size_t size);

@@ -128,3 +128,11 @@ done
 "$OFFSITE" help task >page
 "$OFFSITE" eval --help task | cmp - page
 has page 'piqa.validation.jsonl; acc, acc_norm'
+
+# What is done is kept when a later task fails.
+rm -rf out
+code=0
+"$OFFSITE" eval $model --task arc_easy,blocks --data $data/rows --block 4096 --output out --quiet >table 2>err || code=$?
+same 'failed task' "$code" 3
+same 'kept files' "$(ls out | sed 's/_20[0-9T.-]*\././' | tr '\n' ' ')" "results.json samples_arc_easy.jsonl "
+has out/results_*.json '"acc_norm_stderr,none"'
