@@ -118,9 +118,9 @@ double ot_eval_hit(const ot_eval_run *r, int64_t d, unsigned metric) {
     if (r->task->kind == OT_TASK_GENERATE) return r->answers[d].right;
     const ot_score_request *requests = r->requests + r->first[d];
     if (r->task->kind == OT_TASK_TARGET) return requests[0].greedy;
-    if (metric != OT_METRIC_EXACT_MATCH) return best_choice(requests, doc, metric) == doc->gold;
+    if (metric != OT_METRIC_EXACT_MATCH) return ot_task_is_right(doc, best_choice(requests, doc, metric));
     for (int64_t i = 0; i < doc->n_choices; i++) {
-        if ((doc->gold == OT_GOLD_ALL || doc->gold == i) && requests[i].greedy) return 1;
+        if (ot_task_is_right(doc, i) && requests[i].greedy) return 1;
     }
     return 0;
 }

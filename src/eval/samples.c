@@ -28,15 +28,18 @@ static json_t *float_text(double value) {
     return json_string(text);
 }
 
-/* "[0, 1]" where every choice is right. */
+/* "[0, 1]" where several choices are right. */
 static void target_text(const ot_task_doc *doc, char *text, size_t size) {
-    if (doc->gold != OT_GOLD_ALL) {
+    bool all = doc->gold == OT_GOLD_ALL;
+    int64_t n = all ? doc->n_choices : doc->n_golds;
+    if (!all && doc->gold != OT_GOLD_SOME) {
         snprintf(text, size, "%" PRId64, doc->gold);
         return;
     }
     size_t used = 0;
-    for (int64_t i = 0; i < doc->n_choices && used + 16 < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i > 0 ? ", " : "[", i);
+    for (int64_t i = 0; i < n && used + 32 < size; i++) {
+        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i > 0 ? ", " : "[", all ? i : doc->golds[i]);
+    }
     snprintf(text + used, size - used, "]");
 }
 

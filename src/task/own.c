@@ -581,6 +581,40 @@ static bool all_digits(ot_str s, int64_t *out) {
     return true;
 }
 
+static ot_status outside(const ot_row *row, int64_t index, const ot_task_doc *doc, ot_error *err) {
+    return ot_row_fail(row, err, "doc_to_target gives %" PRId64 ", but there are %" PRId64 " choices, counted from 0", index,
+                       doc->n_choices);
+}
+
+/* Several right choices, by their numbers. */
+static ot_status golds_of(const json_t *list, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+    int64_t n = (int64_t)json_array_size(list);
+    if (n == 0) return ot_row_fail(row, err, "doc_to_target gives an empty list: no choice would be right");
+    doc->golds = ot_arena_alloc(arena, n * (int64_t)sizeof *doc->golds, err);
+    if (doc->golds == NULL) return OT_ERR_MEMORY;
+    for (int64_t i = 0; i < n; i++) {
+        const json_t *item = json_array_get(list, (size_t)i);
+        if (!json_is_integer(item))
+            return ot_row_fail(row, err, "doc_to_target gives a list whose entry %" PRId64 " is no whole number", i);
+        doc->golds[i] = json_integer_value(item);
+        if (doc->golds[i] < 0 || doc->golds[i] >= doc->n_choices) return outside(row, doc->golds[i], doc, err);
+    }
+    doc->n_golds = n;
+    doc->gold = OT_GOLD_SOME;
+    return OT_OK;
+}
+
+static ot_status golds_from_text(ot_str text, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
+    json_t *list = NULL;
+    ot_status status = ot_python_literal(text, &list, err);
+    if (status == OT_ERR_FORMAT)
+        return ot_row_fail(row, err, "doc_to_target gives \"%.*s\", which is no list of numbers",
+                           text.size < 100 ? (int)text.size : 100, text.text);
+    if (status == OT_OK) status = golds_of(list, row, arena, doc, err);
+    json_decref(list);
+    return status;
+}
+
 /* A number counts in the choices; a text is one of them. Digits of a field that is a text are a text, those of a template a
  * number. */
 static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
@@ -591,17 +625,16 @@ static ot_status gold_of(const own_task *own, const ot_row *row, ot_arena *arena
     bool number = s->kind == SOURCE_NUMBER;
     if (!number) {
         OT_TRY(field_of(s, row, &field, err));
-        if (json_is_array(field) || json_is_object(field))
-            return ot_row_fail(row, err, "several right answers are not supported with choices: doc_to_target must give one");
+        if (json_is_array(field)) return golds_of(field, row, arena, doc, err);
         number = json_is_integer(field) || json_is_boolean(field);
         if (number) index = json_is_integer(field) ? (int64_t)json_integer_value(field) : (int64_t)json_is_true(field);
         else OT_TRY(text_of(s, row, arena, &text, err));
         if (field == NULL) number = all_digits(text, &index);
     }
+    bool list = field == NULL && text.size >= 2 && text.text[0] == '[' && text.text[text.size - 1] == ']';
+    if (list) return golds_from_text(text, row, arena, doc, err);
     if (number) {
-        if (index < 0 || index >= doc->n_choices)
-            return ot_row_fail(row, err, "doc_to_target gives %" PRId64 ", but there are %" PRId64 " choices, counted from 0",
-                               index, doc->n_choices);
+        if (index < 0 || index >= doc->n_choices) return outside(row, index, doc, err);
         doc->gold = index;
         return OT_OK;
     }
@@ -629,6 +662,8 @@ static ot_status answers_of(const own_task *own, const ot_row *row, ot_arena *ar
     if (own->choice.kind != SOURCE_ABSENT) {
         OT_TRY(choices_of(own, row, arena, doc, err));
         OT_TRY(gold_of(own, row, arena, doc, err));
+        if (doc->gold == OT_GOLD_SOME)
+            return ot_row_fail(row, err, "doc_to_target must give one of the choices with generate_until");
         doc->choices += doc->gold;
         doc->n_choices = 1;
         doc->gold = 0;

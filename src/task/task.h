@@ -39,7 +39,7 @@ enum {
     OT_METRIC_TARGET_PERPLEXITY = 256,
 };
 
-enum { OT_GOLD_ALL = -1 }; /* every choice is right */
+enum { OT_GOLD_ALL = -1, OT_GOLD_SOME = -2 }; /* every choice is right; those of `golds` are */
 
 /* One document, rendered. Texts are slices of the row or of the arena. */
 typedef struct ot_task_doc {
@@ -48,6 +48,7 @@ typedef struct ot_task_doc {
     ot_str question; /* the context without description and examples */
     ot_str *choices; /* without the delimiter in front; GENERATE: the answers that count */
     int64_t n_choices, gold;
+    int64_t *golds, n_golds; /* OT_GOLD_SOME: one at least */
     ot_str delimiter;     /* between context and choice */
     bool joined;          /* no delimiter where an answer is scored or learnt, only in examples */
     ot_str page;          /* ROLLING: what is scored */
@@ -134,8 +135,16 @@ const int64_t *ot_task_set_drawn(const ot_task_set *set);
 ot_status ot_task_continuation(const ot_task_doc *doc, int64_t choice, ot_arena *arena, ot_str *out, ot_error *err);
 /* What training teaches after the context: delimiter and right answer, and for GENERATE the first text that ends one, so that it is learnt too. */
 ot_status ot_task_lesson(const ot_task *task, const ot_task_doc *doc, ot_arena *arena, ot_str *out, ot_error *err);
-/* The choice that training teaches: the right one; where all are, the first. */
-static inline int64_t ot_task_answer(const ot_task_doc *doc) { return doc->gold == OT_GOLD_ALL ? 0 : doc->gold; }
+/* The choice that training teaches: the right one; where several are, the first. */
+static inline int64_t ot_task_answer(const ot_task_doc *doc) {
+    return doc->gold == OT_GOLD_ALL ? 0 : doc->gold == OT_GOLD_SOME ? doc->golds[0] : doc->gold;
+}
+static inline bool ot_task_is_right(const ot_task_doc *doc, int64_t choice) {
+    for (int64_t i = 0; doc->gold == OT_GOLD_SOME && i < doc->n_golds; i++) {
+        if (doc->golds[i] == choice) return true;
+    }
+    return doc->gold == OT_GOLD_ALL || doc->gold == choice;
+}
 
 /* ==== For the files of tasks. ==== */
 

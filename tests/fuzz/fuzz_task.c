@@ -29,7 +29,8 @@ static void check(const ot_task *task, const ot_task_doc *doc, ot_arena *arena) 
         expect(task->kind == OT_TASK_BLOCKS || (doc->words >= 1 && doc->bytes >= 0));
         return;
     }
-    expect(doc->n_choices >= 1 && doc->gold >= OT_GOLD_ALL && doc->gold < doc->n_choices);
+    expect(doc->n_choices >= 1 && doc->gold >= OT_GOLD_SOME && doc->gold < doc->n_choices &&
+           (doc->gold == OT_GOLD_SOME) == (doc->n_golds > 0) && ot_task_is_right(doc, ot_task_answer(doc)));
     touch(doc->context);
     for (int64_t i = 0; i < doc->n_choices; i++) {
         expect(ot_task_continuation(doc, i, arena, &text, &err) == OT_OK);

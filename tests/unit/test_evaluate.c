@@ -183,7 +183,7 @@ static void check_model(const setting *s) {
         records++;
     }
     closedir(dir);
-    assert_int_equal(records, 26);
+    assert_int_equal(records, 27);
     print_message("%s, backend %s%s: %d records, largest distance %.1e\n", s->model, s->backend->name,
                   s->no_sharing ? ", nothing shared" : "", records, worst);
     ot_tokenizer_close(tokenizer);
