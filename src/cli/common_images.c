@@ -6,6 +6,7 @@
 
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "data/preprocess.h"
 #include "model/head.h"
 
 enum { HEAD_AUTO, HEAD_KEEP, HEAD_NEW };
@@ -20,20 +21,36 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
     return OT_OK;
 }
 
-ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_desc *desc, bool unlabelled, ot_dataset *out, ot_error *err) {
-    if (ot_args_count(args, option) > 1) return ot_args_fail(args, err, "--%s: one file of pictures at a time", option);
+static void tell_bad(const ot_args *args, const char *path, const ot_dataset *d) {
+    const ot_pixels *p = d->pixels;
+    if (p->bad == 0) return;
+    ot_note(args, "warning: %s: %" PRId64 " pictures cannot be used and were left out, %" PRId64 " are left%s", path, p->bad, d->rows,
+            ot_args_declares(args, "strict") ? " (--strict stops at the first)" : "");
+    for (int64_t i = 0; i < p->n_shown; i++) ot_note(args, "  %s", p->shown[i]);
+}
+
+ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_model *m, bool unlabelled, ot_dataset *out, ot_error *err) {
+    if (ot_args_count(args, option) > 1) return ot_args_fail(args, err, "--%s: one file or folder of pictures at a time", option);
     static const char *const of_text[] = {"batch-tokens", "map", "chat-template", "task"};
     if (ot_args_declares(args, "pack") && ot_args_flag(args, "pack")) return ot_args_fail(args, err, "--pack is for text, and this model reads pictures");
     for (size_t i = 0; i < sizeof of_text / sizeof *of_text; i++) {
         if (ot_args_declares(args, of_text[i]) && ot_args_has(args, of_text[i])) return ot_args_fail(args, err, "--%s is for text, and this model reads pictures", of_text[i]);
     }
-    const char **names = NULL;
-    ot_image_options options = {.unlabelled = unlabelled};
+    const char **names = NULL, *path = ot_args_str_at(args, option, 0);
+    ot_augment augment = {0};
+    ot_image_options options = {.unlabelled = unlabelled, .model_path = m->path};
+    if (ot_args_declares(args, "strict")) options.strict = ot_args_flag(args, "strict");
+    if (ot_args_declares(args, "seed")) options.seed = (uint64_t)ot_args_i64(args, "seed");
+    if (ot_args_declares(args, "augment")) {
+        OT_TRY(ot_augment_parse(ot_args_str(args, "augment"), &augment, err));
+        options.augment = &augment;
+    }
     if (ot_args_declares(args, "limit") && ot_args_has(args, "limit")) options.limit = ot_args_i64(args, "limit");
     OT_TRY(read_names(args, &names, &options.n_classes, err));
     options.classes = names;
-    ot_status status = ot_dataset_open_images(ot_args_str_at(args, option, 0), desc, &options, out, err);
+    ot_status status = ot_dataset_open_images(path, &m->desc, &options, out, err);
     ot_free(names);
+    if (status == OT_OK) tell_bad(args, path, out);
     return status;
 }
 

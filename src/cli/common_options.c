@@ -21,8 +21,9 @@ static const ot_option training[] = {
      .value = "FILE",
      .required = true,
      .repeatable = true,
-     .help = "training data, once for each file: text, JSON lines, either packed by gzip or zstd, or .safetensors with input_ids [N, T] (images: "
-             "pixel_values and labels)"},
+     .help = "training data, once for each file: text, JSON lines, either packed by gzip or zstd, or .safetensors with input_ids [N, T]; "
+             "pictures: a folder with a folder for each class, a .tar archive of such or of WebDataset's samples, a .csv list of path and label, or "
+             ".safetensors with pixel_values and labels"},
     {.name = "valid",
      .kind = OT_KIND_PATH,
      .value = "FILE",
@@ -175,6 +176,12 @@ static const ot_option optimizer[] = {
      .min = 0,
      .max = 0.999,
      .help = "share of every target that is spread evenly over all classes, or the vocabulary; validation has none"},
+    {.name = "augment",
+     .kind = OT_KIND_STRING,
+     .value = "CHANGES",
+     .fallback = "none",
+     .help = "random changes of picture files in training, with commas between them: crop (a part of them, at least 0.08 of the area or crop=X, brought to "
+             "full size), flip (left for right, half of them or flip=X), jitter=X (brightness, contrast and saturation by up to X); none"},
     {0},
 };
 const ot_option_group ot_options_optimizer = {"Optimizer", optimizer};

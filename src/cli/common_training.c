@@ -81,7 +81,7 @@ static bool only_distance(const ot_training *t) {
 
 static ot_status open_pictures(ot_training *t, const char *name, ot_dataset *out, ot_error *err) {
     char what[64];
-    OT_TRY(ot_common_images_open(t->args, name, &t->model->desc, only_distance(t), out, err));
+    OT_TRY(ot_common_images_open(t->args, name, t->model, only_distance(t), out, err));
     if (strcmp(name, "train") == 0 && ot_args_declares(t->args, "head")) OT_TRY(ot_common_images_head(t->args, t->model, out, err));
     snprintf(what, sizeof what, "--%s", name);
     return ot_common_images_number(what, t->model, out, err);

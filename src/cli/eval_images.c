@@ -183,7 +183,7 @@ static ot_status run(job *j, const ot_common_model *c, ot_error *err) {
     const ot_args *args = j->args;
     ot_classify_options options = {.hooks = c->hooks, .observe = observe, .context = &j->progress};
     OT_TRY(ot_common_backend(args, &options.backend, &options.compute, err));
-    OT_TRY(ot_common_images_open(args, "images", &c->model->desc, false, &j->data, err));
+    OT_TRY(ot_common_images_open(args, "images", c->model, false, &j->data, err));
     OT_TRY(ot_common_images_number("--images", c->model, &j->data, err));
     if (ot_args_has(args, "rows")) options.batch = ot_args_i64(args, "rows") / j->data.length + 1;
     OT_TRY(ot_model_classes(c->model, &j->names, err));

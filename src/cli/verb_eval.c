@@ -273,7 +273,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     if (tasks && blocks) return ot_args_fail(args, err, "--task and --blocks are two measures: ask for one at a time");
     if (images && (tasks || blocks)) return ot_args_fail(args, err, "--images is a measure of its own: ask for one at a time");
     if (!tasks && !blocks && !images) {
-        return ot_args_fail(args, err, "say what to measure: --blocks FILE (perplexity), --task NAME --data DIR (accuracy) or --images FILE (pictures)");
+        return ot_args_fail(args, err, "say what to measure: --blocks FILE (perplexity), --task NAME --data DIR (accuracy) or --images PHOTOS (pictures)");
     }
     if (tasks) return run_tasks(args, err);
     ot_common_model c = {0};
@@ -285,7 +285,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
 
 static const ot_option options[] = {
     {.name = "blocks", .kind = OT_KIND_PATH, .value = "FILE", .help = "perplexity of text, or of .safetensors with input_ids [N, T]"},
-    {.name = "images", .kind = OT_KIND_PATH, .value = "FILE", .repeatable = true, .help = "accuracy of a classifier on pictures: .safetensors with pixel_values and labels"},
+    {.name = "images", .kind = OT_KIND_PATH, .value = "FILE", .repeatable = true, .help = "accuracy of a classifier on pictures: a folder with a folder for each class, a .tar archive, a .csv list, or .safetensors with pixel_values "
+             "and labels"},
     {.name = "classes", .kind = OT_KIND_STRING, .value = "NAME,...", .commas = true,
      .help = "names of the classes that the labels of .safetensors count from 0, where they are not the model's own numbers"},
     {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in a block cut from text; the remainder is dropped"},
@@ -311,7 +312,7 @@ static const ot_example examples[] = {
     {"Perplexity of a model and of its emulator", "offsite eval gpt2/ --blocks test.txt; offsite eval offer --blocks test.txt"},
     {"Accuracy on two tasks, with every answer kept", "offsite eval gpt2/ --task arc_easy,piqa --data qa/ --output scores/"},
     {"A task of your own (docs/evaluation.md says what the file holds)", "offsite eval gpt2/ --task tickets.yaml"},
-    {"Accuracy on pictures, each class, and what is taken for what", "offsite eval tuned/ --images test.safetensors"},
+    {"Accuracy on pictures, each class, and what is taken for what", "offsite eval tuned/ --images photos/"},
     {"Three examples in front of each question", "offsite eval gpt2/ --task arc_easy --data qa/ --num-fewshot 3 --limit 100"},
     {0},
 };

@@ -202,7 +202,7 @@ static ot_status search(job *j, ot_error *err) {
 
 /* Pictures measure by their labels. A distillation needs none, and then nothing is measured. */
 static ot_status open_pictures(job *j, const char *path, ot_error *err) {
-    const ot_image_options options = {.limit = 512};
+    const ot_image_options options = {.limit = 512, .model_path = j->model->path};
     ot_status status = ot_dataset_open_images(path, &j->model->desc, &options, &j->data, err);
     if (status == OT_OK) status = ot_common_images_number("--data", j->model, &j->data, err);
     if (status == OT_OK) j->options.data = &j->data;

@@ -64,7 +64,7 @@ static int64_t right_so_far(const ot_classification *c) {
 static ot_status run_batch(ot_network *net, const ot_dataset *d, int64_t first, int64_t n, ot_classification *c, ot_error *err) {
     ot_network_clear(net);
     for (int64_t i = first; i < first + n; i++) {
-        OT_TRY(d->pixels->get(d->pixels, i, d->picture, err));
+        OT_TRY(d->pixels->get(d->pixels, i, -1, d->picture, err));
         OT_TRY(ot_network_add_image(net, d->picture, 0, err));
     }
     OT_TRY(ot_network_run(net, &(ot_run_options){0}, NULL, err));

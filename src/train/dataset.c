@@ -26,7 +26,7 @@ int64_t ot_dataset_most_examples(const ot_dataset *d) {
 }
 
 int64_t ot_dataset_bytes(const ot_dataset *d) {
-    if (d->pixels != NULL) return d->rows * 8 + d->pixels->channels * d->pixels->height * d->pixels->width * 4;
+    if (d->pixels != NULL) return d->rows * 8 + d->pixels->channels * d->pixels->height * d->pixels->width * 4 + d->pixels->held;
     int64_t tables = (d->starts != NULL ? d->examples + 1 : 0) + (d->packs != NULL ? d->rows + 1 : 0);
     return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + tables * 8;
 }
@@ -44,8 +44,12 @@ void ot_dataset_free(ot_dataset *d) {
 }
 
 ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err) {
+    return ot_dataset_add_training_row(net, d, row, -1, err);
+}
+
+ot_status ot_dataset_add_training_row(ot_network *net, const ot_dataset *d, int64_t row, int64_t epoch, ot_error *err) {
     if (d->pixels != NULL) {
-        OT_TRY(d->pixels->get(d->pixels, row, d->picture, err));
+        OT_TRY(d->pixels->get(d->pixels, row, epoch, d->picture, err));
         return ot_network_add_image(net, d->picture, d->targets[row], err);
     }
     for (int64_t e = ot_dataset_first(d, row); e < ot_dataset_first(d, row + 1); e++) {

@@ -19,9 +19,15 @@ struct ot_pixels {
     const char *(*name)(const ot_pixels *pixels, int64_t row); /* of a picture, for people; NULL: there are none */
     /* What tells these pictures from others, cheaply: names and sizes of files, or values. add takes the pieces. */
     void (*identify)(const ot_pixels *pixels, void (*add)(void *context, const void *data, int64_t size), void *context);
-    /* Row `row` as the model wants it, [channels, height, width]. */
-    ot_status (*get)(ot_pixels *pixels, int64_t row, float *out, ot_error *err);
+    /* Row `row` as the model wants it, [channels, height, width]. epoch: of training, whose pictures may be changed at random; -1: as it is. */
+    ot_status (*get)(ot_pixels *pixels, int64_t row, int64_t epoch, float *out, ot_error *err);
+    /* Announce a row that get will be asked for, after those announced before; false: there is no room now. NULL: nothing is read ahead. */
+    bool (*expect)(ot_pixels *pixels, int64_t row, int64_t epoch);
     void (*close)(ot_pixels *pixels);
+    int64_t bad;              /* pictures left out, because they cannot be read */
+    const char *const *shown; /* [n_shown] why, of the first ones */
+    int64_t n_shown;
+    int64_t held; /* bytes */
 };
 
 typedef struct ot_dataset {
@@ -55,8 +61,14 @@ typedef struct ot_image_options {
     const char *const *classes; /* what the labels of a tensor count, where the user names them; else NULL */
     int64_t n_classes;
     bool unlabelled;            /* labels are not looked at: every picture counts (for distillation, with the target 0) */
+    /* Of picture files: */
+    const char *model_path; /* whose preprocessor_config.json counts */
+    const struct ot_augment *augment; /* random changes in training; NULL: none */
+    uint64_t seed;                    /* of them */
+    bool strict;                      /* the first picture that cannot be read is an error */
 } ot_image_options;
-/* For a vision model: .safetensors with pixel_values [N, C, H, W] and labels [N], normalised already. */
+/* For a vision model: .safetensors with pixel_values [N, C, H, W] and labels [N], normalised already; or picture files, see data/pictures.h. Those are
+ * decoded once here, so that it is known which can be read. */
 ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, const ot_image_options *options, ot_dataset *out, ot_error *err);
 /* Where the reader has names for the classes: from its numbers to those of these names, n of them. what: the data, for messages. REFUSED when a class
  * of the data is not among them. */
@@ -77,6 +89,8 @@ int64_t ot_dataset_bytes(const ot_dataset *d);
 
 /* Append a row to the network's batch, each of its examples as a sequence of its own. */
 ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err);
+/* The same in an epoch of training: pictures may be changed at random. */
+ot_status ot_dataset_add_training_row(ot_network *net, const ot_dataset *d, int64_t row, int64_t epoch, ot_error *err);
 
 /* Row order of one epoch: 0, 1, 2, ... or a permutation that depends only on seed and epoch. */
 void ot_dataset_order(const ot_dataset *d, bool shuffle, uint64_t seed, int64_t epoch, int64_t *order);

@@ -2,9 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
+#include "data/pictures.h"
 #include "format/safetensors.h"
-#include "train/dataset.h"
+#include "train/dataset_internal.h"
 
 enum { IGNORED_LABEL = -100 };
 
@@ -15,7 +17,8 @@ typedef struct tensor_pixels {
     ot_arena arena; /* class names */
 } tensor_pixels;
 
-static ot_status get(ot_pixels *base, int64_t row, float *out, ot_error *err) {
+static ot_status get(ot_pixels *base, int64_t row, int64_t epoch, float *out, ot_error *err) {
+    (void)epoch;
     (void)err;
     const tensor_pixels *p = (const tensor_pixels *)base;
     size_t bytes = (size_t)(base->channels * base->height * base->width) * 4;
@@ -108,6 +111,7 @@ static ot_status fill(const char *path, const ot_desc *desc, const ot_image_opti
 }
 
 ot_status ot_dataset_open_images(const char *path, const ot_desc *desc, const ot_image_options *options, ot_dataset *out, ot_error *err) {
+    if (!ot_path_ends(path, ".safetensors") && ot_pictures_is(path)) return ot_dataset_open_picture_files(path, desc, options, out, err);
     ot_dataset d = {0};
     tensor_pixels *p = calloc(1, sizeof *p);
     if (p == NULL) return ot_fail_memory(err, sizeof *p, "a data set");

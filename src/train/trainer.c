@@ -115,6 +115,21 @@ int64_t ot_trainer_row(ot_trainer *tr, int64_t position) {
     return tr->order[position % tr->train->rows];
 }
 
+/* Pictures are read ahead as far as there is room, but not beyond an epoch, which ends with a new order. */
+static void look_ahead(ot_trainer *tr, int64_t position) {
+    const ot_dataset *d = tr->train;
+    int64_t epoch = position / d->rows, end = (epoch + 1) * d->rows, last = tr->options.steps * tr->options.batch * tr->options.grad_accum;
+    if (d->pixels == NULL || d->pixels->expect == NULL) return;
+    if (end > last) end = last;
+    if (tr->announced < position) tr->announced = position;
+    while (tr->announced < end && d->pixels->expect(d->pixels, ot_trainer_row(tr, tr->announced), epoch)) tr->announced++;
+}
+
+static ot_status add_row(ot_trainer *tr, int64_t position, ot_error *err) {
+    look_ahead(tr, position);
+    return ot_dataset_add_training_row(tr->net, tr->train, ot_trainer_row(tr, position), position / tr->train->rows, err);
+}
+
 static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_t *tokens, ot_error *err) {
     const ot_train_options *o = &tr->options;
     double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0, kd_weight = o->teacher != NULL ? o->teacher->weight : 0.0;
@@ -123,7 +138,7 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
     double sum = 0, distance = 0;
     for (int64_t a = 0; a < o->grad_accum; a++) {
         ot_network_clear(tr->net);
-        for (int64_t i = 0; i < o->batch; i++) OT_TRY(ot_dataset_add_row(tr->net, tr->train, ot_trainer_row(tr, first + a * o->batch + i), err));
+        for (int64_t i = 0; i < o->batch; i++) OT_TRY(add_row(tr, first + a * o->batch + i, err));
         *tokens += ot_network_rows(tr->net);
         if (ot_network_targets(tr->net) == 0) continue;
         double part = 0, share = (double)ot_network_targets(tr->net) / (double)targets;

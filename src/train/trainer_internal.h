@@ -13,6 +13,7 @@ struct ot_trainer {
     ot_network *net, *valid_net;
     int64_t *order;
     int64_t order_epoch; /* -1: none yet */
+    int64_t announced;   /* positions below it are being read ahead, or were */
     FILE *log;
     int64_t step; /* steps done */
     int64_t tokens;
