@@ -24,8 +24,9 @@ model=$1 train=$2 test=$3 public=$4 out=vision-run
 bottom=${BOTTOM:-4} top=${TOP:-4} emulator=${EMULATOR:-layerdrop:keep=2}
 distill_steps=${DISTILL_STEPS:-600} distill_lr=${DISTILL_LR:-3e-4}
 steps=${STEPS:-500} batch=${BATCH:-16} lr=${LR:-1e-4} head_scale=${HEAD_SCALE:-10} probe_lr=${PROBE_LR:-1e-4} augment=${AUGMENT:-flip}
-limit=${LIMIT:-1000} threads=${THREADS:-0} part=${PART:-all}
+limit=${LIMIT:-2000} part=${PART:-all}
 export OMP_WAIT_POLICY=passive
+[ -z "${THREADS:-}" ] || export OMP_NUM_THREADS="$THREADS"
 mkdir -p "$out"
 
 here_is() { [ "$part" = all ] || [ "$part" = "$1" ]; }
@@ -34,7 +35,7 @@ say() {
     who=$1
     shift
     echo "$who\$ offsite $*"
-    "$offsite" "$@" --threads "$threads" --quiet
+    "$offsite" "$@" --quiet
 }
 common="--batch $batch --steps $steps"
 # score NAME WORDS...: accuracy on TEST, kept for the table.
@@ -42,7 +43,7 @@ score() {
     name=$1 who=$2
     shift 2
     echo "$who\$ offsite eval $* --images $test --limit $limit"
-    "$offsite" eval "$@" --images "$test" --limit "$limit" --threads "$threads" --json --quiet >"$out/$name.json"
+    "$offsite" eval "$@" --images "$test" --limit "$limit" --json --quiet >"$out/$name.json"
     sed 's/{"acc": \([0-9.e-]*\), "acc_stderr": \([0-9.e-]*\), "acc_top5": \([0-9.e-]*\), "loss": \([0-9.e-]*\), "images": \([0-9]*\).*/top-1 \1 (± \2), top-5 \3, loss \4 over \5 pictures/' "$out/$name.json"
 }
 
