@@ -24,6 +24,7 @@ LAYERS = [
     ["peft"],
     ["eval"],
     ["protocol"],
+    ["report"],
     ["api"],
     ["cli"],
 ]

@@ -1,0 +1,35 @@
+/* RUNS.yaml: a grid of models, splits, emulators, tuning methods, learning rates and seeds, as the list of commands that computes it. */
+#ifndef OT_REPORT_RUNS_H
+#define OT_REPORT_RUNS_H
+
+#include <stdint.h>
+
+#include "base/mem.h"
+#include "report/report.h"
+
+enum { OT_RUNS_MAX_STEPS = 10000, OT_RUNS_MAX_WORDS = 96 };
+
+typedef struct ot_runs_step {
+    const char *name; /* unique, letters, digits, '.', '-', '_': its files are steps/NAME.json and .log */
+    const char *verb;
+    int role; /* of an eval, else -1 */
+    ot_setting setting;
+    const char *words[OT_RUNS_MAX_WORDS]; /* after the program, without the subject of an eval */
+    int64_t n_words;
+    const char *subject; /* eval: what is measured: a model, or an adapter of setting.model */
+    const char *output;  /* the folder it makes, NULL: none */
+    int64_t needs[2];    /* steps that must be done before, -1: none */
+} ot_runs_step;
+
+typedef struct ot_runs {
+    ot_arena arena;
+    const char *title;
+    ot_runs_step *steps;
+    int64_t n_steps, capacity;
+} ot_runs;
+
+/* `name` is for messages, `dir` the folder that all outputs go to. Free with ot_runs_free, also after an error. */
+ot_status ot_runs_parse(const char *text, int64_t size, const char *name, const char *dir, ot_runs *runs, ot_error *err);
+void ot_runs_free(ot_runs *runs);
+
+#endif
