@@ -13,6 +13,8 @@
     X(finetune)                                                                                                        \
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
+    X(report)                                                                                                          \
+    X(experiment)                                                                                                      \
     X(export)                                                                                                          \
     X(generate)                                                                                                        \
     X(inspect)                                                                                                         \

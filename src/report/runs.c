@@ -154,10 +154,10 @@ static ot_status check_numbers(const grid *g, ot_error *err) {
 static const char *text(grid *g, ot_status *status, ot_error *err, const char *format, ...) __attribute__((format(printf, 4, 5)));
 static const char *text(grid *g, ot_status *status, ot_error *err, const char *format, ...) {
     char room[TEXT_ROOM];
-    va_list list;
-    va_start(list, format);
-    int n = vsnprintf(room, sizeof room, format, list);
-    va_end(list);
+    va_list given;
+    va_start(given, format);
+    int n = vsnprintf(room, sizeof room, format, given);
+    va_end(given);
     if (*status != OT_OK) return "";
     if (n < 0 || n >= TEXT_ROOM) {
         *status = ot_fail(err, OT_ERR_USAGE, "%s: a value is longer than %d bytes", g->name, TEXT_ROOM - 200);

@@ -1,0 +1,14 @@
+/* The queue of `offsite experiment`: each step is this program itself in a process of its own, so that one that fails takes nothing with it. */
+#ifndef OT_CLI_EXPERIMENT_RUN_H
+#define OT_CLI_EXPERIMENT_RUN_H
+
+#include "report/runs.h"
+
+typedef struct ot_experiment_summary {
+    int64_t done, failed, skipped, before; /* before: done by an earlier run of the queue */
+} ot_experiment_summary;
+
+/* Runs what is not done yet, in order; DIR/state.json always says how far it is. INTERRUPTED after Ctrl-C, which the step in progress got too. */
+ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot_experiment_summary *out, ot_error *err);
+
+#endif

@@ -1,0 +1,89 @@
+/* `offsite experiment`: a grid of runs from one file, one after another, then the table. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "cli/common_options.h"
+#include "cli/experiment_run.h"
+#include "cli/report_print.h"
+#include "cli/verbs.h"
+
+enum { FILE_LIMIT = 1 << 20 };
+
+static void list(const ot_runs *runs) {
+    for (int64_t i = 0; i < runs->n_steps; i++) {
+        const ot_runs_step *s = &runs->steps[i];
+        printf("%s: offsite", s->name);
+        for (int64_t k = 0; k < s->n_words; k++) {
+            printf(" %s", s->words[k]);
+            if (k == 0 && s->subject != NULL) printf(" %s", s->subject);
+        }
+        putchar('\n');
+    }
+}
+
+static ot_status show(const ot_args *args, const char *dir, ot_error *err) {
+    ot_report report = {0};
+    ot_report_table table = {0};
+    ot_status status = ot_report_read(&report, dir, err);
+    if (status == OT_OK) status = ot_report_tabulate(&report, false, &table, err);
+    ot_report_view view = {.report = &report, .table = &table};
+    if (status == OT_OK) status = ot_args_flag(args, "json") ? ot_report_print_json(&view, stdout, err) : ot_report_print(&view, stdout, err);
+    ot_report_table_free(&table);
+    ot_report_free(&report);
+    return status;
+}
+
+static ot_status execute(const ot_args *args, const ot_runs *runs, const char *dir, ot_error *err) {
+    ot_experiment_summary s;
+    OT_TRY(ot_experiment_run(runs, dir, ot_args_flag(args, "quiet"), &s, err));
+    if (s.failed > 0 && s.done + s.before == 0) {
+        return ot_fail(err, OT_ERR_REFUSED, "none of the %" PRId64 " steps of %s went through: see %s/state.json", runs->n_steps, ot_args_operand(args, "RUNS"), dir);
+    }
+    OT_TRY(show(args, dir, err));
+    if (s.failed + s.skipped == 0) return OT_OK;
+    return ot_fail(err, OT_ERR_IO, "%" PRId64 " steps failed and %" PRId64 " that need them were left out: %s/state.json says why; the same command tries them again",
+                   s.failed, s.skipped, dir);
+}
+
+static ot_status run(const ot_args *args, ot_error *err) {
+    const char *path = ot_args_operand(args, "RUNS"), *dir = ot_args_str(args, "output");
+    char *text = NULL;
+    int64_t size = 0;
+    ot_runs runs = {0};
+    OT_TRY(ot_read_file(path, FILE_LIMIT, &text, &size, err));
+    ot_status status = ot_runs_parse(text, size, path, dir, &runs, err);
+    if (status == OT_OK && ot_args_flag(args, "dry-run")) {
+        list(&runs);
+    } else if (status == OT_OK) {
+        status = execute(args, &runs, dir, err);
+    }
+    ot_runs_free(&runs);
+    ot_free(text);
+    return status;
+}
+
+static const ot_option options[] = {
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the queue (state.json), results (steps/) and offers (work/)"},
+    {.name = "dry-run", .kind = OT_KIND_FLAG, .help = "print the commands and run none"},
+    {0},
+};
+static const ot_option_group group = {"Experiment", options};
+static const ot_operand operands[] = {{.name = "RUNS", .kind = OT_KIND_PATH, .help = "the YAML file of the grid; docs/report.md describes it"}, {0}};
+static const ot_example examples[] = {
+    {"Run the grid, or go on with it", "offsite experiment runs.yaml -o runs/"},
+    {"What would be run", "offsite experiment runs.yaml -o runs/ --dry-run"},
+    {0},
+};
+
+const ot_verb ot_verb_experiment = {
+    .name = "experiment",
+    .audience = OT_FOR_ANYONE,
+    .summary = "run models, splits, emulators, rates and seeds from one file",
+    .about = "Every command is a process of its own. One that fails is recorded, what needs it is left out, and the rest goes on. The same command goes on after an "
+             "interruption: commands that are done are not run again, unless their words in the file changed. Adapted models are removed once they are measured.",
+    .examples = examples,
+    .operands = operands,
+    .groups = (const ot_option_group *const[]){&group, &ot_options_json, NULL},
+    .run = run,
+};

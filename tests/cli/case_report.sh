@@ -1,0 +1,96 @@
+# experiment and report from outside: a grid end to end, a step that fails, resume, what the data owner may see, bad files.
+. "$CLI_TEST_DIR/train_setup.sh"
+cat >runs.yaml <<'END'
+title: A tiny grid
+models: base
+splits: [1-1]
+emulators: ["layerdrop:keep=2", "layerdrop:keep=99"]
+rates: [1e-3, 1e-2]
+seeds: [1, 2]
+train: secret-notes.txt
+blocks: held-out-notes.txt
+measure-emulator-on: held-out-notes.txt
+split: {block: 32, limit: 2}
+training: {steps: 3, block: 32, threads: 1}
+eval: {block: 32, limit: 4, threads: 1}
+END
+run experiment runs.yaml -o runs --dry-run
+[ ! -e runs ] && grep -q '^m0.1-1.e0.split: offsite split base --bottom=1' out || die "dry run: $(cat out)"
+
+# The second emulator cannot be made: it is recorded, what needs it is left out, the rest goes on.
+code=0
+"$OFFSITE" experiment runs.yaml -o runs --quiet >table 2>err || code=$?
+[ "$code" = 1 ] || die "a failed step: exit code $code: $(cat err)"
+grep -q '1 steps failed and 17 that need them' err || die "$(cat err)"
+grep -q 'm0.1-1.e1.split failed: .*keep' err || die "$(cat err)"
+grep -q 'A tiny grid' table && grep -q '^\*  *base' table && grep -q 'failed: m0.1-1.e1.split' table || die "$(cat table)"
+[ "$(grep -c '"status": "done"' runs/state.json)" = 27 ] || die "$(grep '"status"' runs/state.json | sort | uniq -c)"
+! ls runs/work | grep -qE '(plug|finetune)$' || die "adapted models were left: $(ls runs/work)"
+
+# Again: nothing that is done runs again; with a sound list it ends well.
+sed 's/, "layerdrop:keep=99"//' runs.yaml >sound.yaml
+before=$(cat runs/steps/m0.zero_shot.blocks.json; ls -l --full-time runs/steps/*.json)
+run experiment sound.yaml -o runs --json
+[ "$before" = "$(cat runs/steps/m0.zero_shot.blocks.json; ls -l --full-time runs/steps/*.json)" ] || die "steps ran again"
+run report runs --json
+grep -q '"chosen": true' out && grep -q '"full": {"mean": [0-9.]*, "spread": [0-9.e-]*, "seeds": 2}' out && grep -q '"middle_exact": 0.5' out || die "$(cat out)"
+grep -q '"tokens_per_second": [0-9]' out && grep -q '"return_bytes": [1-9]' out || die "no cost: $(cat out)"
+
+# The chosen rate is the one with the best tuned emulator, whatever plug-in says.
+run report runs --csv
+awk -F, 'NR > 1 { value[$7] = $11; n++ } END { exit !(n == 2 && value[1] <= value[0]) }' out || die "$(cat out)"
+# Its zero-shot number is eval's own.
+run eval base --blocks held-out-notes.txt --block 32 --limit 4 --threads 1 --json
+cmp -s out runs/steps/m0.zero_shot.blocks.json || die "zero-shot is not what eval says"
+
+# A killed queue goes on from its file: the lost steps run again and end the same.
+cp runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.plug_in.blocks.json kept.json
+rm runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.plug_in.blocks.json
+run experiment sound.yaml -o runs
+cmp kept.json runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.plug_in.blocks.json || die "another result the second time"
+
+# What the data owner may see.
+for form in --json --csv --markdown --quiet; do
+    "$OFFSITE" report runs --data-owner "$form" >out
+    ! grep -qiE 'plug|"full":|full_|near|zero|cpl|exact|fidelity|conditions' out || die "--data-owner $form tells: $(cat out)"
+    grep -q 'layerdrop:keep=2' out || die "$(cat out)"
+done
+run report runs --markdown
+grep -q '^| \* | base | 1-1 |' out || die "$(cat out)"
+
+# Files named for their role.
+mkdir own
+cp runs/steps/m0.zero_shot.blocks.json own/zero_shot.json
+cp runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.tuned.blocks.json own/tuned.json
+cp kept.json own/plug_in.json
+run report own --json
+grep -q '"gains": true' out || die "$(cat out)"
+fails 1 'no folder nowhere' report nowhere
+mkdir empty broken
+fails 1 'holds no results' report empty
+echo '{"format": "offsite-experiment"}' >broken/state.json
+fails 1 '"steps" is missing' report broken
+echo '{"perplexity": "high"}' >empty/tuned.json
+fails 1 'holds no score' report empty
+fails 2 'ask for one at a time' report runs --json --csv
+
+# Bad grids: one sentence with the line.
+bad() { printf '%s\n' "$2" >bad.yaml; fails 1 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
+bad 'models is missing' 'train: x'
+bad 'train is missing' 'models: x'
+bad 'nothing is measured' 'models: x
+train: y'
+bad 'bad.yaml:2: no key emulator;' 'models: x
+emulator: y'
+bad 'bad.yaml:2: splits: 2x2 is not' 'models: x
+splits: 2x2
+train: y
+blocks: z'
+bad 'bad.yaml:2: rates: fast is no' 'models: x
+rates: fast
+train: y
+blocks: z'
+bad 'is set by the experiment' 'models: x
+training: {output: y}'
+bad 'twice' 'models: [x, x]'
+bad 'is an empty list' 'models: []'
