@@ -54,7 +54,7 @@ static ot_status read_text(const grid *g, const char *key, const char **out, ot_
     return value == NULL ? OT_OK : ot_yaml_text(value, g->name, key, out, err);
 }
 
-/* A mapping of a verb's options; the ones that the experiment sets itself are refused. */
+/* A mapping of a verb's options; the ones that the experiment sets itself are refused. `training` may name a task: how rows are rendered. */
 static ot_status read_options(const grid *g, const char *key, const ot_yaml **out, ot_error *err) {
     static const char *const own[] = {"output", "json", "force", "resume", "seed", "lr", "lr-grid", "peft", "emulator", "bottom", "top",
                                       "train", "valid", "task", "data", "blocks", "log", "adapter", "config", "search", "images"};
@@ -69,7 +69,10 @@ static ot_status read_options(const grid *g, const char *key, const ot_yaml **ou
             return ot_yaml_fail(o, g->name, err, "%s: an option's name has lower-case letters, digits and '-' only", key);
         }
         for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-            if (strcmp(o->key, own[i]) == 0) return ot_yaml_fail(o, g->name, err, "%s: %s is set by the experiment itself: leave it out here", key, own[i]);
+            bool rendering = strcmp(own[i], "task") == 0 && strcmp(key, "training") == 0;
+            if (strcmp(o->key, own[i]) == 0 && !rendering) {
+                return ot_yaml_fail(o, g->name, err, "%s: %s is set by the experiment itself: leave it out here", key, own[i]);
+            }
         }
         OT_TRY(ot_yaml_text(o, g->name, o->key, &text, err));
         if (++n > 40) return ot_yaml_fail(o, g->name, err, "%s has more than 40 options", key);

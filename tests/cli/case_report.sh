@@ -94,3 +94,14 @@ bad 'is set by the experiment' 'models: x
 training: {output: y}'
 bad 'twice' 'models: [x, x]'
 bad 'is an empty list' 'models: []'
+
+# How rows are rendered is the training's own business.
+cat >task.yaml <<'END'
+models: base
+train: rows.jsonl
+tasks: arc_easy
+data: qa
+training: {task: arc_easy, steps: 3}
+END
+run experiment task.yaml -o none --dry-run
+grep -q 'offsite tune .* --task=arc_easy --steps=3' out || die "$(cat out)"
