@@ -115,6 +115,23 @@ static void log_ticks(ot_plot_axis *axis, int wanted) {
     }
 }
 
+/* A point with its bar. */
+static void widen_bar(ot_plot_axis *y, const ot_plot_series *s, int64_t i) {
+    double spread = s->spread != NULL && isfinite(s->spread[i]) ? s->spread[i] : 0.0;
+    widen(y, s->y[i] - spread);
+    widen(y, s->y[i] + spread);
+}
+
+static void named_ticks(ot_plot_axis *axis, const char *const *names, int64_t count) {
+    axis->low = -0.5;
+    axis->high = (double)count - 0.5;
+    for (int64_t i = 0; i < count && axis->n_ticks < OT_PLOT_TICKS; i++) {
+        ot_plot_tick *tick = &axis->ticks[axis->n_ticks++];
+        tick->at = ((double)i + 0.5) / (double)count;
+        snprintf(tick->text, sizeof tick->text, "%s", names[i]);
+    }
+}
+
 ot_status ot_plot_axes(const ot_plot *p, int wanted_x, int wanted_y, ot_plot_axis *x, ot_plot_axis *y, ot_error *err) {
     *x = (ot_plot_axis){.log = p->log_x, .low = NAN, .high = NAN};
     *y = (ot_plot_axis){.log = p->log_y, .low = NAN, .high = NAN};
@@ -123,7 +140,7 @@ ot_status ot_plot_axes(const ot_plot *p, int wanted_x, int wanted_y, ot_plot_axi
             double a = scaled(x, p->series[s].x[i]), b = scaled(y, p->series[s].y[i]);
             if (!isfinite(a) || !isfinite(b)) continue;
             widen(x, p->series[s].x[i]);
-            widen(y, p->series[s].y[i]);
+            widen_bar(y, &p->series[s], i);
         }
     }
     if (isnan(x->low)) return ot_fail(err, OT_ERR_REFUSED, "there is no point to draw");
@@ -132,7 +149,8 @@ ot_status ot_plot_axes(const ot_plot *p, int wanted_x, int wanted_y, ot_plot_axi
     pad(y, 0.05);
     ot_plot_axis *axes[] = {x, y};
     int wanted[] = {wanted_x, wanted_y};
-    for (int i = 0; i < 2; i++) {
+    if (p->names != NULL) named_ticks(x, p->names, p->n_names);
+    for (int i = p->names != NULL ? 1 : 0; i < 2; i++) {
         if (axes[i]->log) {
             log_ticks(axes[i], wanted[i]);
         } else {

@@ -24,6 +24,7 @@ typedef struct ot_plot_series {
     int32_t color; /* counted from 0, begins again after OT_PLOT_COLORS */
     bool faint;    /* behind the others: raw values under their smoothed curve */
     const char *const *labels; /* [count] texts beside the points, NULL: none */
+    const double *spread;      /* [count] how far a bar reaches to both sides of a point's y; NAN: none; NULL: none at all */
 } ot_plot_series;
 
 /* A dashed line across the chart: a value to compare with. */
@@ -35,10 +36,13 @@ typedef struct ot_plot_rule {
 
 typedef struct ot_plot {
     const char *title, *x_label, *y_label; /* NULL: none */
+    const char *description;               /* what the picture shows, for a reader who does not see it; NULL: the title alone */
     const ot_plot_series *series;
     int64_t n_series;
     const ot_plot_rule *rules;
     int64_t n_rules;
+    const char *const *names; /* [n_names] places at x = 0, 1, ... instead of a scale of numbers; NULL: numbers */
+    int64_t n_names;
     bool log_x, log_y;
     int32_t width, height; /* of the picture in its own units; 0: 720 and 400 */
 } ot_plot;

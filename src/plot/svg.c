@@ -88,13 +88,13 @@ static void put_style(FILE *f) {
     put_colors(f, "#14171a", "#e4e4e4", "#3a3f44", on_dark);
     fputs("}\n@media print{\n.ot-plot text{fill:#000;stroke:#fff}.ot-frame,.ot-rule{stroke:#000}\n", f);
     for (int i = 1; i < OT_PLOT_COLORS; i++) fprintf(f, ".ot-s%d{stroke-dasharray:%s}", i, dashes[i]);
-    fputs("\n}\n</style>\n", f);
+    fputs("\n.ot-line.ot-bar{stroke-dasharray:none}\n}\n</style>\n", f);
 }
 
 static void put_ticks(const picture *p) {
     for (int i = 0; i < p->x.n_ticks; i++) {
         double x = p->left + p->x.ticks[i].at * (p->right - p->left);
-        segment(p, "ot-grid", x, p->top, x, p->bottom);
+        if (p->plot->names == NULL) segment(p, "ot-grid", x, p->top, x, p->bottom);
         label(p, x, p->bottom + LINE, " text-anchor=\"middle\"", p->x.ticks[i].text);
     }
     for (int i = 0; i < p->y.n_ticks; i++) {
@@ -205,6 +205,18 @@ static void put_line(const picture *p, const ot_plot_series *s) {
     fputs("\"/>\n", p->f);
 }
 
+static void put_bars(const picture *p, const ot_plot_series *s) {
+    char class[48];
+    snprintf(class, sizeof class, "ot-line ot-bar ot-s%d%s", color_of(s), s->faint ? " ot-faint" : "");
+    for (int64_t i = 0; s->spread != NULL && i < s->count; i++) {
+        double x = across(p, s->x[i]), low = up(p, s->y[i] - s->spread[i]), high = up(p, s->y[i] + s->spread[i]);
+        if (isnan(x) || isnan(low) || isnan(high)) continue;
+        segment(p, class, x, low, x, high);
+        segment(p, class, x - 5, low, x + 5, low);
+        segment(p, class, x - 5, high, x + 5, high);
+    }
+}
+
 static void put_points(const picture *p, const ot_plot_series *s) {
     for (int64_t i = 0; i < s->count; i++) {
         double x = across(p, s->x[i]), y = up(p, s->y[i]);
@@ -245,6 +257,11 @@ static void draw(picture *p) {
     fputs("\">\n<title>", p->f);
     put_text(p->f, plot->title != NULL ? plot->title : plot->y_label != NULL ? plot->y_label : "chart");
     fputs("</title>\n", p->f);
+    if (plot->description != NULL) {
+        fputs("<desc>", p->f);
+        put_text(p->f, plot->description);
+        fputs("</desc>\n", p->f);
+    }
     put_style(p->f);
     fputs("<rect class=\"ot-paper\" width=\"100%\" height=\"100%\"/>\n", p->f);
     double y = 8;
@@ -260,6 +277,7 @@ static void draw(picture *p) {
             const ot_plot_series *s = &plot->series[i];
             if (s->faint != (faint == 1)) continue;
             if (s->mark != OT_PLOT_POINTS) put_line(p, s);
+            put_bars(p, s);
             if (s->mark != OT_PLOT_LINE) put_points(p, s);
         }
     }

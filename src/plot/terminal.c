@@ -46,6 +46,10 @@ static void draw_series(canvas *c, const ot_plot_series *s, const ot_plot_axis *
     for (int64_t i = 0; i < s->count; i++) {
         double x = ot_plot_place(ax, s->x[i]) * (c->columns * 2 - 1), y = (1 - ot_plot_place(ay, s->y[i])) * (c->rows * 4 - 1);
         bool shown = !isnan(x) && !isnan(y);
+        if (shown && s->spread != NULL && isfinite(s->spread[i])) {
+            double low = ot_plot_place(ay, s->y[i] - s->spread[i]), high = ot_plot_place(ay, s->y[i] + s->spread[i]);
+            if (!isnan(low) && !isnan(high)) stroke(c, x, (1 - low) * (c->rows * 4 - 1), x, (1 - high) * (c->rows * 4 - 1), color_of(s));
+        }
         if (shown && s->mark != OT_PLOT_POINTS) stroke(c, isnan(px) ? x : px, isnan(px) ? y : py, x, y, color_of(s));
         if (shown && s->mark != OT_PLOT_LINE) {
             cell *at = &c->cells[(int)lround(y) / 4 * c->columns + (int)lround(x) / 2];

@@ -113,6 +113,35 @@ static void gaps_interrupt_the_line(void **state) {
     assert_int_equal(ot_plot_text(&p, &(ot_plot_terminal){0}, &text, &size, &err), OT_ERR_REFUSED);
 }
 
+static void bars_and_named_places(void **state) {
+    (void)state;
+    static const char *const names[] = {"zero-shot", "a < b", "full"};
+    const double y[] = {4, 3, 2}, spread[] = {NAN, 0.5, 1};
+    ot_plot_series s = {.x = steps, .y = y, .count = 3, .mark = OT_PLOT_POINTS, .spread = spread};
+    ot_plot p = {.description = "what <is> seen", .series = &s, .n_series = 1, .names = names, .n_names = 3};
+    ot_plot_axis ax, ay;
+    ot_error err = {0};
+    assert_int_equal(ot_plot_axes(&p, 6, 6, &ax, &ay, &err), OT_OK);
+    assert_int_equal(ax.n_ticks, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(ax.ticks[i].text, names[i]);
+        assert_true(fabs(ax.ticks[i].at - ot_plot_place(&ax, i)) < 1e-12);
+    }
+    /* The lowest bar ends at 1 and is seen. */
+    assert_true(ot_plot_place(&ay, 1) > 0 && ot_plot_place(&ay, 1) < 0.1);
+    char *text = svg_of(&p), *plain = NULL;
+    /* Two points have a bar with two ends; the third has none. */
+    assert_int_equal(count_of(text, "<path class=\"ot-line ot-bar ot-s0\""), 6);
+    assert_int_equal(count_of(text, ">a &lt; b</text>"), 1);
+    assert_int_equal(count_of(text, "<desc>what &lt;is&gt; seen</desc>"), 1);
+    assert_null(strstr(text, "nan"));
+    size_t size = 0;
+    assert_int_equal(ot_plot_text(&p, &(ot_plot_terminal){.columns = 60, .rows = 14}, &plain, &size, &err), OT_OK);
+    assert_non_null(strstr(plain, "zero-shot"));
+    free(text);
+    free(plain);
+}
+
 static void long_runs_stay_small(void **state) {
     (void)state;
     enum { N = 200000 };
@@ -187,6 +216,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ticks_are_round_numbers), cmocka_unit_test(a_picture_escapes_and_repeats), cmocka_unit_test(gaps_interrupt_the_line),
         cmocka_unit_test(long_runs_stay_small),    cmocka_unit_test(a_terminal_gets_what_fits),     cmocka_unit_test(smoothing_is_a_mean),
+        cmocka_unit_test(bars_and_named_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
