@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/error.h"
 
@@ -56,6 +57,10 @@ typedef struct ot_plot_terminal {
 } ot_plot_terminal;
 /* In braille dots, points as letters; lines end with '\n'. */
 ot_status ot_plot_text(const ot_plot *p, const ot_plot_terminal *terminal, char **text, size_t *size, ot_error *err);
+
+/* Text between tags, or between double quotes, of XML and HTML: it cannot become markup. What is no text (broken UTF-8, control characters)
+ * becomes U+FFFD. */
+void ot_plot_escape(FILE *f, const char *text);
 
 /* out[i]: the mean of y[0..i] with weights that halve every `half_life` values; gaps (not finite) stay gaps. half_life <= 0: a copy. */
 void ot_plot_smooth(const double *y, int64_t count, double half_life, double *out);

@@ -22,7 +22,7 @@ static const char *const on_light[OT_PLOT_COLORS] = {"#0072b2", "#d55e00", "#007
 static const char *const on_dark[OT_PLOT_COLORS] = {"#56b4e9", "#f0803c", "#2fc79a", "#e08fc0", "#e6b93a", "#8ecff5", "#b39ddb", "#c8c8c8"};
 static const char *const dashes[OT_PLOT_COLORS] = {"none", "6 3", "2 2", "8 3 2 3", "10 4", "4 4", "1 3", "12 3 3 3"};
 
-static void put_text(FILE *f, const char *text) {
+void ot_plot_escape(FILE *f, const char *text) {
     while (*text != '\0') {
         int32_t c = ot_plot_next(&text);
         switch (c) {
@@ -51,7 +51,7 @@ static void label(const picture *p, double x, double y, const char *attributes, 
     fputs("\" y=\"", p->f);
     put_number(p->f, y);
     fprintf(p->f, "\"%s>", attributes);
-    put_text(p->f, text);
+    ot_plot_escape(p->f, text);
     fputs("</text>\n", p->f);
 }
 
@@ -255,11 +255,11 @@ static void draw(picture *p) {
     fputc(' ', p->f);
     put_number(p->f, p->height);
     fputs("\">\n<title>", p->f);
-    put_text(p->f, plot->title != NULL ? plot->title : plot->y_label != NULL ? plot->y_label : "chart");
+    ot_plot_escape(p->f, plot->title != NULL ? plot->title : plot->y_label != NULL ? plot->y_label : "chart");
     fputs("</title>\n", p->f);
     if (plot->description != NULL) {
         fputs("<desc>", p->f);
-        put_text(p->f, plot->description);
+        ot_plot_escape(p->f, plot->description);
         fputs("</desc>\n", p->f);
     }
     put_style(p->f);
