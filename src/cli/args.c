@@ -467,7 +467,8 @@ ot_status ot_args_parse(ot_args *args, const ot_verb *verb, int argc, char *cons
     }
     if (args->help) return OT_OK;
     const char *config = ot_args_str(args, "config");
-    if (config != NULL) OT_TRY(ot_config_read(args, config, err));
+    bool own = verb->own_config != NULL && verb->own_config(args);
+    if (config != NULL && !own) OT_TRY(ot_config_read(args, config, err));
     OT_TRY(check_operands(args, err));
     return fill_defaults(args, err);
 }

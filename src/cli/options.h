@@ -130,6 +130,7 @@ typedef struct ot_verb {
     const ot_operand *operands;
     const ot_option_group *const *groups; /* NULL-terminated; may be NULL */
     const ot_override *overrides;
+    bool (*own_config)(const ot_args *args); /* is --config, with these operands, a file that the verb reads itself? NULL: it never is */
     ot_status (*run)(const ot_args *args, ot_error *err);
 } ot_verb;
 
