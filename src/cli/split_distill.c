@@ -11,7 +11,7 @@
 #include "cli/verbs.h"
 #include "emulator/emulator.h"
 
-enum { MOST_WORDS = 40, WORD = 64 };
+enum { MOST_WORDS = 48, WORD = 64 };
 
 /* The words of a command line. */
 typedef struct words {
@@ -38,7 +38,7 @@ static ot_status put_step(words *w, const char *text, ot_error *err) {
     static const struct {
         const char *key, *option;
     } map[] = {{"steps", "--steps"}, {"lr", "--lr"}, {"batch", "--batch"}, {"block", "--block"}, {"warmup", "--warmup"}, {"lm", "--lm-weight"},
-               {"kd", "--kd-weight"}, {"seed", "--seed"}};
+               {"kd", "--kd-weight"}, {"hidden", "--hidden-weight"}, {"kl", "--kl-weight"}, {"temperature", "--kl-temperature"}, {"seed", "--seed"}};
     const ot_spec_method *methods[64] = {0};
     int distill = 0;
     for (int i = 0; ot_emulator_methods[i] != NULL && i < 63; i++) {

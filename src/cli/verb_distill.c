@@ -28,10 +28,13 @@ static json_t *record(const ot_training *t) {
 }
 
 static ot_status write_result(ot_training *t, const ot_distillation *d, ot_error *err) {
-    char step[256];
+    char step[512];
     const ot_train_options *o = &t->options;
-    snprintf(step, sizeof step, "distill:steps=%" PRId64 ",lr=%.9g,batch=%" PRId64 ",block=%" PRId64 ",warmup=%" PRId64 ",lm=%.9g,kd=%.9g,seed=%" PRIu64,
-             o->steps, o->lr, o->batch * o->grad_accum, t->train.length, o->warmup, o->lm_weight, o->teacher->weight, o->seed);
+    const ot_teacher *teacher = o->teacher;
+    int n = snprintf(step, sizeof step, "distill:steps=%" PRId64 ",lr=%.9g,batch=%" PRId64 ",block=%" PRId64 ",warmup=%" PRId64 ",lm=%.9g,kd=%.9g,seed=%" PRIu64,
+                     o->steps, o->lr, o->batch * o->grad_accum, t->train.length, o->warmup, o->lm_weight, teacher->weight, o->seed);
+    if (teacher->hidden_weight > 0) n += snprintf(step + n, sizeof step - (size_t)n, ",hidden=%.9g", teacher->hidden_weight);
+    if (teacher->kl_weight > 0) snprintf(step + n, sizeof step - (size_t)n, ",kl=%.9g,temperature=%.9g", teacher->kl_weight, teacher->kl_temperature);
     return ot_distillation_write(d, t->output, ot_training_values, t, step, record(t), err);
 }
 
@@ -60,11 +63,15 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
 static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, ot_error *err) {
     OT_TRY(write_own_text(t, d, err));
     OT_TRY(ot_training_prepare(t, d->student, 2000, err));
-    double kd = 0;
-    ot_training_weights(t->args, d->student, &t->options.lm_weight, &kd);
-    ot_distillation_teacher(d, kd, teacher);
+    ot_distillation_teacher(d, teacher);
+    ot_training_weights(t->args, d->student, &t->options.lm_weight, &teacher->weight);
+    teacher->hidden_weight = ot_args_f64(t->args, "hidden-weight");
+    teacher->kl_weight = ot_args_f64(t->args, "kl-weight");
+    teacher->kl_temperature = ot_args_f64(t->args, "kl-temperature");
     t->options.teacher = teacher;
-    if (!(teacher->weight > 0)) return ot_args_fail(t->args, err, "--kd-weight: must be above 0: without it there is no teacher");
+    if (!(teacher->weight > 0 || teacher->hidden_weight > 0 || teacher->kl_weight > 0)) {
+        return ot_args_fail(t->args, err, "--kd-weight: must be above 0, or --hidden-weight or --kl-weight: without any of them there is no teacher");
+    }
     for (int64_t i = 0; i < d->student->n_params; i++) {
         ot_param *p = &d->student->params[i];
         if (ot_distillation_trains(d, p)) OT_TRY(ot_trainables_add_param(&t->trained, p, err));
@@ -108,6 +115,11 @@ static const ot_option options[] = {
      .help = "weight of the language-model loss through the emulator; 0 leaves out everything above the emulator"},
     {.name = "kd-weight", .kind = OT_KIND_F64, .fallback = "30", .min = 0, .max = OT_NO_MAX, .shown = "30; of pictures 1",
      .help = "weight of the distance from the teacher, mean(((T - S) / rms(T))^2)"},
+    {.name = "hidden-weight", .kind = OT_KIND_F64, .fallback = "0", .min = 0, .max = OT_NO_MAX,
+     .help = "weight of the mean distance after the emulator's other blocks, each from the teacher's block before the next one that was kept"},
+    {.name = "kl-weight", .kind = OT_KIND_F64, .fallback = "0", .min = 0, .max = OT_NO_MAX,
+     .help = "weight of the divergence of the next-token distribution from the teacher's, T^2 KL(teacher || student)"},
+    {.name = "kl-temperature", .kind = OT_KIND_F64, .fallback = "1", .min = 0.01, .max = 100, .help = "T: logits of both are divided by it"},
     {0},
 };
 static const ot_option_group group = {"Distillation", options};

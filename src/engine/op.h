@@ -48,6 +48,9 @@ typedef enum ot_op_kind {
     OT_OP_POOL,      /* out[i] = mean of the rows of in0 from target_rows[i] + skip on, `count` of them */
     OT_OP_HEAD_LOSS, /* cross-entropy of in0 [L, D] . w0^T (w0 [V, D], w1 bias [V] or absent) against targets, never holding [L, V] */
     OT_OP_DISTANCE,  /* loss mean((in0 - in1)^2) / mean(in1^2) over all rows: student in0, teacher in1, which gets no gradient */
+    OT_OP_DIVERGENCE, /* loss T^2 mean over the rows of KL(softmax(in1 . w1^T / T) || softmax(in0 . w0^T / T)): student in0 with head w0 [V, D],
+                       * teacher in1 with head w1 [V, D'], which get no gradient */
+    OT_OP_GIVEN,      /* out = batch.given[index]: rows that the caller computed before; no backward */
     OT_OP_COUNT
 } ot_op_kind;
 
@@ -127,6 +130,14 @@ typedef union ot_op_attr {
         float weight; /* in the total that is differentiated */
         int32_t index; /* of batch.distances */
     } distance;
+    struct {
+        float weight; /* as in distance */
+        int32_t index;
+        float temperature; /* T: both sides' logits are divided by it */
+    } divergence;
+    struct {
+        int32_t index; /* of batch.given */
+    } given;
 } ot_op_attr;
 
 /* One attention problem: queries are rows [q0, q0 + nq); keys are first rows [prefix0, prefix0 + n_prefix), then [k0, k0 + nk) of k and v
@@ -162,8 +173,9 @@ typedef struct ot_batch {
     float *target_loss;         /* [L] loss of each target, or NULL */
     float *target_margin;       /* [L] by how much the largest logit of the row exceeds the target's (0: greedy decoding takes it), or NULL */
     double loss_sum;            /* written by HEAD_LOSS: sum over the targets */
-    double distance_scale;      /* of every DISTANCE's gradient: this batch's share of the rows of the whole step */
-    double *distances;          /* written by DISTANCE, one for each; without weight and scale */
+    double distance_scale;      /* of every DISTANCE's and DIVERGENCE's gradient: this batch's share of the rows of the whole step */
+    double *distances;          /* written by DISTANCE and DIVERGENCE, one for each; without weight and scale */
+    const float *const *given;  /* for GIVEN: [R, cols] each */
     uint64_t dropout_seed;      /* changes every step and micro-batch */
 } ot_batch;
 
@@ -227,7 +239,7 @@ typedef struct ot_backend {
     bool (*supports)(ot_dtype compute);
     size_t (*scratch)(const ot_call *call); /* views have rows, cols, dtypes; pointers are not valid, but NULL-ness of dx/dw is */
     ot_kernel *forward[OT_OP_COUNT];
-    ot_kernel *backward[OT_OP_COUNT]; /* KEEP and PATCHES have none (NULL) */
+    ot_kernel *backward[OT_OP_COUNT]; /* KEEP, PATCHES and GIVEN have none (NULL) */
 } ot_backend;
 
 extern const ot_backend ot_backend_ref;    /* plain C, float: the oracle */

@@ -127,6 +127,9 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
     case OT_OP_HEAD_LOSS:
         flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * (double)c.w[0].cols * (1.0 + (backward ? products : 0.0));
         break;
+    case OT_OP_DIVERGENCE:
+        flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * ((double)c.w[0].cols * (1.0 + (backward ? products : 0.0)) + (double)c.w[1].cols);
+        break;
     case OT_OP_ATTENTION:
         flops = 4.0 * (double)segments * attention_pairs(c.attr, (double)rows / (double)segments) * c.attr->attention.heads * c.attr->attention.head_dim * (backward ? 2.5 : 1.0);
         break;

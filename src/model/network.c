@@ -89,10 +89,11 @@ ot_status ot_network_new(const ot_model *m, const ot_network_options *options, o
     n->logits = OT_NO_VALUE;
     n->half = m->desc.position == OT_POSITION_ROPE ? m->desc.rotary_dim / 2 : 0;
     n->hidden = calloc((size_t)n->n_items + 1, sizeof *n->hidden);
+    n->distances = calloc((size_t)n->n_items + OT_OWN_DISTANCES, sizeof *n->distances);
     n->alibi = calloc((size_t)m->desc.heads * (size_t)(m->forms.count + 1), sizeof *n->alibi);
     n->inv_freq = calloc((size_t)n->half + 1, sizeof *n->inv_freq);
     ot_status status = OT_OK;
-    if (n->hidden == NULL || n->alibi == NULL || n->inv_freq == NULL) status = ot_fail_memory(err, (uint64_t)n->n_items * 4, "a network");
+    if (n->hidden == NULL || n->distances == NULL || n->alibi == NULL || n->inv_freq == NULL) status = ot_fail_memory(err, (uint64_t)n->n_items * 4, "a network");
     if (status == OT_OK) {
         all_slopes(n);
         rope_frequencies(&m->desc, n->inv_freq);
@@ -116,6 +117,7 @@ void ot_network_free(ot_network *n) {
     if (n == NULL) return;
     ot_plan_free(n->plan);
     free(n->hidden);
+    free(n->distances);
     free(n->alibi);
     free(n->inv_freq);
     ot_free(n->storage);
@@ -256,7 +258,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
         .targets = n->targets,
         .loss_scale = options->loss_scale != 0 ? options->loss_scale : n->n_targets > 0 ? 1.0 / (double)n->n_targets : 0.0,
         .distance_scale = options->distance_scale != 0 ? options->distance_scale : 1.0,
-        .distances = &n->distance,
+        .distances = n->distances,
         .target_loss = options->target_loss,
         .target_margin = options->target_margin,
         .dropout_seed = options->dropout_seed,
@@ -274,6 +276,14 @@ const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols) {
 
 const void *ot_network_last_block(const ot_network *n) { return ot_plan_value(n->plan, n->last_block); }
 
-double ot_network_distance(const ot_network *n) { return n->distance; }
+double ot_network_distance(const ot_network *n) { return n->distances[OT_OF_OUTPUT]; }
+
+double ot_network_divergence(const ot_network *n) { return n->distances[OT_OF_LOGITS]; }
+
+double ot_network_hidden_distance(const ot_network *n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n->n_hidden; i++) sum += n->distances[OT_OWN_DISTANCES + i];
+    return n->n_hidden > 0 ? sum / (double)n->n_hidden : 0.0;
+}
 
 const void *ot_network_logits(const ot_network *n) { return ot_plan_value(n->plan, n->logits); }

@@ -30,6 +30,13 @@ typedef struct ot_teacher {
     int64_t first_block, end_block; /* of the teacher: its middle */
     int64_t first_item, end_item;   /* of this network's stack: the emulator that learns to stand in for it */
     double weight;                  /* of the distance in the total */
+    /* Further terms, each left out at weight 0. Hidden: the mean of the distances of the emulator's other outputs, item first_item + i's from the output
+     * of the teacher's block match[i]; the last item's is the distance above. Needs two items. */
+    double hidden_weight;
+    const int64_t *match; /* [end_item - first_item] */
+    /* Of text only: the divergence of the network's next-token distributions from those of the teacher with its own blocks above the middle, at the
+     * targets. Is computed whatever the outputs are. */
+    double kl_weight, kl_temperature;
 } ot_teacher;
 
 enum {
@@ -47,7 +54,7 @@ typedef struct ot_network_options {
     unsigned outputs;      /* OT_OUT_* */
     int64_t max_segments;  /* sequences a batch */
     double dropout;        /* on the branches, before they are added (training) */
-    const ot_teacher *teacher; /* NULL: none. Without outputs nothing is computed above the emulator */
+    const ot_teacher *teacher; /* NULL: none. Without outputs and kl_weight nothing is computed above the emulator */
     int64_t image_height, image_width; /* of a vision model's batches; 0: its own. Positions of another size are interpolated */
     double label_smoothing;            /* in the loss */
     /* Losses of F32 as PyTorch's log-softmax gives them where it has vectors of 16: that many float sums of exponentials, each one after another. Small
@@ -105,6 +112,8 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
 const void *ot_network_hidden(const ot_network *n, int64_t i, int64_t *cols);
 const void *ot_network_last_block(const ot_network *n);
 double ot_network_distance(const ot_network *n);   /* from the teacher: mean(((T - S) / rms(T))^2), without weight */
+double ot_network_hidden_distance(const ot_network *n); /* of the hidden term, without weight */
+double ot_network_divergence(const ot_network *n);      /* T^2 KL(teacher || network), the mean over the targets, without weight */
 const void *ot_network_logits(const ot_network *n); /* [rows or targets, vocabulary], F32 (F64) */
 
 #endif

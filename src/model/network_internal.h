@@ -3,6 +3,9 @@
 
 #include "model/network.h"
 
+/* Where the plan's losses of a teacher are written. */
+enum { OT_OF_OUTPUT, OT_OF_LOGITS, OT_OWN_DISTANCES };
+
 struct ot_network {
     const ot_model *model;
     ot_network_options options;
@@ -10,7 +13,8 @@ struct ot_network {
     int32_t *hidden; /* [items + 1] value ids */
     int64_t n_items;
     int32_t last_block, logits;
-    double distance;
+    double *distances; /* [OT_OWN_DISTANCES + items]: from the teacher, the divergence, then the hidden ones */
+    int64_t n_hidden;  /* of them */
     int64_t head_cols;
     float *alibi; /* [1 + blocks of another form][heads] */
     float *inv_freq;

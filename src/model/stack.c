@@ -16,6 +16,8 @@ typedef struct emitter {
     ot_dtype inner;  /* what feeds matrix products and attention */
     double dropout;
     uint32_t dropout_site;
+    int32_t taught, taught_read; /* a teacher's outputs: of its middle; what its head reads, at the targets */
+    int32_t *matched;            /* [items of the emulator] of its blocks, OT_NO_VALUE: not compared */
 } emitter;
 
 static void op(emitter *e, ot_op_kind kind, ot_op_attr attr, int32_t a, int32_t b, int32_t c, int32_t out, const ot_slot *w0, const ot_slot *w1) {
@@ -238,10 +240,18 @@ static void emit_loss(emitter *e, int32_t read, const ot_slot *head, const ot_sl
     op(e, OT_OP_HEAD_LOSS, attr, read, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, head, bias);
 }
 
+static const ot_slot *head_of(const ot_model *m) { return ot_model_slot(m, m->desc.tied ? OT_ROLE_EMBED : OT_ROLE_HEAD, -1, false); }
+
+static void emit_divergence(emitter *e, int32_t read, const ot_slot *head) {
+    const ot_teacher *t = e->net->options.teacher;
+    ot_op_attr attr = {.divergence = {.weight = (float)t->kl_weight, .index = OT_OF_LOGITS, .temperature = (float)t->kl_temperature}};
+    op(e, OT_OP_DIVERGENCE, attr, read, e->taught_read, OT_NO_VALUE, OT_NO_VALUE, head, head_of(t->model));
+}
+
 static void emit_outputs(emitter *e, int32_t x) {
     ot_network *n = e->net;
     unsigned outputs = n->options.outputs;
-    const ot_slot *head = ot_model_slot(e->m, e->d->tied ? OT_ROLE_EMBED : OT_ROLE_HEAD, -1, false);
+    const ot_slot *head = head_of(e->m);
     const ot_slot *bias = ot_model_slot(e->m, OT_ROLE_HEAD, -1, true);
     ot_build_block(e->b, -1);
     if (e->d->vision) {
@@ -259,11 +269,12 @@ static void emit_outputs(emitter *e, int32_t x) {
         if ((outputs & OT_OUT_HIDDEN) != 0) ot_build_pin(e->b, read);
         if ((outputs & OT_OUT_LOGITS) != 0) n->logits = emit_logits(e, read, head, bias);
     }
-    if ((outputs & (OT_OUT_LOSS | OT_OUT_TARGET_LOGITS)) == 0) return;
+    if ((outputs & (OT_OUT_LOSS | OT_OUT_TARGET_LOGITS)) == 0 && e->taught_read < 0) return;
     int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
     op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
     int32_t read = emit_before_head(e, rows, e->inner);
     if ((outputs & OT_OUT_TARGET_LOGITS) != 0) n->logits = emit_logits(e, read, head, bias);
+    if (e->taught_read >= 0) emit_divergence(e, read, head);
     if ((outputs & OT_OUT_LOSS) != 0) emit_loss(e, read, head, bias);
 }
 
@@ -280,11 +291,30 @@ static ot_status check_teacher(const ot_network *n, ot_error *err) {
     }
     bool inside = t->first_block >= 0 && t->first_block <= t->end_block && t->end_block <= b->layers && t->first_item >= 0 &&
                   t->first_item < t->end_item && t->end_item <= n->n_items;
-    return inside ? OT_OK : ot_fail(err, OT_ERR_REFUSED, "the teacher %s has no such middle as the emulator stands for", t->model->path);
+    for (int64_t i = 0; inside && t->hidden_weight > 0 && i < t->end_item - t->first_item; i++) {
+        inside = t->match[i] >= t->first_block && t->match[i] < t->end_block;
+    }
+    if (!inside) return ot_fail(err, OT_ERR_REFUSED, "the teacher %s has no such middle as the emulator stands for", t->model->path);
+    if (t->hidden_weight > 0 && t->end_item - t->first_item < 2) {
+        return ot_fail(err, OT_ERR_USAGE, "the emulator of %s is one block, whose output is compared anyway: there are no other hidden states to match",
+                       n->model->path);
+    }
+    if (!(t->kl_weight > 0)) return OT_OK;
+    if (a->vision) return ot_fail(err, OT_ERR_USAGE, "%s reads pictures: the divergence of logits is for models of text", n->model->path);
+    if (a->vocab_size == b->vocab_size) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED, "%s and its teacher %s have vocabularies of %lld and %lld tokens", n->model->path, t->model->path,
+                   (long long)a->vocab_size, (long long)b->vocab_size);
 }
 
-/* Its middle on the hidden states x. Blocks are numbered after the network's own, as they are nobody's to recompute. */
-static int32_t emit_teacher(const emitter *e, int32_t x) {
+/* One of its blocks. Blocks are numbered after the network's own, as they are nobody's to recompute. */
+static int32_t emit_teachers_block(emitter *of_teacher, int64_t block, int32_t x) {
+    int32_t item = (int32_t)(of_teacher->net->n_items + block - of_teacher->net->options.teacher->first_block);
+    ot_build_block(of_teacher->b, item);
+    return emit_block(of_teacher, item, block, x);
+}
+
+/* Its middle on the hidden states x, and as far as its logits are wanted what stands above it. */
+static void emit_teacher(emitter *e, int32_t x) {
     const ot_teacher *t = e->net->options.teacher;
     emitter of_teacher = *e;
     of_teacher.m = t->model;
@@ -292,18 +322,36 @@ static int32_t emit_teacher(const emitter *e, int32_t x) {
     of_teacher.alibi = e->net->alibi;
     of_teacher.hooks = NULL;
     of_teacher.dropout = 0;
-    for (int64_t block = t->first_block; block < t->end_block; block++) {
-        int32_t item = (int32_t)(e->net->n_items + block - t->first_block);
-        ot_build_block(e->b, item);
-        x = emit_block(&of_teacher, item, block, x);
+    int64_t block = t->first_block;
+    for (; block < t->end_block; block++) {
+        x = emit_teachers_block(&of_teacher, block, x);
+        for (int64_t i = 0; t->hidden_weight > 0 && i + 1 < t->end_item - t->first_item; i++) {
+            if (t->match[i] == block) e->matched[i] = x;
+        }
     }
-    return x;
+    e->taught = x;
+    if (!(t->kl_weight > 0)) return;
+    for (; block < t->model->desc.layers; block++) x = emit_teachers_block(&of_teacher, block, x);
+    int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
+    ot_build_block(e->b, -1);
+    op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
+    e->taught_read = emit_before_head(&of_teacher, rows, e->inner);
 }
 
-static void emit_distance(emitter *e, int32_t student, int32_t teacher) {
+static void emit_distance(emitter *e, int32_t student, int32_t teacher, double weight, int64_t index) {
     ot_build_block(e->b, -1);
-    op(e, OT_OP_DISTANCE, (ot_op_attr){.distance = {.weight = (float)e->net->options.teacher->weight}}, student, teacher, OT_NO_VALUE, OT_NO_VALUE,
-       NULL, NULL);
+    ot_op_attr attr = {.distance = {.weight = (float)weight, .index = (int32_t)index}};
+    op(e, OT_OP_DISTANCE, attr, student, teacher, OT_NO_VALUE, OT_NO_VALUE, NULL, NULL);
+}
+
+/* The losses at the output x of entry i of the stack. */
+static void emit_distances(emitter *e, int64_t i, int32_t x) {
+    ot_network *n = e->net;
+    const ot_teacher *t = n->options.teacher;
+    if (i + 1 == t->end_item) emit_distance(e, x, e->taught, t->weight, OT_OF_OUTPUT);
+    if (i < t->first_item || i + 1 >= t->end_item || e->matched[i - t->first_item] < 0) return;
+    double weight = t->hidden_weight / (double)(t->end_item - t->first_item - 1);
+    emit_distance(e, x, e->matched[i - t->first_item], weight, OT_OWN_DISTANCES + n->n_hidden++);
 }
 
 ot_status ot_network_emit(ot_network *n, ot_error *err) {
@@ -317,15 +365,23 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
                  .dropout = n->options.dropout,
                  .b = ot_builder_new(options, err),
                  .stream = options->compute == OT_BF16 ? OT_F32 : options->compute,
-                 .inner = options->compute};
+                 .inner = options->compute,
+                 .taught_read = OT_NO_VALUE};
     if (e.b == NULL) return OT_ERR_MEMORY;
+    e.matched = calloc((size_t)n->n_items + 1, sizeof *e.matched);
+    if (e.matched == NULL) {
+        ot_builder_free(e.b);
+        return ot_fail_memory(err, (uint64_t)n->n_items * sizeof *e.matched, "a network");
+    }
+    for (int64_t i = 0; i < n->n_items; i++) e.matched[i] = OT_NO_VALUE;
     bool hidden = (n->options.outputs & OT_OUT_HIDDEN) != 0;
     const ot_teacher *teacher = n->options.teacher;
-    int32_t x = emit_embedding(&e), taught = OT_NO_VALUE;
-    int64_t end = teacher != NULL && n->options.outputs == 0 ? teacher->end_item : n->n_items;
+    int32_t x = emit_embedding(&e);
+    bool below = teacher != NULL && n->options.outputs == 0 && !(teacher->kl_weight > 0); /* nothing above the emulator counts */
+    int64_t end = below ? teacher->end_item : n->n_items;
     for (int64_t i = 0; i < end; i++) {
         n->hidden[i] = x;
-        if (teacher != NULL && i == teacher->first_item) taught = emit_teacher(&e, x);
+        if (teacher != NULL && i == teacher->first_item) emit_teacher(&e, x);
         if (hidden) ot_build_pin(e.b, x);
         ot_build_block(e.b, (int32_t)i);
         int64_t block = n->options.items == NULL ? ot_model_block_at(n->model, i) : n->options.items[i].block;
@@ -334,10 +390,11 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
         e.alibi = n->alibi + (ot_forms_of(&n->model->forms, block) == NULL ? 0 : (block - n->model->forms.first + 1) * n->model->desc.heads);
         x = emit_block(&e, (int32_t)block, block, x);
         e.d = &n->model->desc;
-        if (teacher != NULL && i + 1 == teacher->end_item) emit_distance(&e, x, taught);
+        if (teacher != NULL) emit_distances(&e, i, x);
     }
     n->last_block = x;
     if (hidden) ot_build_pin(e.b, x);
     emit_outputs(&e, x);
+    free(e.matched);
     return ot_plan_compile(e.b, &n->plan, err);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/mem.h"
 
 static void parent_of(const char *path, char *out, size_t size) {
     size_t n = strlen(path);
@@ -43,6 +44,19 @@ static ot_status check(const ot_distillation *d, const char *offer, ot_error *er
     return ot_ledger_check_base(l, d->teacher, err);
 }
 
+/* A kept block stands for itself and the dropped ones behind it, so its output is that of the block before the next kept one. Where every place of the
+ * middle has its entry (nothing dropped, or shared blocks), that is the block of its place. */
+static ot_status match_blocks(ot_distillation *d, ot_error *err) {
+    const ot_ledger *l = &d->ledger;
+    int64_t n = ot_model_depth(d->student) - l->bottom - l->top, middle = l->base_layers - l->bottom - l->top;
+    OT_TRY(ot_malloc(n, sizeof *d->match, "the matched blocks", (void **)&d->match, err));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t next = i + 1 < n ? l->stack[ot_model_block_at(d->student, l->bottom + i + 1)] : l->base_layers - l->top;
+        d->match[i] = n == middle ? l->bottom + i : next - 1;
+    }
+    return OT_OK;
+}
+
 static ot_status open_all(const char *offer, const char *teacher, const char *ledger, ot_distillation *d, ot_error *err) {
     OT_TRY(ot_manifest_read(offer, &d->offer, err));
     if (d->offer.kind != OT_BUNDLE_OFFER) {
@@ -51,7 +65,8 @@ static ot_status open_all(const char *offer, const char *teacher, const char *le
     OT_TRY(find_ledger(offer, teacher, ledger, d, err));
     OT_TRY(ot_model_open(offer, OT_F32, &d->student, err));
     OT_TRY(ot_model_open(teacher, OT_F32, &d->teacher, err));
-    return check(d, offer, err);
+    OT_TRY(check(d, offer, err));
+    return match_blocks(d, err);
 }
 
 ot_status ot_distillation_open(const char *offer, const char *teacher, const char *ledger, ot_distillation *out, ot_error *err) {
@@ -66,17 +81,18 @@ void ot_distillation_close(ot_distillation *d) {
     ot_model_close(d->teacher);
     ot_ledger_free(&d->ledger);
     ot_manifest_free(&d->offer);
+    ot_free(d->match);
     *d = (ot_distillation){0};
 }
 
-void ot_distillation_teacher(const ot_distillation *d, double weight, ot_teacher *out) {
+void ot_distillation_teacher(const ot_distillation *d, ot_teacher *out) {
     const ot_ledger *l = &d->ledger;
     *out = (ot_teacher){.model = d->teacher,
                         .first_block = l->bottom,
                         .end_block = l->base_layers - l->top,
                         .first_item = l->bottom,
                         .end_item = ot_model_depth(d->student) - l->top,
-                        .weight = weight};
+                        .match = d->match};
 }
 
 bool ot_distillation_trains(const ot_distillation *d, const ot_param *p) { return p->block >= d->ledger.bottom && p->block < emulator_end(d); }

@@ -11,13 +11,14 @@ typedef struct ot_distillation {
     ot_manifest offer;
     ot_ledger ledger;
     ot_model *student, *teacher;
+    int64_t *match; /* for every entry of the emulator's stack the teacher's block whose output it is to give */
 } ot_distillation;
 
 /* ledger: a file, or NULL: it is looked for beside the offer, beside the teacher and in the current folder. REFUSED unless the three belong together. */
 ot_status ot_distillation_open(const char *offer, const char *teacher, const char *ledger, ot_distillation *out, ot_error *err);
 void ot_distillation_close(ot_distillation *d);
-/* The teacher's middle for the student's emulator. */
-void ot_distillation_teacher(const ot_distillation *d, double weight, ot_teacher *out);
+/* The teacher's middle for the student's emulator; weights are the caller's to set. */
+void ot_distillation_teacher(const ot_distillation *d, ot_teacher *out);
 /* Is this a parameter of the emulator's blocks? */
 bool ot_distillation_trains(const ot_distillation *d, const ot_param *p);
 

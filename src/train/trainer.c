@@ -47,6 +47,12 @@ static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train
         .image_width = data->pixels != NULL ? data->pixels->width : 0,
         .teacher = train || !has_lm(tr) ? tr->options.teacher : NULL,
     };
+    ot_teacher by_distance;
+    if (!train && options.teacher != NULL) {
+        by_distance = *options.teacher;
+        by_distance.hidden_weight = by_distance.kl_weight = 0;
+        options.teacher = &by_distance;
+    }
     return ot_network_new(tr->model, &options, out, err);
 }
 
@@ -130,12 +136,30 @@ static ot_status add_row(ot_trainer *tr, int64_t position, ot_error *err) {
     return ot_dataset_add_training_row(tr->net, tr->train, ot_trainer_row(tr, position), position / tr->train->rows, err);
 }
 
+/* The teacher's terms, summed over the micro-batches by their shares. */
+typedef struct taught {
+    double distance, hidden, divergence;
+} taught;
+
+static void report_loss(const ot_trainer *tr, double lm, const taught *sums, ot_train_event *event) {
+    const ot_teacher *t = tr->options.teacher;
+    event->loss = lm;
+    event->loss_lm = event->loss_kd = event->loss_hidden = event->loss_kl = NAN;
+    if (t == NULL) return;
+    event->loss = tr->options.lm_weight * lm + t->weight * sums->distance + t->hidden_weight * sums->hidden + t->kl_weight * sums->divergence;
+    event->loss_kd = sums->distance;
+    if (has_lm(tr)) event->loss_lm = lm;
+    if (t->hidden_weight > 0) event->loss_hidden = sums->hidden;
+    if (t->kl_weight > 0) event->loss_kl = sums->divergence;
+}
+
 static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_t *tokens, ot_error *err) {
     const ot_train_options *o = &tr->options;
-    double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0, kd_weight = o->teacher != NULL ? o->teacher->weight : 0.0;
+    double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0;
     int64_t first = tr->step * o->batch * o->grad_accum, targets = 0;
     for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += tr->train->counted[ot_trainer_row(tr, first + i)];
-    double sum = 0, distance = 0;
+    double sum = 0;
+    taught sums = {0};
     for (int64_t a = 0; a < o->grad_accum; a++) {
         ot_network_clear(tr->net);
         for (int64_t i = 0; i < o->batch; i++) OT_TRY(add_row(tr, first + a * o->batch + i, err));
@@ -147,12 +171,11 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
                               .dropout_seed = ot_rng_hash(o->seed ^ 0x64726F70ULL, (uint64_t)(tr->step * o->grad_accum + a))};
         OT_TRY(ot_network_run(tr->net, &run, &part, err));
         sum += part;
-        if (o->teacher != NULL) distance += share * ot_network_distance(tr->net);
+        sums.distance += share * ot_network_distance(tr->net);
+        sums.hidden += share * ot_network_hidden_distance(tr->net);
+        sums.divergence += share * ot_network_divergence(tr->net);
     }
-    double lm = targets > 0 ? sum / (double)targets : 0.0;
-    event->loss = lm_weight * lm + kd_weight * distance;
-    event->loss_lm = o->teacher != NULL && has_lm(tr) ? lm : NAN;
-    event->loss_kd = o->teacher != NULL ? distance : NAN;
+    report_loss(tr, targets > 0 ? sum / (double)targets : 0.0, &sums, event);
     return OT_OK;
 }
 

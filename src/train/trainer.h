@@ -19,7 +19,7 @@ typedef struct ot_train_event {
     int64_t step; /* from 0: the step that was just done */
     int64_t steps;
     double epoch, loss, learning_rate, grad_norm;
-    double loss_lm, loss_kd; /* what `loss` is made of when there is a teacher; NaN otherwise */
+    double loss_lm, loss_kd, loss_hidden, loss_kl; /* what `loss` is made of when there is a teacher; NaN: this is no part of it */
     int64_t tokens; /* seen so far */
     double tokens_per_second;
     int64_t peak_memory_bytes;
@@ -60,7 +60,7 @@ typedef struct ot_train_options {
     const char *fingerprint;     /* of everything that must be the same for a resume */
     bool resume;                 /* from checkpoint_path if it exists */
     const ot_hooks *hooks;
-    const ot_teacher *teacher; /* distillation: the loss is lm_weight * LM + teacher->weight * distance; NULL: LM alone */
+    const ot_teacher *teacher; /* distillation: the loss is lm_weight * LM and the teacher's terms; NULL: LM alone */
     double lm_weight;          /* with a teacher; 0: nothing above the emulator is run, and --valid is scored by distance */
     const volatile sig_atomic_t *stop; /* raised: save and return OT_ERR_INTERRUPTED; NULL: never */
     void (*observe)(void *context, const ot_train_event *event); /* after every step; NULL: nobody */

@@ -56,6 +56,8 @@ ot_status ot_trainer_log(ot_trainer *tr, const ot_train_event *e, ot_error *err)
         fprintf(f, ", \"peak_memory_bytes\": %" PRId64, e->peak_memory_bytes);
         if (!isnan(e->loss_lm)) number(f, "loss_lm", e->loss_lm);
         if (!isnan(e->loss_kd)) number(f, "loss_kd", e->loss_kd);
+        if (!isnan(e->loss_hidden)) number(f, "loss_hidden", e->loss_hidden);
+        if (!isnan(e->loss_kl)) number(f, "loss_kl", e->loss_kl);
         fputs("}\n", f);
     }
     if (e->validated) {

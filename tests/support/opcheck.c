@@ -178,7 +178,7 @@ void opcheck_run(const opcheck_problem *p, const ot_backend *backend, ot_dtype c
     float *target_margin = exact_buffer((size_t)batch.n_targets * sizeof *target_margin);
     batch.target_margin = target_margin;
     batch.loss_sum = NAN;
-    batch.distances = p->kind == OT_OP_DISTANCE ? &batch.loss_sum : NULL;
+    batch.distances = p->kind == OT_OP_DISTANCE || p->kind == OT_OP_DIVERGENCE ? &batch.loss_sum : NULL;
     ot_call call = make_call(p, compute, &batch, &err);
     int64_t rows = call.in[0].x ? call.in[0].rows : call.out.rows, cols = call.in[0].x ? call.in[0].cols : call.out.cols;
     call.save = exact_buffer((size_t)ot_op_save_bytes(p->kind, &p->attr, rows, cols, compute));
@@ -235,6 +235,7 @@ static double objective(const opcheck_problem *p) {
     double sum = 0;
     if (p->kind == OT_OP_HEAD_LOSS) sum = p->batch.loss_scale * r.loss_sum;
     else if (p->kind == OT_OP_DISTANCE) sum = (double)p->attr.distance.weight * p->batch.distance_scale * r.loss_sum;
+    else if (p->kind == OT_OP_DIVERGENCE) sum = (double)p->attr.divergence.weight * p->batch.distance_scale * r.loss_sum;
     else
         for (int64_t i = 0; i < p->out.rows * p->out.cols; i++) sum += p->out.g[i] * r.out[i];
     opcheck_result_free(&r);
@@ -370,7 +371,7 @@ void opcheck_complete(const ot_backend *backend) {
     assert_non_null(backend->help);
     for (int kind = 0; kind < OT_OP_COUNT; kind++) {
         if (!backend->forward[kind]) fail_msg("%s has no forward of %s", backend->name, ot_op_info(kind)->name);
-        bool none = kind == OT_OP_KEEP || kind == OT_OP_PATCHES;
+        bool none = kind == OT_OP_KEEP || kind == OT_OP_PATCHES || kind == OT_OP_GIVEN;
         if (!backend->backward[kind] != none)
             fail_msg("%s: backward of %s is %s", backend->name, ot_op_info(kind)->name,
                      none ? "not NULL" : "missing");

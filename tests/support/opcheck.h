@@ -39,7 +39,7 @@ typedef struct opcheck_result {
     double *dw[OT_OP_WEIGHTS];
     double *target_loss;        /* [n_targets], HEAD_LOSS */
     double *target_margin;      /* the same */
-    double loss_sum; /* of HEAD_LOSS and DISTANCE */
+    double loss_sum; /* of HEAD_LOSS, DISTANCE and DIVERGENCE */
     ot_arena arena;
 } opcheck_result;
 

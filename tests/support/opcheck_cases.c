@@ -546,6 +546,59 @@ static void make_distance(opcheck_problem *p, int variant, uint64_t seed) {
     p->in[1] = without_gradient(wide(opcheck_tensor_make(p, c->rows, c->cols, opcheck_random(p, c->rows * c->cols, 3, 0.5)), c->wide_in));
 }
 
+/* ==== DIVERGENCE, GIVEN ==== */
+
+static const struct divergence_case {
+    int64_t rows, cols, teacher_cols, vocabulary;
+    bool add, wide_in, frozen;
+    double std; /* of the student's head */
+    ot_dtype stored;
+    float temperature, weight;
+} divergence_cases[] = {
+    {1, 3, 3, 5, false, true, false, 1, OT_F32, 1, 1},      {7, 5, 4, 11, true, true, false, 1, OT_F32, 2, 0.5F},
+    {0, 8, 8, 10, false, true, false, 1, OT_F32, 1, 1},     {9, 16, 16, 301, true, false, true, 0.3, OT_F32, 0.5F, 3},
+    {5, 24, 24, 33, false, true, false, 1, OT_BF16, 1, 1},  {8, 64, 32, 70, true, false, true, 0.3, OT_Q8_0, 1.5F, 1},
+    {130, 48, 48, 517, false, true, true, 0.3, OT_F32, 1, 10}, {66, 40, 33, 9000, true, false, false, 0.1, OT_F32, 1, 1},
+};
+
+static void make_divergence(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct divergence_case *c = &divergence_cases[variant];
+    opcheck_begin(p, OT_OP_DIVERGENCE, seed, "%lld targets, %lld and %lld wide, vocabulary %lld, temperature %g, %s%s%s", (long long)c->rows,
+                  (long long)c->cols, (long long)c->teacher_cols, (long long)c->vocabulary, (double)c->temperature, ot_dtype_info(c->stored)->name,
+                  c->frozen ? ", frozen" : "", c->add ? ", add_dx" : "");
+    p->attr.divergence.temperature = c->temperature;
+    p->attr.divergence.weight = c->weight;
+    p->batch.distance_scale = 0.25;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->add), c->wide_in);
+    p->in[1] = without_gradient(wide(opcheck_tensor_make(p, c->rows, c->teacher_cols, NULL), c->wide_in));
+    p->w[0] = stored(opcheck_tensor_make(p, c->vocabulary, c->cols, opcheck_random(p, c->vocabulary * c->cols, c->std, 0)), c->stored);
+    if (c->frozen) p->w[0] = without_gradient(p->w[0]);
+    double *head = opcheck_random(p, c->vocabulary * c->teacher_cols, 0.3, 0);
+    p->w[1] = without_gradient(stored(opcheck_tensor_make(p, c->vocabulary, c->teacher_cols, head), c->stored));
+}
+
+static const struct given_case {
+    int64_t rows, cols;
+    bool wide_out;
+} given_cases[] = {{1, 1, false}, {7, 33, true}, {300, 129, false}};
+
+static void make_given(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct given_case *c = &given_cases[variant];
+    enum { LISTS = 2 };
+    opcheck_begin(p, OT_OP_GIVEN, seed, "%lld x %lld", (long long)c->rows, (long long)c->cols);
+    p->forward_only = true;
+    p->attr.given.index = variant % LISTS;
+    const float **given = opcheck_alloc(p, LISTS, sizeof *given);
+    for (int i = 0; i < LISTS; i++) {
+        float *rows = opcheck_alloc(p, c->rows * c->cols, sizeof *rows);
+        double *values = opcheck_random(p, c->rows * c->cols, 1, 0);
+        for (int64_t k = 0; k < c->rows * c->cols; k++) rows[k] = (float)values[k];
+        given[i] = rows;
+    }
+    p->batch.given = given;
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_out);
+}
+
 /* ==== All ==== */
 
 int opcheck_variants(ot_op_kind kind) {
@@ -568,6 +621,8 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_POOL: return COUNT(pool_cases);
     case OT_OP_HEAD_LOSS: return COUNT(head_cases);
     case OT_OP_DISTANCE: return COUNT(distance_cases);
+    case OT_OP_DIVERGENCE: return COUNT(divergence_cases);
+    case OT_OP_GIVEN: return COUNT(given_cases);
     case OT_OP_COUNT: break;
     }
     return 0;
@@ -593,6 +648,8 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_POOL: make_pool(p, variant, seed); break;
     case OT_OP_HEAD_LOSS: make_head_loss(p, variant, seed); break;
     case OT_OP_DISTANCE: make_distance(p, variant, seed); break;
+    case OT_OP_DIVERGENCE: make_divergence(p, variant, seed); break;
+    case OT_OP_GIVEN: make_given(p, variant, seed); break;
     case OT_OP_COUNT: break;
     }
     if (kind != OT_OP_GATHER && kind != OT_OP_POOL && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;

@@ -162,6 +162,7 @@ static void test_refusals(void **state) {
     expect_refusal(OT_OP_ATTENTION, 1, outside_segment, "reaches outside");
     expect_refusal(OT_OP_ROPE, 1, wrong_table, "table rotates 6 pairs");
     expect_refusal(OT_OP_LINEAR, 1, small_scratch, "scratch");
+    expect_refusal(OT_OP_DIVERGENCE, 1, small_scratch, "scratch");
 }
 
 int main(void) {

@@ -129,11 +129,12 @@ static size_t scratch(const ot_call *call) {
     case OT_OP_ATTENTION: return (size_t)ot_cpu_attention_scratch(call);
     case OT_OP_NORM: return (size_t)ot_cpu_norm_scratch(call);
     case OT_OP_DISTANCE: return (size_t)ot_cpu_distance_scratch(call);
+    case OT_OP_DIVERGENCE: return (size_t)ot_cpu_divergence_scratch(call);
     default: return 0;
     }
 }
 
-/* X(kind, name of the kernels) for every operation with a backward; KEEP and PATCHES have none. */
+/* X(kind, name of the kernels) for every operation with a backward; KEEP, PATCHES and GIVEN have none. */
 #define KERNEL_MAP(X)                                                                                                  \
     X(OT_OP_EMBED, embed)                                                                                              \
     X(OT_OP_POSITION, position)                                                                                        \
@@ -150,7 +151,8 @@ static size_t scratch(const ot_call *call) {
     X(OT_OP_CLASS, class)                                                                                              \
     X(OT_OP_POOL, pool)                                                                                                \
     X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
-    X(OT_OP_DISTANCE, distance)
+    X(OT_OP_DISTANCE, distance)                                                                                        \
+    X(OT_OP_DIVERGENCE, divergence)
 #define FORWARD(kind, name) [kind] = ot_cpu_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_cpu_##name##_backward,
 
@@ -161,6 +163,6 @@ const ot_backend ot_backend_cpu = {
     .available = always,
     .supports = supports,
     .scratch = scratch,
-    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_cpu_keep_forward, [OT_OP_PATCHES] = ot_cpu_patches_forward},
+    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_cpu_keep_forward, [OT_OP_PATCHES] = ot_cpu_patches_forward, [OT_OP_GIVEN] = ot_cpu_given_forward},
     .backward = {KERNEL_MAP(BACKWARD)},
 };

@@ -48,6 +48,7 @@ int64_t ot_cpu_head_loss_scratch(const ot_call *call);
 int64_t ot_cpu_attention_scratch(const ot_call *call);
 int64_t ot_cpu_norm_scratch(const ot_call *call);
 int64_t ot_cpu_distance_scratch(const ot_call *call);
+int64_t ot_cpu_divergence_scratch(const ot_call *call);
 
 ot_kernel ot_cpu_embed_forward, ot_cpu_embed_backward;
 ot_kernel ot_cpu_position_forward, ot_cpu_position_backward;
@@ -67,5 +68,7 @@ ot_kernel ot_cpu_class_forward, ot_cpu_class_backward;
 ot_kernel ot_cpu_pool_forward, ot_cpu_pool_backward;
 ot_kernel ot_cpu_head_loss_forward, ot_cpu_head_loss_backward;
 ot_kernel ot_cpu_distance_forward, ot_cpu_distance_backward;
+ot_kernel ot_cpu_divergence_forward, ot_cpu_divergence_backward;
+ot_kernel ot_cpu_given_forward;
 
 #endif

@@ -52,6 +52,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .dots = loop_dots,
     .softmax_loss = loop_softmax_loss,
     .softmax_loss_sums16 = loop_softmax_loss_sums16,
+    .divergence = loop_divergence,
 #if OT_ISA >= OT_ISA_AVX512
     .gemm_f32 = {f32_pack_a, f32_pack_b, f32_multiply},
     .head_f32 = f32_head,

@@ -135,6 +135,8 @@ typedef struct ot_cpu_kernels {
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
     /* The loss alone, by 16 float sums as PyTorch makes them (ot_network_options.sums16). The bias is added to the logits. */
     double (*softmax_loss_sums16)(float *logits, const float *bias, int64_t n, int64_t target);
+    /* KL(softmax(s * teacher) || softmax(s * student)) of n logits. gradient.x (may be student itself) = scale * (q - p), q the student's, NULL: none */
+    double (*divergence)(float *student, float *teacher, int64_t n, float s, float scale, ot_span gradient);
     ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies, as head */
     void (*head_f32)(const ot_head_job *job, const ot_head_part *part);
     void (*head_bf16)(const ot_head_job *job, const ot_head_part *part);

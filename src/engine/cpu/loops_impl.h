@@ -384,4 +384,44 @@ static double loop_softmax_loss(float *logits, const float *bias, int64_t n, int
     return loss;
 }
 
+/* logits *= s; returns log of the sum of exponentials, summed in float over stretches that are added up in double. */
+static double loop_log_sum(float *logits, int64_t n, float s) {
+    enum { STRETCH = 4096 };
+    float top = loop_top(logits, NULL, n) * s;
+    double sum = 0;
+    for (int64_t from = 0; from < n; from += STRETCH) {
+        int64_t end = n - from < STRETCH ? n : from + STRETCH;
+        vf part = vf_zero();
+        for (int64_t i = from; i < end; i += LANES) {
+            int m = lanes_left(end, i);
+            vf x = (m == LANES ? vf_load(logits + i) : vf_load_n(logits + i, m)) * vf_set(s);
+            if (m == LANES) vf_store(logits + i, x);
+            else vf_store_n(logits + i, x, m);
+            part += lanes_only(vf_exp(x - vf_set(top)), m);
+        }
+        sum += (double)vf_sum(part);
+    }
+    return (double)top + log(sum);
+}
+
+/* Each term as p (log p - log q), not as a difference of large sums: where student and teacher agree, little is left. */
+static double loop_divergence(float *student, float *teacher, int64_t n, float s, float scale, ot_span gradient) {
+    enum { STRETCH = 4096 };
+    vf of_student = vf_set((float)loop_log_sum(student, n, s)), of_teacher = vf_set((float)loop_log_sum(teacher, n, s));
+    double sum = 0;
+    for (int64_t from = 0; from < n; from += STRETCH) {
+        int64_t end = n - from < STRETCH ? n : from + STRETCH;
+        vf part = vf_zero();
+        for (int64_t i = from; i < end; i += LANES) {
+            int m = lanes_left(end, i);
+            vf log_q = (m == LANES ? vf_load(student + i) : vf_load_n(student + i, m)) - of_student;
+            vf log_p = (m == LANES ? vf_load(teacher + i) : vf_load_n(teacher + i, m)) - of_teacher, p = vf_exp(log_p);
+            part += lanes_only(p * (log_p - log_q), m);
+            if (gradient.x) span_store(gradient, i, m, vf_set(scale) * (vf_exp(log_q) - p));
+        }
+        sum += (double)vf_sum(part);
+    }
+    return sum;
+}
+
 #endif

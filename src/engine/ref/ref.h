@@ -48,6 +48,7 @@ size_t ot_ref_scratch(const ot_call *call);
 int64_t ot_ref_attention_doubles(const ot_call *call);
 int64_t ot_ref_linear_doubles(const ot_call *call);
 int64_t ot_ref_head_loss_doubles(const ot_call *call);
+int64_t ot_ref_divergence_doubles(const ot_call *call);
 
 /* ==== Kernels ==== */
 
@@ -69,5 +70,7 @@ ot_kernel ot_ref_class_forward, ot_ref_class_backward;
 ot_kernel ot_ref_pool_forward, ot_ref_pool_backward;
 ot_kernel ot_ref_head_loss_forward, ot_ref_head_loss_backward;
 ot_kernel ot_ref_distance_forward, ot_ref_distance_backward;
+ot_kernel ot_ref_divergence_forward, ot_ref_divergence_backward;
+ot_kernel ot_ref_given_forward;
 
 #endif

@@ -5,7 +5,7 @@ static bool always(void) { return true; }
 static bool supports_float(ot_dtype compute) { return compute == OT_F32 || compute == OT_BF16; }
 static bool supports_double(ot_dtype compute) { return compute == OT_F64; }
 
-/* X(kind, name of the kernels) for every operation with a backward; KEEP and PATCHES have none. */
+/* X(kind, name of the kernels) for every operation with a backward; KEEP, PATCHES and GIVEN have none. */
 #define KERNEL_MAP(X)                                                                                                  \
     X(OT_OP_EMBED, embed)                                                                                              \
     X(OT_OP_POSITION, position)                                                                                        \
@@ -22,7 +22,8 @@ static bool supports_double(ot_dtype compute) { return compute == OT_F64; }
     X(OT_OP_CLASS, class)                                                                                              \
     X(OT_OP_POOL, pool)                                                                                                \
     X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
-    X(OT_OP_DISTANCE, distance)
+    X(OT_OP_DISTANCE, distance)                                                                                        \
+    X(OT_OP_DIVERGENCE, divergence)
 #define FORWARD(kind, name) [kind] = ot_ref_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_ref_##name##_backward,
 
@@ -32,7 +33,7 @@ const ot_backend ot_backend_ref = {
     .available = always,
     .supports = supports_float,
     .scratch = ot_ref_scratch,
-    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_ref_keep_forward, [OT_OP_PATCHES] = ot_ref_patches_forward},
+    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_ref_keep_forward, [OT_OP_PATCHES] = ot_ref_patches_forward, [OT_OP_GIVEN] = ot_ref_given_forward},
     .backward = {KERNEL_MAP(BACKWARD)},
 };
 
@@ -42,6 +43,6 @@ const ot_backend ot_backend_ref64 = {
     .available = always,
     .supports = supports_double,
     .scratch = ot_ref_scratch,
-    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_ref_keep_forward, [OT_OP_PATCHES] = ot_ref_patches_forward},
+    .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_ref_keep_forward, [OT_OP_PATCHES] = ot_ref_patches_forward, [OT_OP_GIVEN] = ot_ref_given_forward},
     .backward = {KERNEL_MAP(BACKWARD)},
 };

@@ -94,6 +94,7 @@ size_t ot_ref_scratch(const ot_call *call) {
     if (call->kind == OT_OP_LINEAR) doubles += ot_ref_linear_doubles(call);
     if (call->kind == OT_OP_ATTENTION) doubles += ot_ref_attention_doubles(call);
     if (call->kind == OT_OP_HEAD_LOSS) doubles += ot_ref_head_loss_doubles(call);
+    if (call->kind == OT_OP_DIVERGENCE) doubles += ot_ref_divergence_doubles(call);
     return (size_t)doubles * sizeof(double);
 }
 
