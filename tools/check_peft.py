@@ -3,8 +3,8 @@
 
     check_peft.py OFFSITE MODEL_DIR... [--rtol R]
 
-For each decoder: a LoRA return over its offer, the plugged adapter over the whole model, its merge, a prefix in every block, and PEFT's own LoRA
-with patterns of rank and alpha, rank-stabilised scale and targets that are a regular expression. Needs torch, transformers and peft.
+For each decoder: a LoRA return over its offer, the plugged adapter over the whole model, its merge, a prefix in every block, soft prompts and IA3 as
+LoRA, words written behind a soft prompt, and PEFT's own LoRA with patterns of rank and alpha, rank-stabilised scale and targets that are a regular expression. Needs torch, transformers and peft.
 """
 import argparse
 import json
@@ -107,6 +107,40 @@ class Checker:
             expected = model(input_ids=self.ids).logits
         self.compare("prefix in every block", self.ours(self.model, out), expected, base)
 
+    def own_prompt(self):
+        """Over an offer and, plugged, over the model: the same tensor."""
+        offer, back, plugged = (self.work / n for n in ("prompt-offer", "prompt-back", "prompt-plugged"))
+        offsite(self.binary, "split", self.model, "-o", offer, "--bottom", 1, "--top", int(self.blocks > 2), "--emulator", "layerdrop:keep=1")
+        self.train("tune", offer, back, "prompt:tokens=3")
+        offsite(self.binary, "plug", self.model, back, "-o", plugged)
+        for what, base, adapter in (("over the offer", offer, back), ("plugged", self.model, plugged)):
+            expected = theirs(peft.PeftModel.from_pretrained(load(base), adapter), self.ids)[:, 3:]
+            self.compare(f"soft prompt {what}", self.ours(base, adapter), expected, theirs(load(base), self.ids))
+
+    def own_ia3(self):
+        offer, back, plugged = (self.work / n for n in ("ia3-offer", "ia3-back", "ia3-plugged"))
+        offsite(self.binary, "split", self.model, "-o", offer, "--bottom", 1, "--top", int(self.blocks > 2), "--emulator", "layerdrop:keep=1")
+        self.train("tune", offer, back, "ia3")
+        offsite(self.binary, "plug", self.model, back, "-o", plugged)
+        for what, base, adapter in (("over the offer", offer, back), ("plugged", self.model, plugged)):
+            expected = theirs(peft.PeftModel.from_pretrained(load(base), adapter), self.ids)
+            self.compare(f"IA3 {what}", self.ours(base, adapter), expected, theirs(load(base), self.ids))
+
+    def own_generation(self):
+        """Greedy words behind a soft prompt, through the cache."""
+        out = self.work / "prompt-all"
+        self.train("finetune", self.model, out, "prompt:tokens=3")
+        model = peft.PeftModel.from_pretrained(load(self.model), out).eval()
+        ids = json.loads(offsite(self.binary, "generate", self.model, "--adapter", out, "--input", self.work / "ids.safetensors", "--max-new", 5,
+                                 "--greedy", "--ignore-eos", "--json", "--threads", 1))["ids"]
+        sequence = self.ids
+        for _ in range(5):
+            sequence = torch.cat([sequence, theirs(model, sequence)[:, -1].argmax(-1, keepdim=True)], 1)
+        global failures
+        good = ids == sequence[:, self.ids.shape[1]:].tolist()
+        failures += not good
+        print(f"{'ok  ' if good else 'FAIL'} {self.model.name}: greedy words behind a soft prompt")
+
     def their_lora(self, what, **options):
         torch.manual_seed(1)
         model = peft.get_peft_model(load(self.model), peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.1, fan_in_fan_out=self.conv1d, **options))
@@ -122,6 +156,9 @@ class Checker:
         self.own_lora()
         self.own_targets()
         self.own_prefix()
+        self.own_prompt()
+        self.own_ia3()
+        self.own_generation()
         names = {"gpt2": ["c_attn", "c_fc"], "opt": ["q_proj", "fc2"], "bloom": ["query_key_value", "dense_4h_to_h"]}
         first, second = names.get(self.model_type(), ["q_proj", "down_proj"])
         # Linears outside the blocks (OPT-350m's) are not read.

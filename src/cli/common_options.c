@@ -193,12 +193,13 @@ static const ot_option peft[] = {
      .kind = OT_KIND_STRING,
      .value = "METHOD",
      .fallback = "full",
-     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1 or "
-             "prefix:tokens=20 (values shown are the defaults); of a classifier also head, which trains nothing else"},
+     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1, ia3, prefix:tokens=20 or "
+             "prompt:tokens=5 (values shown are the defaults), or several joined by '|', as in 'lora|bitfit'; of a classifier also head, which trains nothing "
+             "else"},
     {.name = "init-adapter",
      .kind = OT_KIND_PATH,
      .value = "FILE.safetensors",
-     .help = "begin LoRA, Houlsby or prefix tensors from a file instead of at random"},
+     .help = "begin the tensors that the method adds (LoRA, Houlsby, IA3, prefix, prompt) from a file instead of at random"},
     {.name = "head-lr-scale",
      .kind = OT_KIND_F64,
      .fallback = "10",

@@ -287,11 +287,11 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
 
 static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
     if (peft->n_tensors == 0) {
-        return ot_fail(err, OT_ERR_USAGE, "--init-adapter gives first values to LoRA, Houlsby or prefix tensors, but --peft %s has none", peft->text);
+        return ot_fail(err, OT_ERR_USAGE, "--init-adapter gives first values to tensors that a method adds, but --peft %s adds none", peft->text);
     }
     ot_safetensors *st = NULL;
     OT_TRY(ot_safetensors_open(path, &st, err));
-    ot_status status = ot_peft_load(peft, st, "", NULL, err);
+    ot_status status = ot_peft_load(peft, st, "", NULL, NULL, err);
     ot_safetensors_close(st);
     return status;
 }
@@ -299,6 +299,10 @@ static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
 ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err) {
     OT_TRY(ot_peft_begin(peft, ot_args_str(t->args, "peft"), t->model, tuned, t->options.seed, &t->trained, err));
     t->hooks = ot_peft_hooks(peft);
+    if (ot_hooks_virtual(t->hooks) > 0) {
+        ot_dataset_count_firsts(&t->train);
+        if (t->has_valid) ot_dataset_count_firsts(&t->valid);
+    }
     OT_TRY(ot_peft_declare_head(t->model, ot_args_declares(t->args, "head-lr-scale") ? ot_args_f64(t->args, "head-lr-scale") : 10.0, &t->trained, err));
     const char *first = ot_args_str(t->args, "init-adapter");
     return first == NULL ? OT_OK : start_from(first, peft, err);

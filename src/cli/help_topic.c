@@ -74,7 +74,10 @@ static const topic topics[] = {
      "How `offsite split` makes the middle small: steps joined by '|', each NAME:KEY=VALUE,KEY=VALUE, done from left to right, as in "
      "'layerdrop:keep=8|quantize:bits=4'. A key that is left out has its default. Empty: the middle as it is.",
      print_emulators},
-    {"peft", "--peft METHOD", "What `offsite tune` and `offsite finetune` train: NAME:KEY=VALUE,KEY=VALUE, as in 'lora:r=8,alpha=16'.", print_peft},
+    {"peft", "--peft METHOD",
+     "What `offsite tune` and `offsite finetune` train: NAME:KEY=VALUE,KEY=VALUE, as in 'lora:r=8,alpha=16'. Methods that do not lay claim to the same can be "
+     "stacked by '|' in any order, as in 'lora:r=8|bitfit'.",
+     print_peft},
     {"task", "--task NAME,...",
      "What `offsite eval` scores and `offsite tune` learns: the files of --data DIR with the fields of the official data sets, or FILE.yaml with a task of your own.",
      print_tasks},

@@ -12,8 +12,8 @@
 static ot_status write_result(ot_training *t, ot_model *m, ot_peft *peft, ot_error *err) {
     ot_save_options save = {.own_dtype = true, .dtype = OT_BF16, .values = ot_training_values, .context = t};
     ot_peft_settle(peft, &t->trained);
-    if (strcmp(peft->method->spec.name, "full") == 0) return ot_model_save(m, t->output, &save, err);
-    return ot_peft_files_write(t->output, peft, &t->trained, ot_peft_form_of(peft, false), NULL, err);
+    if (ot_peft_is(&peft->choice, "full")) return ot_model_save(m, t->output, &save, err);
+    return ot_peft_files_write(t->output, peft, &t->trained, ot_peft_form_of(peft), NULL, err);
 }
 
 static ot_status train(ot_training *t, ot_model *m, ot_error *err) {
@@ -34,10 +34,9 @@ static ot_status train(ot_training *t, ot_model *m, ot_error *err) {
 static ot_status run(const ot_args *args, ot_error *err) {
     ot_training t = {0};
     ot_model *m = NULL;
-    const ot_peft_method *method = NULL;
-    ot_spec spec;
-    OT_TRY(ot_peft_parse(ot_args_str(args, "peft"), &method, &spec, err));
-    bool adapter = strcmp(method->spec.name, "full") != 0;
+    ot_peft_choice choice;
+    OT_TRY(ot_peft_parse(ot_args_str(args, "peft"), &choice, err));
+    bool adapter = !ot_peft_is(&choice, "full");
     ot_status status = ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err);
     if (status == OT_OK) status = ot_training_open(&t, args, "finetune", adapter ? "adapter_config.json" : "config.json", err);
     if (status == OT_OK && t.finished_before) {

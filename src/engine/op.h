@@ -30,7 +30,7 @@
 #include "tensor/dtype.h"
 
 typedef enum ot_op_kind {
-    OT_OP_EMBED,     /* out[r] = scale * w0[ids[r]];                       w0 [V, D] */
+    OT_OP_EMBED,     /* out[r] = scale * w0[ids[r]]; ids below 0: w1[-1 - id]; w0 [V, D], w1 virtual tokens [P, D] or absent */
     OT_OP_POSITION,  /* out[r] = in0[r] + w0[positions[r] + offset];       w0 [P, D] */
     OT_OP_NORM,      /* layer norm or RMS norm over groups of `width` columns; w0 gain [width], w1 bias [width] or absent */
     OT_OP_LINEAR,    /* out = scale * in0 . W^T + bias;                    w0 [N, M] (or [M, N] when transposed), w1 bias [N] or absent */
@@ -157,7 +157,7 @@ enum { OT_ROPE_TABLES = 2 };
 
 typedef struct ot_batch {
     int64_t rows;             /* R */
-    const int32_t *ids;       /* [R] */
+    const int32_t *ids;       /* [R]; -1, -2, ...: virtual tokens 0, 1, ... of EMBED's w1 */
     const float *pixels;      /* [images, C, H, W] for PATCHES: as many as the rows are of */
     const int32_t *positions; /* [R] for POSITION (and the rope tables) */
     const int32_t *slots;     /* [R] (for cached keys: of every cache row) index in the sequence, for the attention window */

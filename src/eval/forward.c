@@ -39,7 +39,7 @@ static ot_status make_network(forward_job *job, ot_error *err) {
         .plan = {.backend = job->options->backend,
                  .compute = job->options->compute,
                  .max_rows = rows,
-                 .max_targets = loss ? rows : 0,
+                 .max_targets = loss ? rows : 0, /* of each sequence the last predicts nothing, and a soft prompt its first */
                  .train = loss && job->options->grad},
         .hooks = job->options->hooks,
         .outputs = OT_OUT_LOGITS | (loss ? OT_OUT_LOSS : 0U) | (job->options->hidden ? OT_OUT_HIDDEN : 0U),
@@ -68,6 +68,12 @@ static ot_status convert_row(const forward_job *job, int64_t row, int32_t *ids, 
     return OT_OK;
 }
 
+/* A soft prompt predicts the first token too, as in PEFT. */
+static void expect_first(const forward_job *job, int64_t row) {
+    int64_t label = at(job->labels, row * job->length), vocab = job->m->desc.vocab_size;
+    ot_network_expect(job->net, label == IGNORED_LABEL ? -1 : (int32_t)(label >= 0 && label < vocab ? label : vocab));
+}
+
 static ot_status fill_batch(forward_job *job, ot_error *err) {
     void *ids = NULL, *targets = NULL, *mask = NULL;
     ot_status status = ot_malloc(job->length, 4, "token ids", &ids, err);
@@ -76,6 +82,7 @@ static ot_status fill_batch(forward_job *job, ot_error *err) {
     ot_network_clear(job->net);
     for (int64_t b = 0; status == OT_OK && b < job->batch; b++) {
         status = convert_row(job, b, ids, targets, mask, err);
+        if (status == OT_OK && job->labels != NULL && ((const int64_t *)mask)[0] != 0) expect_first(job, b);
         if (status == OT_OK) status = ot_network_add(job->net, ids, mask, targets, job->length, NULL, err);
     }
     ot_free(ids);

@@ -127,7 +127,7 @@ ot_status ot_sample(const float *logits, int64_t n, const ot_sampling *s, int64_
 int64_t ot_generate_room(const ot_desc *d, const ot_hooks *hooks, int64_t count) {
     if (d->position != OT_POSITION_LEARNED) return -1;
     /* The last new token is not read again, so it needs no position. */
-    int64_t room = d->max_positions - (hooks != NULL ? hooks->position_shift : 0) - count + 1;
+    int64_t room = d->max_positions - ot_hooks_front(hooks) - count + 1;
     return room > 0 ? room : 0;
 }
 
@@ -151,7 +151,7 @@ static ot_status make_network(generation *g, const ot_model *m, ot_error *err) {
     for (int64_t i = 0; i < g->n_prompts; i++) {
         if (g->prompts[i].count > longest) longest = g->prompts[i].count;
     }
-    if (!ot_mul_i64(longest, g->n_lanes, &all) || !ot_add_i64(longest, o->max_new, &g->lane_rows) ||
+    if (!ot_mul_i64(longest, g->n_lanes, &all) || !ot_add_i64(longest + ot_hooks_virtual(o->hooks), o->max_new, &g->lane_rows) ||
         !ot_mul_i64(g->lane_rows, g->n_lanes, &kept) || kept > INT32_MAX / 4) {
         return ot_fail(err, OT_ERR_USAGE, "%lld sequences of %lld tokens and %lld new ones are too many for one cache", (long long)g->n_lanes,
                        (long long)longest, (long long)o->max_new);

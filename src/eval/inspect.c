@@ -150,7 +150,7 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
     ot_peft peft;
     OT_TRY(ot_peft_begin(&peft, t->peft, shape, tuned, 0, &trained, err));
     const ot_desc *d = &shape->desc;
-    int32_t targets = d->vision ? 1 : (int32_t)(t->block - 1);
+    int32_t targets = d->vision ? 1 : (int32_t)(t->block - 1 + (ot_hooks_virtual(ot_peft_hooks(&peft)) > 0));
     ot_pixels picture = {.channels = d->channels, .height = d->image_height, .width = d->image_width};
     const ot_dataset data = {.rows = 1, .length = t->block, .counted = &targets, .pixels = d->vision ? &picture : NULL};
     const ot_train_options options = {.backend = t->backend,

@@ -32,8 +32,8 @@ typedef struct scoring {
 
 int64_t ot_score_max_length(const ot_model *m, const ot_hooks *hooks) {
     enum { WITHOUT_LIMIT = 2048 };
-    int64_t shift = hooks != NULL ? hooks->position_shift : 0;
-    if (m->desc.position == OT_POSITION_LEARNED) return m->desc.max_positions - shift;
+    int64_t front = ot_hooks_front(hooks);
+    if (m->desc.position == OT_POSITION_LEARNED) return m->desc.max_positions - front;
     bool told = json_object_get(m->config, "max_position_embeddings") != NULL || m->desc.position == OT_POSITION_ROPE;
     return told ? m->desc.max_positions : WITHOUT_LIMIT;
 }

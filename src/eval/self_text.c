@@ -41,7 +41,7 @@ static ot_status append(ot_dataset_builder *b, int32_t first, const int32_t *wri
     int32_t *targets = row + block;
     memcpy(targets, row + 1, (size_t)(block - 1) * sizeof *row);
     targets[block - 1] = -1;
-    return ot_dataset_append(b, row, targets, NULL, block, err);
+    return ot_dataset_append(b, row, row[0], targets, NULL, block, err);
 }
 
 static ot_status write_rows(const ot_model *m, const ot_self_text_options *o, int32_t *row, ot_dataset_builder *b, ot_error *err) {

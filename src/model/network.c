@@ -85,6 +85,8 @@ ot_status ot_network_new(const ot_model *m, const ot_network_options *options, o
     if (n == NULL) return ot_fail_memory(err, sizeof *n, "a network");
     n->model = m;
     n->options = *options;
+    n->options.plan.max_rows += options->max_segments * ot_hooks_virtual(options->hooks);
+    n->expected = -1;
     n->n_items = options->items == NULL ? ot_model_depth(m) : options->n_items;
     n->logits = OT_NO_VALUE;
     n->half = m->desc.position == OT_POSITION_ROPE ? m->desc.rotary_dim / 2 : 0;
@@ -142,9 +144,14 @@ ot_status ot_network_allocate(ot_network *n, ot_error *err) {
     return ot_plan_allocate(n->plan, err);
 }
 
-void ot_network_clear(ot_network *n) { n->rows = n->n_targets = n->n_segments = n->columns = 0; }
+void ot_network_clear(ot_network *n) {
+    n->rows = n->n_targets = n->n_segments = n->columns = n->virtual_rows = 0;
+    n->expected = -1;
+}
 
-int64_t ot_network_rows(const ot_network *n) { return n->rows; }
+void ot_network_expect(ot_network *n, int32_t id) { n->expected = id; }
+
+int64_t ot_network_rows(const ot_network *n) { return n->rows - n->virtual_rows; }
 int64_t ot_network_targets(const ot_network *n) { return n->n_targets; }
 
 int64_t ot_network_row_of(const ot_network *n, int64_t sequence, int64_t column) { return n->row_of[n->sequence_start[sequence] + column]; }
@@ -163,40 +170,54 @@ static ot_status put_target(ot_network *n, int64_t row, int64_t column, int32_t 
     return OT_OK;
 }
 
+/* One token: the next row, in this column of its sequence. */
+static int64_t put_row(ot_network *n, int32_t id, int64_t column, int64_t position, ot_cache_lane *cache, int64_t kept) {
+    int64_t r = n->rows++;
+    n->ids[r] = id;
+    n->slots[r] = (int32_t)column;
+    n->positions[r] = (int32_t)position;
+    if (cache != NULL) {
+        n->kept_rows[r] = (int32_t)(cache->first_row + kept);
+        n->key_slots[cache->first_row + kept] = (int32_t)column;
+    }
+    return r;
+}
+
+/* Virtual tokens stand before all columns of a mask, as PEFT puts them. */
+static ot_status put_virtual(ot_network *n, int64_t count, int64_t shift, ot_cache_lane *cache, ot_error *err) {
+    int64_t last = 0;
+    for (int64_t k = 0; k < count; k++) last = put_row(n, (int32_t)(-1 - k), k, shift + k, cache, k);
+    n->virtual_rows += count;
+    return count > 0 && n->expected >= 0 ? put_target(n, last, -1, n->expected, err) : OT_OK;
+}
+
 /* stem: the segment whose rows this sequence goes on from, or NULL. */
 static ot_status append(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, const ot_segment *stem,
                         ot_cache_lane *cache, ot_error *err) {
     const ot_desc *d = &n->model->desc;
     if (d->vision) return ot_fail(err, OT_ERR_USAGE, "%s reads images, not text", n->model->path);
     OT_TRY(ot_network_allocate(n, err));
-    int64_t wanted = 0;
+    int64_t shift = n->options.hooks != NULL ? n->options.hooks->position_shift : 0, start = cache != NULL ? cache->length : stem != NULL ? stem->nq : 0;
+    int64_t front = start == 0 && stem == NULL ? ot_hooks_virtual(n->options.hooks) : 0, wanted = front;
     for (int64_t t = 0; t < count; t++) wanted += mask == NULL || mask[t] != 0;
     bool fits = n->rows + wanted <= n->options.plan.max_rows && n->n_segments < n->options.max_segments &&
                 n->columns + count <= 2 * n->options.plan.max_rows;
     if (!fits) return ot_fail(err, OT_ERR_USAGE, "a batch of more tokens than planned");
-    int64_t shift = n->options.hooks != NULL ? n->options.hooks->position_shift : 0, start = cache != NULL ? cache->length : stem != NULL ? stem->nq : 0;
-    if (d->position == OT_POSITION_LEARNED && start + count + shift > d->max_positions) {
+    if (d->position == OT_POSITION_LEARNED && start + front + count + shift > d->max_positions) {
         return ot_fail(err, OT_ERR_REFUSED, "a sequence of %lld tokens is longer than the %lld positions that the model has: use a smaller --block",
-                       (long long)(start + count + shift), (long long)d->max_positions);
+                       (long long)(start + front + count + shift), (long long)d->max_positions);
     }
     if (cache != NULL && cache->first_row + start + wanted > n->options.plan.max_kept) return ot_fail(err, OT_ERR_USAGE, "the cache is full");
     int64_t first = n->rows, seen = 0;
+    OT_TRY(put_virtual(n, front, shift, cache, err));
+    start += front;
     n->sequence_start[n->n_segments] = n->columns;
     for (int64_t t = 0; t < count; t++) {
         bool real = mask == NULL || mask[t] != 0;
         n->row_of[n->columns++] = real ? (int32_t)n->rows : -1;
         if (!real) continue;
         OT_TRY(check_token(n, ids[t], t, err));
-        int64_t r = n->rows++;
-        int64_t column = start + t;
-        n->ids[r] = ids[t];
-        n->slots[r] = (int32_t)column;
-        n->positions[r] = (int32_t)(shift + (d->position_from_mask ? start + seen : column));
-        if (cache != NULL) {
-            int64_t row = cache->first_row + start + seen;
-            n->kept_rows[r] = (int32_t)row;
-            n->key_slots[row] = (int32_t)column;
-        }
+        int64_t r = put_row(n, ids[t], start + t, shift + start + (d->position_from_mask ? seen : t), cache, start + seen);
         seen++;
         if (targets != NULL && targets[t] >= 0) {
             OT_TRY(put_target(n, r, t, targets[t], err));
@@ -207,11 +228,12 @@ static ot_status append(ot_network *n, const int32_t *ids, const int64_t *mask, 
         .q0 = (int32_t)first,
         .nq = (int32_t)wanted,
         .k0 = (int32_t)key0,
-        .nk = (int32_t)((cache != NULL ? start : 0) + wanted),
+        .nk = (int32_t)((cache != NULL ? start - front : 0) + wanted),
         .prefix0 = stem != NULL ? stem->q0 : 0,
         .n_prefix = stem != NULL ? stem->nq : 0,
     };
     if (cache != NULL) cache->length += wanted;
+    n->expected = -1;
     return OT_OK;
 }
 

@@ -14,14 +14,22 @@ typedef struct ot_stack_item {
 /* How tuning methods hook in, without the block knowing them. Every function may be NULL. */
 typedef struct ot_hooks {
     void *context;
+    /* Before the linear `role` of a block: emit what it shall read in place of x. */
+    int32_t (*input)(void *context, ot_builder *b, int32_t block, ot_role role, int32_t x);
     /* After the linear `role` of a block turned x into y: emit what is added to y (LoRA), or return another value to go on with (Houlsby).
      * x and y are value ids. */
     int32_t (*linear)(void *context, ot_builder *b, int32_t block, ot_role role, int32_t x, int32_t y);
     /* Prefix keys and values [tokens, kv_heads * head_dim] of a block; returns their number, 0: none. */
     int32_t (*prefix)(void *context, int32_t block, const ot_slot **keys, const ot_slot **values);
-    /* Virtual tokens in front of every sequence: real positions start after them, in every block. */
+    /* Keys in front of every sequence that no row stands for: real positions start after them, in every block. */
     int32_t position_shift;
+    /* Embeddings [tokens, embed_size] of virtual tokens, rows in front of every sequence; NULL: none. */
+    const ot_slot *virtual_tokens;
 } ot_hooks;
+
+/* Virtual tokens that are rows; and all positions that stand before the first real token. */
+static inline int64_t ot_hooks_virtual(const ot_hooks *h) { return h == NULL || h->virtual_tokens == NULL ? 0 : h->virtual_tokens->rows; }
+static inline int64_t ot_hooks_front(const ot_hooks *h) { return h == NULL ? 0 : h->position_shift + ot_hooks_virtual(h); }
 
 /* Distillation: a second model's blocks, run forward only from the hidden states that enter this network's emulator, and the distance of the
  * emulator's output from theirs as a further loss (paper section 4.3). They stand in the same trace, so their memory serves the emulator afterwards. */
@@ -52,7 +60,7 @@ typedef struct ot_network_options {
     int64_t n_items;
     const ot_hooks *hooks; /* NULL: none */
     unsigned outputs;      /* OT_OUT_* */
-    int64_t max_segments;  /* sequences a batch */
+    int64_t max_segments;  /* sequences a batch; the plan's rows are counted without virtual tokens, its kept rows with them */
     double dropout;        /* on the branches, before they are added (training) */
     const ot_teacher *teacher; /* NULL: none. Without outputs and kl_weight nothing is computed above the emulator */
     int64_t image_height, image_width; /* of a vision model's batches; 0: its own. Positions of another size are interpolated */
@@ -80,10 +88,12 @@ void ot_network_clear(ot_network *n);
  * max_kept / lanes rows the keys go to, and how many it holds already; NULL otherwise. */
 typedef struct ot_cache_lane {
     int64_t first_row; /* of the lane */
-    int64_t length;    /* tokens in it; advanced by ot_network_add */
+    int64_t length;    /* tokens in it, virtual ones too; advanced by ot_network_add */
 } ot_cache_lane;
 ot_status ot_network_add(ot_network *n, const int32_t *ids, const int64_t *mask, const int32_t *targets, int64_t count, ot_cache_lane *cache,
                          ot_error *err);
+/* The last virtual token before the sequence added next must predict this id (below 0: nothing). Where there are none nobody must. */
+void ot_network_expect(ot_network *n, int32_t id);
 /* Vision models: append one image, pixels [channels, height, width] normalised as the model wants them. target: its class, below 0: it counts for
  * nothing (where there are no labels, any class: logits need a target row). */
 ot_status ot_network_add_image(ot_network *n, const float *pixels, int32_t target, ot_error *err);
@@ -92,7 +102,7 @@ ot_status ot_network_add_image(ot_network *n, const float *pixels, int32_t targe
 ot_status ot_network_add_branch(ot_network *n, int64_t stem, const int32_t *ids, const int32_t *targets, int64_t count, ot_error *err);
 /* One target more for a column of the sequence added last: a row may have to predict several. Columns must not decrease. Forward only. */
 ot_status ot_network_add_target(ot_network *n, int64_t column, int32_t target, ot_error *err);
-int64_t ot_network_rows(const ot_network *n);
+int64_t ot_network_rows(const ot_network *n); /* without virtual tokens */
 int64_t ot_network_targets(const ot_network *n);
 /* The row that column `column` of the sequence added as number `sequence` became, -1 when it was masked. */
 int64_t ot_network_row_of(const ot_network *n, int64_t sequence, int64_t column);

@@ -32,6 +32,8 @@ struct ot_network {
     int32_t *row_of; /* columns of all sequences -> rows */
     int64_t *sequence_start;
     int64_t rows, n_targets, n_segments, columns;
+    int64_t virtual_rows; /* of the rows */
+    int32_t expected;     /* of the next sequence, see ot_network_expect */
 };
 
 /* image.c */

@@ -37,6 +37,8 @@ static int32_t norm(emitter *e, ot_role role, int64_t block, int32_t x, int64_t 
 
 static int32_t linear(emitter *e, int32_t item, ot_role role, int64_t block, int32_t x, ot_dtype dtype) {
     ot_role_shape s = ot_desc_shape(e->d, role);
+    const ot_hooks *hooks = item >= 0 ? e->hooks : NULL;
+    if (hooks != NULL && hooks->input != NULL) x = hooks->input(hooks->context, e->b, item, role, x);
     int32_t y = ot_build_like(e->b, x, dtype, s.out), from = x;
     ot_op_attr attr = {.linear = {.transposed = e->d->conv1d && block >= 0, .scale = 1.0F}};
     const ot_slot *w = ot_model_slot(e->m, role, block, false);
@@ -47,7 +49,7 @@ static int32_t linear(emitter *e, int32_t item, ot_role role, int64_t block, int
         w = &ot_model_factor(e->m, role, block, OT_FACTOR_OUT)->slot;
     }
     op(e, OT_OP_LINEAR, attr, from, OT_NO_VALUE, OT_NO_VALUE, y, w, ot_model_slot(e->m, role, block, true));
-    if (item >= 0 && e->hooks != NULL && e->hooks->linear != NULL) y = e->hooks->linear(e->hooks->context, e->b, item, role, x, y);
+    if (hooks != NULL && hooks->linear != NULL) y = hooks->linear(hooks->context, e->b, item, role, x, y);
     return y;
 }
 
@@ -191,7 +193,7 @@ static int32_t emit_embedding(emitter *e) {
     if (d->vision) return emit_image(e);
     int32_t x = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->embed_size);
     op(e, OT_OP_EMBED, (ot_op_attr){.embed = {.scale = 1.0F, .padding_id = (int32_t)d->padding_id}}, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, x,
-       ot_model_slot(e->m, OT_ROLE_EMBED, -1, false), NULL);
+       ot_model_slot(e->m, OT_ROLE_EMBED, -1, false), e->hooks != NULL ? e->hooks->virtual_tokens : NULL);
     if (d->embed_size != d->hidden_size) x = linear(e, -1, OT_ROLE_PROJECT_IN, -1, x, e->stream);
     if (d->position == OT_POSITION_LEARNED) {
         int32_t y = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, d->hidden_size);

@@ -18,14 +18,14 @@ static int place_of(ot_role role) { return role == OT_ROLE_O ? 0 : role == OT_RO
 
 static int64_t width_of(const ot_spec_step *step) { return (int64_t)ot_spec_get(step, &ot_peft_houlsby.spec, "width")->number; }
 
-static int64_t count(const ot_desc *desc, const ot_spec_step *step) {
+static int64_t count(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
     int64_t width = width_of(step);
-    return PLACES * (2 * desc->hidden_size * width + width + desc->hidden_size);
+    return blocks * PLACES * (2 * desc->hidden_size * width + width + desc->hidden_size);
 }
 
 static int32_t hook(void *context, ot_builder *b, int32_t item, ot_role role, int32_t x, int32_t y) {
-    const ot_peft *p = context;
-    const bottleneck *all = p->state;
+    const ot_peft_part *s = context;
+    const bottleneck *all = s->state;
     int place = place_of(role);
     (void)x;
     if (place < 0 || all[item * PLACES + place].parts[DOWN_WEIGHT] == NULL) return y;
@@ -35,40 +35,41 @@ static int32_t hook(void *context, ot_builder *b, int32_t item, ot_role role, in
     ot_build_op(b, &(ot_op_spec){
                        .kind = OT_OP_ACT, .attr = {.act = {.kind = OT_ACT_RELU}}, .in = {down, OT_NO_VALUE, OT_NO_VALUE}, .out = bent});
     int32_t up = ot_peft_linear(b, bent, t[UP_WEIGHT], t[UP_BIAS]);
-    up = ot_peft_dropout(b, ot_spec_get(&p->spec.steps[0], &ot_peft_houlsby.spec, "dropout")->number, item, role, up);
+    up = ot_peft_dropout(b, ot_spec_get(s->step, &ot_peft_houlsby.spec, "dropout")->number, item, role, up);
     int32_t sum = ot_build_like(b, y, ot_build_dtype(b, y), ot_build_cols(b, y));
     ot_build_op(b, &(ot_op_spec){.kind = OT_OP_ADD, .in = {y, up, OT_NO_VALUE}, .out = sum});
     return sum;
 }
 
-static ot_status attach(ot_peft *p, ot_error *err) {
+static ot_status attach(ot_peft_part *s, ot_error *err) {
+    ot_peft *p = s->whole;
     const ot_desc *desc = &p->model->desc;
-    int64_t width = width_of(&p->spec.steps[0]), size = desc->hidden_size;
+    int64_t width = width_of(s->step), size = desc->hidden_size;
     bottleneck *all = ot_arena_alloc(&p->arena, desc->layers * PLACES * (int64_t)sizeof *all, err);
     if (all == NULL) return OT_ERR_MEMORY;
-    p->state = all;
-    p->hooks = (ot_hooks){.context = p, .linear = hook};
+    s->state = all;
+    s->hooks = (ot_hooks){.context = s, .linear = hook};
     for (int32_t block = 0; block < desc->layers; block++) {
         for (int32_t k = 0; k < PLACES && p->tuned[block]; k++) {
             ot_peft_tensor **t = all[block * PLACES + k].parts;
-            OT_TRY(ot_peft_add(p, block, roles[k], DOWN_WEIGHT, 2, width, size, &t[DOWN_WEIGHT], err));
-            OT_TRY(ot_peft_add(p, block, roles[k], DOWN_BIAS, 1, 1, width, &t[DOWN_BIAS], err));
-            OT_TRY(ot_peft_add(p, block, roles[k], UP_WEIGHT, 2, size, width, &t[UP_WEIGHT], err));
-            OT_TRY(ot_peft_add(p, block, roles[k], UP_BIAS, 1, 1, size, &t[UP_BIAS], err));
+            OT_TRY(ot_peft_add(s, block, roles[k], DOWN_WEIGHT, 2, width, size, &t[DOWN_WEIGHT], err));
+            OT_TRY(ot_peft_add(s, block, roles[k], DOWN_BIAS, 1, 1, width, &t[DOWN_BIAS], err));
+            OT_TRY(ot_peft_add(s, block, roles[k], UP_WEIGHT, 2, size, width, &t[UP_WEIGHT], err));
+            OT_TRY(ot_peft_add(s, block, roles[k], UP_BIAS, 1, 1, size, &t[UP_BIAS], err));
         }
     }
     return OT_OK;
 }
 
 /* Up and both biases stay zero, so that the model starts as it is. */
-static void initialise(const ot_peft *p, const ot_peft_tensor *t, ot_rng *rng, float *values) {
-    (void)p;
+static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+    (void)s;
     if (t->part == DOWN_WEIGHT) ot_peft_uniform(t, rng, values);
 }
 
 /* "3.attn.down.weight" */
-static ot_status name(const ot_peft *p, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
-    (void)p;
+static ot_status name(const ot_peft_part *s, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
+    (void)s;
     (void)err;
     snprintf(out, OT_PARAM_NAME, "%lld.%s.%s", (long long)block, t->role == OT_ROLE_O ? places[0] : places[1], parts[t->part]);
     return OT_OK;
@@ -80,6 +81,7 @@ const ot_peft_method ot_peft_houlsby = {
              .keys = (const ot_spec_key[]){{"width", OT_SPEC_INTEGER, "64", 1, 65536, "of the bottleneck"},
                                            {"dropout", OT_SPEC_NUMBER, "0.1", 0, 0.99, "on what the bottleneck adds, in training"},
                                            {0}}},
+    .place = OT_PEFT_BOTTLENECKS,
     .count = count,
     .attach = attach,
     .initialise = initialise,

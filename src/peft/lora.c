@@ -124,90 +124,99 @@ static ot_status check(const ot_desc *desc, const ot_spec_step *step, ot_error *
     return OT_OK;
 }
 
-static int64_t count(const ot_desc *desc, const ot_spec_step *step) {
+static int64_t count(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
     int64_t n = 0, r = ot_lora_read_settings(step).r;
     for (int role = 0; role < OT_ROLE_COUNT; role++) {
         ot_role_shape s = ot_desc_shape(desc, (ot_role)role);
         if (chosen(desc, (ot_role)role, ot_spec_get(step, &ot_peft_lora.spec, "targets")->word)) n += r * (s.in + s.out);
     }
-    return n;
+    return blocks * n;
 }
 
 /* ==== Hooking in. ==== */
 
-static ot_lora_place *place_of(const ot_peft *p, int32_t block, ot_role role) {
-    const lora_state *state = p->state;
+static ot_lora_place *place_of(const ot_peft_part *s, int32_t block, ot_role role) {
+    const lora_state *state = s->state;
     return &state->places[(int64_t)block * OT_ROLE_COUNT + role];
 }
 
 const ot_lora_place *ot_lora_at(const ot_peft *p, int32_t block, ot_role role) {
-    if (p->method != &ot_peft_lora || block < 0) return NULL;
-    const ot_lora_place *place = place_of(p, block, role);
+    const ot_peft_part *s = ot_peft_find(p, &ot_peft_lora);
+    if (s == NULL || block < 0) return NULL;
+    const ot_lora_place *place = place_of(s, block, role);
     return place->a == NULL ? NULL : place;
 }
 
 static int32_t hook(void *context, ot_builder *b, int32_t item, ot_role role, int32_t x, int32_t y) {
-    const ot_peft *p = context;
-    const lora_state *state = p->state;
-    const ot_lora_place *place = ot_lora_at(p, item, role);
-    if (place == NULL) return y;
+    const ot_peft_part *s = context;
+    const lora_state *state = s->state;
+    const ot_lora_place *place = place_of(s, item, role);
+    if (place->a == NULL) return y;
     int32_t inner = ot_peft_linear(b, ot_peft_dropout(b, state->dropout, item, role, x), place->a, NULL);
     ot_peft_linear_add(b, inner, place->b, place->scale, y);
     return y;
 }
 
-static ot_status make_state(ot_peft *p, double dropout, ot_error *err) {
+static ot_status make_state(ot_peft_part *s, double dropout, ot_error *err) {
+    ot_peft *p = s->whole;
     lora_state *state = ot_arena_alloc(&p->arena, (int64_t)sizeof *state, err);
     if (state == NULL) return OT_ERR_MEMORY;
     state->dropout = dropout;
     state->places = ot_arena_alloc(&p->arena, p->model->desc.layers * OT_ROLE_COUNT * (int64_t)sizeof *state->places, err);
     if (state->places == NULL) return OT_ERR_MEMORY;
-    p->state = state;
-    p->hooks = (ot_hooks){.context = p, .linear = hook};
+    s->state = state;
+    s->hooks = (ot_hooks){.context = s, .linear = hook};
     return OT_OK;
 }
 
 ot_status ot_lora_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error *err) {
-    *p = (ot_peft){.method = &ot_peft_lora, .model = model, .text = "lora"};
-    ot_status status = ot_peft_choose(p, tuned, err);
-    if (status == OT_OK) status = make_state(p, 0, err);
-    if (status != OT_OK) ot_peft_end(p);
+    ot_status status = ot_peft_open_one(p, &ot_peft_lora, model, tuned, err);
+    if (status == OT_OK) status = make_state(&p->parts[0], 0, err);
+    if (status == OT_OK) {
+        ot_peft_join_hooks(p);
+    } else {
+        ot_peft_end(p);
+    }
     return status;
 }
 
-ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {
-    ot_role_shape s = ot_desc_shape(&p->model->desc, role);
-    ot_lora_place *place = place_of(p, block, role);
-    OT_TRY(ot_peft_add(p, block, role, PART_A, 2, r, s.in, &place->a, err));
-    OT_TRY(ot_peft_add(p, block, role, PART_B, 2, s.out, r, &place->b, err));
+static ot_status add_place(ot_peft_part *s, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {
+    ot_role_shape shape = ot_desc_shape(&s->whole->model->desc, role);
+    ot_lora_place *place = place_of(s, block, role);
+    OT_TRY(ot_peft_add(s, block, role, PART_A, 2, r, shape.in, &place->a, err));
+    OT_TRY(ot_peft_add(s, block, role, PART_B, 2, shape.out, r, &place->b, err));
     place->scale = scale;
     return OT_OK;
 }
 
-static ot_status attach(ot_peft *p, ot_error *err) {
+ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {
+    return add_place(&p->parts[0], block, role, r, scale, err);
+}
+
+static ot_status attach(ot_peft_part *s, ot_error *err) {
+    const ot_peft *p = s->whole;
     const ot_desc *desc = &p->model->desc;
-    const ot_spec_step *step = &p->spec.steps[0];
-    const char *targets = ot_spec_get(step, &ot_peft_lora.spec, "targets")->word;
-    ot_lora_settings set = ot_lora_read_settings(step);
-    OT_TRY(make_state(p, set.dropout, err));
+    const char *targets = ot_spec_get(s->step, &ot_peft_lora.spec, "targets")->word;
+    ot_lora_settings set = ot_lora_read_settings(s->step);
+    OT_TRY(make_state(s, set.dropout, err));
     for (int32_t block = 0; block < desc->layers; block++) {
         for (int role = 0; role < OT_ROLE_COUNT; role++) {
             if (!p->tuned[block] || !chosen(desc, (ot_role)role, targets)) continue;
-            OT_TRY(ot_lora_add(p, block, (ot_role)role, set.r, ot_lora_scale(set.alpha, set.r, set.rslora), err));
+            OT_TRY(add_place(s, block, (ot_role)role, set.r, ot_lora_scale(set.alpha, set.r, set.rslora), err));
         }
     }
     return OT_OK;
 }
 
-static void initialise(const ot_peft *p, const ot_peft_tensor *t, ot_rng *rng, float *values) {
-    (void)p;
+static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+    (void)s;
     if (t->part == PART_A) ot_peft_uniform(t, rng, values);
 }
 
 /* "transformer.h.0.attn.c_attn.lora_A.weight" */
-static ot_status name(const ot_peft *p, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
+static ot_status name(const ot_peft_part *s, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
     char weight[OT_PARAM_NAME];
-    OT_TRY(ot_param_name(p->model->desc.arch, t->role, block, false, weight, err));
+    OT_TRY(ot_param_name(s->whole->model->desc.arch, t->role, block, false, weight, err));
     size_t stem = strlen(weight) - strlen(".weight");
     int n = snprintf(out, OT_PARAM_NAME, "%.*s.lora_%c.weight", (int)stem, weight, t->part == PART_A ? 'A' : 'B');
     return n < OT_PARAM_NAME ? OT_OK : ot_fail(err, OT_ERR_FORMAT, "the name of parameter %s is too long", weight);
@@ -238,9 +247,11 @@ const ot_peft_method ot_peft_lora = {
                                            {"targets", OT_SPEC_WORD, "all", 0, 0, "all linears, or names such as q_proj,v_proj"},
                                            {"rslora", OT_SPEC_WORD, "no", 0, 0, "scale by alpha / sqrt(r): yes or no"},
                                            {0}}},
+    .place = OT_PEFT_UPDATE,
     .check = check,
     .count = count,
     .attach = attach,
     .initialise = initialise,
     .name = name,
+    .merges = true,
 };

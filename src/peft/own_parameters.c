@@ -10,23 +10,23 @@ static bool trains_full(const ot_spec_step *step, const ot_param *param) {
     return true;
 }
 
-static int64_t count_full(const ot_desc *desc, const ot_spec_step *step) {
+static int64_t count_full(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
     (void)step;
-    return ot_desc_block_parameters(desc);
+    return blocks * ot_desc_block_parameters(desc);
 }
 
 static bool with_gains(const ot_spec_step *step) { return strcmp(ot_spec_get(step, &ot_peft_bitfit.spec, "gains")->word, "yes") == 0; }
 
 static bool trains_bitfit(const ot_spec_step *step, const ot_param *param) { return param->bias || (with_gains(step) && !param->decay); }
 
-static int64_t count_bitfit(const ot_desc *desc, const ot_spec_step *step) {
+static int64_t count_bitfit(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
     int64_t n = 0;
     for (int r = 0; r < OT_ROLE_COUNT; r++) {
         ot_role_shape s = ot_desc_shape(desc, (ot_role)r);
         if (!s.exists || !ot_role_in_block((ot_role)r)) continue;
         n += (s.bias ? s.out : 0) + (s.vector && with_gains(step) ? s.cols : 0);
     }
-    return n;
+    return blocks * n;
 }
 
 static ot_status check_bitfit(const ot_desc *desc, const ot_spec_step *step, ot_error *err) {
@@ -38,6 +38,7 @@ static ot_status check_bitfit(const ot_desc *desc, const ot_spec_step *step, ot_
 
 const ot_peft_method ot_peft_full = {
     .spec = {.name = "full", .help = "every parameter of the tuned blocks"},
+    .place = OT_PEFT_WEIGHTS,
     .count = count_full,
     .trains = trains_full,
 };
@@ -46,6 +47,7 @@ const ot_peft_method ot_peft_bitfit = {
     .spec = {.name = "bitfit",
              .help = "biases and norm gains of the tuned blocks",
              .keys = (const ot_spec_key[]){{"gains", OT_SPEC_WORD, "yes", 0, 0, "norm gains too: yes or no"}, {0}}},
+    .place = OT_PEFT_VECTORS,
     .check = check_bitfit,
     .count = count_bitfit,
     .trains = trains_bitfit,
@@ -57,9 +59,10 @@ static bool trains_head(const ot_spec_step *step, const ot_param *param) {
     return false; /* of a block: the head is trained with every method */
 }
 
-static int64_t count_head(const ot_desc *desc, const ot_spec_step *step) {
+static int64_t count_head(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
     (void)desc;
     (void)step;
+    (void)blocks;
     return 0;
 }
 
@@ -70,6 +73,7 @@ static ot_status check_head(const ot_desc *desc, const ot_spec_step *step, ot_er
 
 const ot_peft_method ot_peft_head = {
     .spec = {.name = "head", .help = "a classifier's head alone: a linear probe"},
+    .place = OT_PEFT_HEAD,
     .check = check_head,
     .count = count_head,
     .trains = trains_head,

@@ -59,8 +59,8 @@ static ot_status open_return(ot_adapter *a, const char *path, ot_model *m, const
     OT_TRY(check_offer(a, m, &is_offer, err));
     OT_TRY(map_blocks(a, m, is_offer, map, err));
     OT_TRY(ot_return_take_head(&a->source, m, err));
-    return ot_return_hooks(&a->source) ? ot_return_attach(&a->source, m, map, layers, &a->peft, err)
-                                       : ot_return_map(&a->source, m, map, layers, values, err);
+    if (ot_peft_replaces(&a->source.choice)) OT_TRY(ot_return_map(&a->source, m, map, layers, values, err));
+    return ot_peft_adds(&a->source.choice) ? ot_return_attach(&a->source, m, map, layers, &a->peft, err) : OT_OK;
 }
 
 ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_error *err) {

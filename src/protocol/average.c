@@ -43,18 +43,23 @@ static bool same_classes(const ot_manifest *a, const ot_manifest *b) {
 }
 
 static ot_status check_alike(const ot_return *first, const ot_return *other, const char *dir, ot_error *err) {
-    const char *method = first->method->spec.name;
+    const ot_peft_choice *c = &first->choice;
+    bool same = other->choice.n == c->n;
+    for (int32_t i = 0; same && i < c->n; i++) same = other->choice.methods[i] == c->methods[i];
     if (strcmp(other->manifest.offer_id, first->manifest.offer_id) != 0) {
         return ot_fail(err, OT_ERR_REFUSED, "%s is for offer %s, but the first return is for %s: they cannot be averaged", dir, other->manifest.offer_id,
                        first->manifest.offer_id);
     }
-    if (other->method != first->method) {
+    if (!same) {
         return ot_fail(err, OT_ERR_REFUSED, "%s is of the method %s, but the first return of %s: they cannot be averaged", dir,
-                       other->method->spec.name, method);
+                       other->manifest.method, first->manifest.method);
     }
-    if (ot_return_hooks(first) && strcmp(method, "lora") != 0) {
+    if (ot_peft_adds(c) && c->n > 1) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s: returns of stacked methods (%s) cannot be averaged", dir, first->manifest.method);
+    }
+    if (ot_peft_adds(c) && !ot_peft_is(c, "lora")) {
         return ot_fail(err, OT_ERR_REFUSED, "%s: returns of the method %s cannot be averaged: their outputs are not linear in what was trained", dir,
-                       method);
+                       c->methods[0]->spec.name);
     }
     if (!same_classes(&first->manifest, &other->manifest)) {
         return ot_fail(err, OT_ERR_REFUSED, "%s is for other classes than the first return, or has them in another order: they cannot be averaged", dir);
@@ -183,7 +188,7 @@ static ot_status combine(const ot_average *a, ot_model *m, const int64_t *block_
     }
     /* As --peft would say it, for the files. */
     snprintf(p->text, sizeof p->text, "lora:r=%lld,alpha=%lld,dropout=0", (long long)rank, (long long)rank);
-    return ot_peft_parse(p->text, &p->method, &p->spec, err);
+    return ot_peft_parse(p->text, &p->choice, err);
 }
 
 ot_status ot_average_attach(const ot_average *a, ot_model *m, const int64_t *block_map, int64_t n_blocks, ot_peft *p, ot_error *err) {

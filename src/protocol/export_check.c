@@ -32,7 +32,7 @@ static ot_status fill(ot_network *net, const ot_logits *l, ot_error *err) {
 }
 
 ot_status ot_logits_take(const ot_model *m, const ot_hooks *hooks, ot_logits *out, ot_error *err) {
-    int64_t shift = hooks == NULL ? 0 : hooks->position_shift, room = m->desc.max_positions - shift;
+    int64_t room = m->desc.max_positions - ot_hooks_front(hooks);
     if (m->desc.window > 0 && m->desc.window < room) room = m->desc.window;
     *out = (ot_logits){.sequences = SEQUENCES, .length = room < MOST_TOKENS ? room : MOST_TOKENS, .vocab = m->desc.vocab_size};
     int64_t rows = out->sequences * out->length;

@@ -1,4 +1,4 @@
-/* Reading adapter directories: our own form, PEFT's LoRA and PEFT's prefix-tuning. */
+/* Reading adapter directories: our own form, and PEFT's LoRA, IA3, prefix-tuning and prompt tuning. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <math.h>
 #include <pcre2.h>
@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "format/json.h"
 #include "model/head.h"
+#include "peft/ia3.h"
 #include "peft/lora.h"
 #include "protocol/peft_files.h"
 
@@ -167,32 +168,89 @@ static ot_status read_lora(const reader *r) {
     if (r->p->n_tensors == 0) {
         return ot_fail(r->err, OT_ERR_REFUSED, "%s: \"target_modules\" names no linear in the blocks of %s", r->path, r->m->path);
     }
-    return ot_peft_load(r->p, r->st, ot_peft_form_prefix(OT_PEFT_FORM_LORA), NULL, r->err);
+    return ot_peft_load(r->p, r->st, ot_peft_form_prefix(OT_PEFT_FORM_LORA), NULL, NULL, r->err);
 }
 
-/* ==== Prefix-tuning. ==== */
+/* ==== IA3. ==== */
 
-static ot_status read_prefix(const reader *r) {
+/* feedforward_modules: a list of ends of paths, or a regular expression. */
+static ot_status is_feedforward(const reader *r, const char *module, bool *yes) {
+    const json_t *list = json_object_get(r->config, "feedforward_modules");
+    size_t n = strlen(module);
+    *yes = false;
+    if (json_is_string(list)) return matches(r, json_string_value(list), module, yes);
+    if (!json_is_array(list)) return bad_key(r, "feedforward_modules", "a list of module names");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        if (name == NULL) return bad_key(r, "feedforward_modules", "a list of module names");
+        size_t end = strlen(name);
+        *yes = *yes || (end <= n && strcmp(module + n - end, name) == 0);
+    }
+    return OT_OK;
+}
+
+static ot_status read_ia3(const reader *r) {
+    const json_t *extra = json_object_get(r->config, "modules_to_save");
+    if (!r->m->desc.vision && json_is_array(extra) && json_array_size(extra) > 0) {
+        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"modules_to_save\" is not supported", r->path);
+    }
+    for (int64_t b = 0; b < r->m->desc.layers; b++) r->tuned[b] = true;
+    OT_TRY(ot_ia3_begin(r->p, r->m, r->tuned, r->err));
+    for (int32_t block = 0; block < r->m->desc.layers; block++) {
+        for (int role = 0; role < OT_ROLE_COUNT; role++) {
+            ot_role_shape s = ot_desc_shape(&r->m->desc, (ot_role)role);
+            char name[OT_PARAM_NAME];
+            bool target = false, excluded = false, feedforward = false;
+            if (!s.exists || s.vector || !ot_role_in_block((ot_role)role)) continue;
+            OT_TRY(ot_param_name(r->m->desc.arch, (ot_role)role, block, false, name, r->err));
+            name[strlen(name) - strlen(".weight")] = '\0';
+            OT_TRY(in_list(r, "target_modules", (ot_role)role, name, &target));
+            OT_TRY(in_list(r, "exclude_modules", (ot_role)role, name, &excluded));
+            if (!target || excluded) continue;
+            OT_TRY(is_feedforward(r, name, &feedforward));
+            OT_TRY(ot_ia3_add(r->p, block, (ot_role)role, feedforward, r->err));
+        }
+    }
+    if (r->p->n_tensors == 0) {
+        return ot_fail(r->err, OT_ERR_REFUSED, "%s: \"target_modules\" names no linear in the blocks of %s", r->path, r->m->path);
+    }
+    return ot_peft_load(r->p, r->st, ot_peft_form_prefix(OT_PEFT_FORM_IA3), NULL, NULL, r->err);
+}
+
+/* ==== Virtual tokens. ==== */
+
+/* prompt_embeddings [num_virtual_tokens, per_token]. what: the numbers of a token, for messages. */
+static ot_status find_tokens(const reader *r, int64_t per_token, const char *what, const ot_tensor **out, ot_error *err) {
     const ot_tensor *all = ot_safetensors_find(r->st, "prompt_embeddings");
-    int64_t tokens = 0, per_token = r->m->desc.layers * 2 * r->m->desc.kv_heads * r->m->desc.head_dim;
-    OT_TRY(ot_json_i64(r->config, "num_virtual_tokens", r->path, &tokens, NULL, r->err));
-    if (all == NULL) return ot_fail(r->err, OT_ERR_REFUSED, "%s lacks tensor prompt_embeddings", ot_safetensors_path(r->st));
+    const char *path = ot_safetensors_path(r->st);
+    int64_t tokens = 0;
+    OT_TRY(ot_json_i64(r->config, "num_virtual_tokens", r->path, &tokens, NULL, err));
+    if (all == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s lacks tensor prompt_embeddings", path);
     if (tokens < 1 || tokens > MAX_TOKENS) return bad_key(r, "num_virtual_tokens", "a whole number from 1 to 65536");
     if (all->n_dims != 2 || all->shape[0] != tokens || all->shape[1] != per_token) {
         char have[96];
-        return ot_fail(r->err, OT_ERR_REFUSED, "%s: prompt_embeddings has shape %s, but %s needs [%lld, %lld]: a key and a value for each of its %lld blocks",
-                       ot_safetensors_path(r->st), ot_shape_text(all->shape, all->n_dims, have, sizeof have), r->m->path, (long long)tokens,
-                       (long long)per_token, (long long)r->m->desc.layers);
+        return ot_fail(err, OT_ERR_REFUSED, "%s: prompt_embeddings has shape %s, but %s needs [%lld, %lld]: %s", path,
+                       ot_shape_text(all->shape, all->n_dims, have, sizeof have), r->m->path, (long long)tokens, (long long)per_token, what);
     }
     if (all->dtype != OT_F32 && all->dtype != OT_BF16 && all->dtype != OT_F16) {
-        return ot_fail(r->err, OT_ERR_REFUSED, "%s: prompt_embeddings is %s: an adapter holds F32, BF16 or F16", ot_safetensors_path(r->st),
-                       ot_dtype_info(all->dtype)->name);
+        return ot_fail(err, OT_ERR_REFUSED, "%s: prompt_embeddings is %s: an adapter holds F32, BF16 or F16", path, ot_dtype_info(all->dtype)->name);
     }
+    *out = all;
+    return OT_OK;
+}
+
+static ot_status read_prefix(const reader *r) {
+    int64_t cols = r->m->desc.kv_heads * r->m->desc.head_dim;
+    const ot_tensor *all = NULL;
+    char what[96];
+    snprintf(what, sizeof what, "a key and a value for each of its %lld blocks", (long long)r->m->desc.layers);
+    OT_TRY(find_tokens(r, r->m->desc.layers * 2 * cols, what, &all, r->err));
+    int64_t tokens = all->shape[0];
     char text[48];
     snprintf(text, sizeof text, "prefix:tokens=%lld", (long long)tokens);
     for (int64_t b = 0; b < r->m->desc.layers; b++) r->tuned[b] = true;
     OT_TRY(ot_peft_attach(r->p, text, r->m, r->tuned, r->err));
-    int64_t size = ot_dtype_info(all->dtype)->block_bytes, cols = r->m->desc.kv_heads * r->m->desc.head_dim;
+    int64_t size = ot_dtype_info(all->dtype)->block_bytes;
     for (int64_t i = 0; i < r->p->n_tensors; i++) {
         for (int64_t k = 0; k < tokens; k++) {
             const char *from = (const char *)all->data + (k * r->p->n_tensors + i) * cols * size;
@@ -204,6 +262,21 @@ static ot_status read_prefix(const reader *r) {
         }
     }
     return OT_OK;
+}
+
+static ot_status read_prompt(const reader *r) {
+    const ot_tensor *all = NULL;
+    int64_t modules = 1;
+    OT_TRY(ot_json_i64(r->config, "num_transformer_submodules", r->path, &modules, NULL, r->err));
+    if (modules != 1) {
+        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"num_transformer_submodules\" is %lld: prompts for encoders with decoders are not read", r->path,
+                       (long long)modules);
+    }
+    OT_TRY(find_tokens(r, r->m->desc.embed_size, "an embedding for each virtual token", &all, r->err));
+    char text[48];
+    snprintf(text, sizeof text, "prompt:tokens=%lld", (long long)all->shape[0]);
+    OT_TRY(ot_peft_attach(r->p, text, r->m, r->tuned, r->err));
+    return ot_peft_load(r->p, r->st, ot_peft_form_prefix(OT_PEFT_FORM_PROMPT), NULL, NULL, r->err);
 }
 
 /* ==== Our own form. ==== */
@@ -231,8 +304,8 @@ static ot_status own_values(const reader *r, const float **values) {
     int64_t used = 0;
     for (int64_t i = 0; i < r->m->n_params; i++) {
         const ot_param *param = &r->m->params[i];
-        bool head = ot_model_tunes_head(r->m, param);
-        if (!head && (param->block < 0 || !r->tuned[param->block] || !r->p->method->trains(&r->p->spec.steps[0], param))) continue;
+        bool head = ot_model_tunes_head(r->m, param) && !ot_peft_adds(&r->p->choice);
+        if (!head && (param->block < 0 || !r->tuned[param->block] || !ot_peft_trains(&r->p->choice, param))) continue;
         const ot_tensor *t = ot_safetensors_find(r->st, param->name);
         if (t == NULL) return ot_fail(r->err, OT_ERR_REFUSED, "%s lacks tensor %s", ot_safetensors_path(r->st), param->name);
         bool same = t->dtype == OT_F32 && t->n_dims == param->stored.n_dims;
@@ -254,9 +327,9 @@ static ot_status own_values(const reader *r, const float **values) {
         values[i] = copy;
         used++;
     }
-    if (used == ot_safetensors_count(r->st)) return OT_OK;
+    if (used == ot_safetensors_count(r->st) || ot_peft_adds(&r->p->choice)) return OT_OK;
     return ot_fail(r->err, OT_ERR_REFUSED, "%s holds %lld tensors, but %s over this model has %lld", ot_safetensors_path(r->st),
-                   (long long)ot_safetensors_count(r->st), r->p->method->spec.name, (long long)used);
+                   (long long)ot_safetensors_count(r->st), r->p->text, (long long)used);
 }
 
 static ot_status read_own(const reader *r, const float **values) {
@@ -264,7 +337,12 @@ static ot_status read_own(const reader *r, const float **values) {
     if (method == NULL) return bad_key(r, "method", "the text of --peft");
     OT_TRY(own_blocks(r));
     OT_TRY(ot_peft_attach(r->p, method, r->m, r->tuned, r->err));
-    return r->p->method->trains != NULL ? own_values(r, values) : ot_peft_load(r->p, r->st, "", NULL, r->err);
+    if (ot_peft_replaces(&r->p->choice)) OT_TRY(own_values(r, values));
+    if (!ot_peft_adds(&r->p->choice)) return OT_OK;
+    bool *also = ot_arena_alloc(&r->p->arena, r->m->n_params + 1, r->err);
+    if (also == NULL) return OT_ERR_MEMORY;
+    for (int64_t i = 0; i < r->m->n_params; i++) also[i] = values[i] != NULL;
+    return ot_peft_load(r->p, r->st, "", NULL, also, r->err);
 }
 
 /* ==== Any of them. ==== */
@@ -296,13 +374,21 @@ static ot_status read_classes(const char *dir, ot_model *m, ot_error *err) {
     return status;
 }
 
+typedef ot_status peft_reader(const reader *r);
+static const struct {
+    const char *type;
+    peft_reader *read;
+} readers[] = {{"LORA", read_lora}, {"IA3", read_ia3}, {"PREFIX_TUNING", read_prefix}, {"PROMPT_TUNING", read_prompt}};
+
 static ot_status read_config(const reader *r, const char *dir, const float **values) {
     const char *type = json_string_value(json_object_get(r->config, "peft_type"));
     char path[4200];
     if (type == NULL) return bad_key(r, "peft_type", "a text");
-    bool lora = strcmp(type, "LORA") == 0, prefix = strcmp(type, "PREFIX_TUNING") == 0, own = strcmp(type, "OFFSITE") == 0;
-    if (!lora && !prefix && !own) {
-        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: adapters of the type %s are not read; LORA and PREFIX_TUNING are", r->path, type);
+    bool own = strcmp(type, "OFFSITE") == 0;
+    peft_reader *read = NULL;
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) read = strcmp(type, readers[i].type) == 0 ? readers[i].read : read;
+    if (read == NULL && !own) {
+        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: adapters of the type %s are not read; LORA, IA3, PREFIX_TUNING and PROMPT_TUNING are", r->path, type);
     }
     const char *file = ot_peft_form_file(own ? OT_PEFT_FORM_OWN : OT_PEFT_FORM_LORA);
     if (!ot_path_join(path, sizeof path, dir, file)) return ot_fail(r->err, OT_ERR_IO, "the path %s is too long", dir);
@@ -311,7 +397,7 @@ static ot_status read_config(const reader *r, const char *dir, const float **val
     OT_TRY(ot_safetensors_open(path, &st, r->err));
     reader with_file = *r;
     with_file.st = st;
-    ot_status status = lora ? read_lora(&with_file) : prefix ? read_prefix(&with_file) : read_own(&with_file, values);
+    ot_status status = own ? read_own(&with_file, values) : read(&with_file);
     ot_safetensors_close(st);
     return status;
 }

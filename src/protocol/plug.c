@@ -46,7 +46,8 @@ static ot_status find_ledger(const ot_model *m, const char *return_dir, const ch
 
 /* Does this parameter get new values? */
 static bool changes(const plug_job *job, const ot_param *p) {
-    if (job->source.values != NULL) return ot_average_changes(&job->source, p - job->m->params);
+    if (job->source.values != NULL && ot_average_changes(&job->source, p - job->m->params)) return true;
+    if (!ot_peft_adds(&job->source.returns[0].choice)) return false;
     if (ot_model_tunes_head(job->m, p)) return true;
     return !p->bias && ot_lora_at(&job->peft, p->block, p->role) != NULL;
 }
@@ -55,7 +56,7 @@ static bool changes(const plug_job *job, const ot_param *p) {
 static const float *plugged_values(void *context, const ot_param *p) {
     plug_job *job = context;
     if (!changes(job, p)) return NULL;
-    if (job->source.values != NULL) {
+    if (job->source.values != NULL && ot_average_changes(&job->source, p - job->m->params)) {
         ot_average_read(&job->source, job->m, p - job->m->params, job->tuned);
     } else {
         ot_param_read(p, job->tuned);
@@ -105,19 +106,36 @@ static ot_status write_model(plug_job *job, const char *dir, ot_error *err) {
     return ot_model_save(job->m, dir, &job->save, err);
 }
 
+/* Of a stack: the parameters that are replaced go with the new tensors. */
+static ot_status lay_replaced(plug_job *job, ot_error *err) {
+    for (int64_t i = 0; job->source.values != NULL && i < job->m->n_params; i++) {
+        ot_param *p = &job->m->params[i];
+        if (!ot_average_changes(&job->source, i) || ot_model_tunes_head(job->m, p)) continue;
+        float *values = ot_arena_alloc(&job->peft.arena, ot_param_elements(p) * (int64_t)sizeof *values, err);
+        if (values == NULL) return OT_ERR_MEMORY;
+        ot_average_read(&job->source, job->m, i, values);
+        p->slot.data = values;
+        p->slot.dtype = OT_F32;
+        job->summary->tensors++;
+        job->summary->values += ot_param_elements(p);
+    }
+    return OT_OK;
+}
+
 static ot_status write_adapter(plug_job *job, const char *dir, ot_error *err) {
     job->summary->adapter = true;
+    OT_TRY(lay_replaced(job, err));
     for (int64_t i = 0; i < job->peft.n_tensors; i++) {
         job->summary->tensors++;
         job->summary->values += job->peft.tensors[i]->slot.rows * job->peft.tensors[i]->slot.cols;
     }
-    return ot_peft_files_write(dir, &job->peft, NULL, ot_peft_form_of(&job->peft, false), NULL, err);
+    return ot_peft_files_write(dir, &job->peft, NULL, ot_peft_form_of(&job->peft), NULL, err);
 }
 
 static ot_status write_result(plug_job *job, const char *out_dir, const ot_plug_options *o, ot_error *err) {
     ot_staged_dir staged;
     OT_TRY(ot_staged_open(out_dir, o->force, &staged, err));
-    bool adapter = ot_return_hooks(&job->source.returns[0]) && !o->merge;
+    bool adapter = ot_peft_adds(&job->source.returns[0].choice) && !o->merge;
     ot_status status = adapter ? write_adapter(job, staged.path, err) : write_model(job, staged.path, err);
     if (status == OT_OK) status = ot_staged_commit(&staged, err);
     ot_staged_abort(&staged);
@@ -140,10 +158,11 @@ static ot_status check_ranks(const plug_job *job, ot_error *err) {
 static ot_status map_tensors(plug_job *job, const ot_plug_options *o, ot_error *err) {
     const ot_ledger *l = &job->ledger;
     const ot_return *first = &job->source.returns[0];
-    if (!ot_return_hooks(first)) return ot_average_map(&job->source, job->m, l->stack, l->n_stack, err);
-    const char *method = first->method->spec.name;
-    if (o->merge && strcmp(method, "lora") != 0) {
-        return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA can be merged into weights, and this return is of the method %s: leave --merge out", method);
+    if (ot_peft_replaces(&first->choice)) OT_TRY(ot_average_map(&job->source, job->m, l->stack, l->n_stack, err));
+    if (!ot_peft_adds(&first->choice)) return OT_OK;
+    if (o->merge && !ot_peft_merges(&first->choice)) {
+        return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA can be merged into weights, and this return is of the method %s: leave --merge out",
+                       first->manifest.method);
     }
     job->summary->merged = o->merge;
     OT_TRY(ot_average_attach(&job->source, job->m, l->stack, l->n_stack, &job->peft, err));

@@ -15,11 +15,9 @@ static bool adapter_layer(const ot_manifest *offer, int64_t block) {
 }
 
 bool ot_return_trains(const ot_manifest *offer, const char *method, const ot_param *p) {
-    const ot_peft_method *m = NULL;
-    ot_spec spec;
+    ot_peft_choice c;
     ot_error ignored;
-    if (!adapter_layer(offer, p->block) || ot_peft_parse(method, &m, &spec, &ignored) != OT_OK) return false;
-    return m->trains != NULL && m->trains(&spec.steps[0], p);
+    return adapter_layer(offer, p->block) && ot_peft_parse(method, &c, &ignored) == OT_OK && ot_peft_trains(&c, p);
 }
 
 ot_status ot_return_write_peft(const char *dir, const ot_manifest *offer, const ot_peft *p, const ot_trainables *t, json_t *card, ot_error *err) {
@@ -31,7 +29,7 @@ ot_status ot_return_write_peft(const char *dir, const ot_manifest *offer, const 
     ot_status status = p->model != NULL && p->model->desc.vision ? ot_model_classes(p->model, &classes, err) : OT_OK;
     if (status == OT_OK && classes.n > 0) status = ot_manifest_classes(&m, (const char *const *)classes.names, classes.n, err);
     ot_classes_free(&classes);
-    if (status == OT_OK) status = ot_peft_files_write(dir, p, t, ot_peft_form_of(p, true), &m, err);
+    if (status == OT_OK) status = ot_peft_files_write(dir, p, t, ot_peft_form_in_return(&p->choice), &m, err);
     if (status == OT_OK) status = ot_manifest_write(&m, dir, err);
     ot_manifest_free(&m);
     return status;
@@ -39,7 +37,7 @@ ot_status ot_return_write_peft(const char *dir, const ot_manifest *offer, const 
 
 ot_status ot_return_write(const char *dir, const ot_manifest *offer, const char *method, const ot_trainables *t, json_t *card, ot_error *err) {
     ot_peft p = {0};
-    OT_TRY(ot_peft_parse(method, &p.method, &p.spec, err));
+    OT_TRY(ot_peft_parse(method, &p.choice, err));
     snprintf(p.text, sizeof p.text, "%s", method);
     return ot_return_write_peft(dir, offer, &p, t, card, err);
 }
@@ -71,7 +69,7 @@ static ot_status check_tensors(const ot_return *r, const char *path, ot_error *e
 
 /* What a stranger wrote is refused, not called wrong usage. */
 static ot_status read_method(ot_return *r, const char *dir, ot_error *err) {
-    if (ot_peft_parse(r->manifest.method, &r->method, &r->spec, err) == OT_OK) return OT_OK;
+    if (ot_peft_parse(r->manifest.method, &r->choice, err) == OT_OK) return OT_OK;
     if (err != NULL) err->code = OT_ERR_REFUSED;
     ot_error_prefix(err, "%s/manifest.json, \"method\"", dir);
     return OT_ERR_REFUSED;
@@ -89,8 +87,7 @@ ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err) {
     char path[4200];
     ot_safetensors *st = NULL;
     ot_status status = read_method(out, dir, err);
-    ot_peft method = {.method = out->method};
-    const char *file = status == OT_OK ? ot_peft_form_file(ot_peft_form_of(&method, true)) : "";
+    const char *file = status == OT_OK ? ot_peft_form_file(ot_peft_form_in_return(&out->choice)) : "";
     if (status == OT_OK && !ot_path_join(path, sizeof path, dir, file)) status = ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     if (status == OT_OK) status = ot_safetensors_open(path, &st, err);
     out->file = st;
@@ -137,8 +134,6 @@ ot_status ot_return_take_head(const ot_return *r, ot_model *m, ot_error *err) {
     return status;
 }
 
-bool ot_return_hooks(const ot_return *r) { return r->method->trains == NULL; }
-
 ot_status ot_return_attach(const ot_return *r, ot_model *m, const int64_t *block_map, int64_t n_blocks, ot_peft *p, ot_error *err) {
     ot_arena arena = {0};
     *p = (ot_peft){0};
@@ -156,7 +151,12 @@ ot_status ot_return_attach(const ot_return *r, ot_model *m, const int64_t *block
         status = OT_ERR_REFUSED;
         if (err != NULL) err->code = status;
     }
-    if (status == OT_OK) status = ot_peft_load(p, r->file, ot_peft_form_prefix(ot_peft_form_of(p, true)), file_blocks, err);
+    bool *also = status == OT_OK ? ot_arena_alloc(&arena, m->n_params + 1, err) : NULL;
+    if (status == OT_OK && also == NULL) status = OT_ERR_MEMORY;
+    for (int64_t i = 0; status == OT_OK && i < m->n_params; i++) {
+        also[i] = m->params[i].block >= 0 && tuned[m->params[i].block] && ot_peft_trains(&r->choice, &m->params[i]);
+    }
+    if (status == OT_OK) status = ot_peft_load(p, r->file, ot_peft_form_prefix(ot_peft_form_in_return(&r->choice)), file_blocks, also, err);
     if (status != OT_OK) ot_peft_end(p);
     ot_arena_free(&arena);
     return status;
@@ -171,7 +171,7 @@ ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *bl
         values[i] = NULL;
         int64_t block = p->block < 0 ? -1 : offer_block(manifest, block_map, p->block);
         bool head = ot_model_tunes_head(m, p);
-        if (!head && (block < 0 || r->method->trains == NULL || !r->method->trains(&r->spec.steps[0], p))) continue;
+        if (!head && (block < 0 || !ot_peft_trains(&r->choice, p))) continue;
         char name[OT_PARAM_NAME];
         OT_TRY(ot_param_name(m->desc.arch, p->role, block, p->bias, name, err));
         const ot_tensor *t = ot_safetensors_find(r->file, name);
@@ -187,7 +187,7 @@ ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *bl
         values[i] = t->data;
         used++;
     }
-    if (used != manifest->n_tensors) {
+    if (used != manifest->n_tensors && !ot_peft_adds(&r->choice)) { /* there ot_return_attach looks at the others */
         for (int64_t i = 0; i < manifest->n_tensors; i++) {
             const ot_tensor *t = ot_safetensors_at(r->file, i);
             bool known = false;

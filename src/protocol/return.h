@@ -18,8 +18,7 @@ ot_status ot_return_write(const char *dir, const ot_manifest *offer, const char 
 /* Read and check a return: its manifest, every tensor's digest, and that all values are finite (REFUSED otherwise). */
 typedef struct ot_return {
     ot_manifest manifest;
-    const ot_peft_method *method; /* as the manifest says */
-    ot_spec spec;
+    ot_peft_choice choice; /* as the manifest says */
     void *file; /* ot_safetensors * */
 } ot_return;
 ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err);
@@ -33,8 +32,8 @@ ot_status ot_return_take_head(const ot_return *r, ot_model *m, ot_error *err);
  * block of the model (the identity to lay a return over its own offer). REFUSED when tensors are missing, extra or misshapen. */
 ot_status ot_return_map(const ot_return *r, const ot_model *m, const int64_t *block_map, int64_t n_blocks, const float **values, ot_error *err);
 
-/* Of a return that adds tensors instead (LoRA, Houlsby, prefix): hook it into the model, with the values. map and refusals as above. */
-bool ot_return_hooks(const ot_return *r);
+/* Of a return that adds tensors (LoRA, Houlsby, prefix): hook it into the model, with the values. map and refusals as above. A stack of methods may
+ * do both. */
 ot_status ot_return_attach(const ot_return *r, ot_model *m, const int64_t *block_map, int64_t n_blocks, ot_peft *p, ot_error *err);
 
 typedef struct ot_plug_options {

@@ -28,7 +28,7 @@ int64_t ot_dataset_most_examples(const ot_dataset *d) {
 int64_t ot_dataset_bytes(const ot_dataset *d) {
     if (d->pixels != NULL) return d->rows * 8 + d->pixels->channels * d->pixels->height * d->pixels->width * 4 + d->pixels->held;
     int64_t tables = (d->starts != NULL ? d->examples + 1 : 0) + (d->packs != NULL ? d->rows + 1 : 0);
-    return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + tables * 8;
+    return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + (d->firsts != NULL ? d->examples * 4 : 0) + tables * 8;
 }
 
 void ot_dataset_free(ot_dataset *d) {
@@ -38,9 +38,18 @@ void ot_dataset_free(ot_dataset *d) {
     ot_free(d->packs);
     ot_free(d->ids);
     ot_free(d->targets);
+    ot_free(d->firsts);
     ot_free(d->mask);
     ot_free(d->counted);
     *d = (ot_dataset){0};
+}
+
+void ot_dataset_count_firsts(ot_dataset *d) {
+    if (d->counts_firsts || d->firsts == NULL) return;
+    d->counts_firsts = true;
+    for (int64_t r = 0; r < d->rows; r++) {
+        for (int64_t e = ot_dataset_first(d, r); e < ot_dataset_first(d, r + 1); e++) d->counted[r] += d->firsts[e] >= 0;
+    }
 }
 
 ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err) {
@@ -54,6 +63,7 @@ ot_status ot_dataset_add_training_row(ot_network *net, const ot_dataset *d, int6
     }
     for (int64_t e = ot_dataset_first(d, row); e < ot_dataset_first(d, row + 1); e++) {
         int64_t at = ot_dataset_start(d, e);
+        if (d->counts_firsts) ot_network_expect(net, d->firsts[e]);
         OT_TRY(ot_network_add(net, d->ids + at, d->mask == NULL ? NULL : d->mask + at, d->targets + at, ot_dataset_start(d, e + 1) - at, NULL, err));
     }
     return OT_OK;
@@ -71,17 +81,19 @@ void ot_dataset_order(const ot_dataset *d, bool shuffle, uint64_t seed, int64_t 
 
 /* ==== Building. ==== */
 
-ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, const int32_t *targets, const int64_t *mask, int64_t count, ot_error *err) {
+ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, int32_t first, const int32_t *targets, const int64_t *mask, int64_t count,
+                            ot_error *err) {
     ot_dataset *d = &b->d;
     int64_t columns = b->columns + count;
     OT_TRY(ot_grow((void **)&d->starts, &b->starts_room, d->rows + 2, 8, "example starts", err));
     OT_TRY(ot_grow((void **)&d->counted, &b->counted_room, d->rows + 1, 4, "target counts", err));
     OT_TRY(ot_grow((void **)&d->ids, &b->ids_room, columns, 4, "token ids", err));
     OT_TRY(ot_grow((void **)&d->targets, &b->targets_room, columns, 4, "targets", err));
+    OT_TRY(ot_grow((void **)&d->firsts, &b->firsts_room, d->rows + 1, 4, "targets", err));
     if (mask != NULL || d->mask != NULL) {
-        bool first = d->mask == NULL;
+        bool none = d->mask == NULL;
         OT_TRY(ot_grow((void **)&d->mask, &b->mask_room, columns, 8, "the attention mask", err));
-        for (int64_t i = first ? 0 : b->columns; i < b->columns; i++) d->mask[i] = 1;
+        for (int64_t i = none ? 0 : b->columns; i < b->columns; i++) d->mask[i] = 1;
         for (int64_t i = 0; i < count; i++) d->mask[b->columns + i] = mask == NULL || mask[i] != 0;
     }
     memcpy(d->ids + b->columns, ids, (size_t)count * 4);
@@ -92,6 +104,7 @@ ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, const int
         d->tokens += mask == NULL || mask[i] != 0;
     }
     d->counted[d->rows] = counted;
+    d->firsts[d->rows] = first;
     d->starts[d->rows] = b->columns;
     d->examples = ++d->rows;
     d->starts[d->rows] = b->columns = columns;
@@ -143,6 +156,7 @@ static ot_status rebuild(const ot_dataset *d, const packing *p, const int64_t *o
     OT_TRY(ot_calloc(p->n_packs + 1, 8, "packs", (void **)&out->packs, err));
     OT_TRY(ot_malloc(columns, 4, "token ids", (void **)&out->ids, err));
     OT_TRY(ot_malloc(columns, 4, "targets", (void **)&out->targets, err));
+    OT_TRY(ot_malloc(d->examples, 4, "targets", (void **)&out->firsts, err));
     OT_TRY(ot_calloc(p->n_packs, 4, "target counts", (void **)&out->counted, err));
     if (d->mask != NULL) OT_TRY(ot_malloc(columns, 8, "the attention mask", (void **)&out->mask, err));
     for (int64_t e = 0; e < d->examples; e++) out->packs[p->pack_of[e] + 1]++;
@@ -154,6 +168,7 @@ static ot_status rebuild(const ot_dataset *d, const packing *p, const int64_t *o
     for (int64_t i = 0; i < d->examples; i++) {
         int64_t start = ot_dataset_start(d, from[i]), length = length_of(d, from[i]);
         out->starts[i] = at;
+        out->firsts[i] = d->firsts[from[i]];
         memcpy(out->ids + at, d->ids + start, (size_t)length * 4);
         memcpy(out->targets + at, d->targets + start, (size_t)length * 4);
         if (d->mask != NULL) memcpy(out->mask + at, d->mask + start, (size_t)length * 8);

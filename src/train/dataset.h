@@ -38,8 +38,10 @@ typedef struct ot_dataset {
     int64_t *packs;   /* [rows + 1]: row r is examples packs[r] .. packs[r + 1]; NULL: one each */
     int32_t *ids;     /* [columns] */
     int32_t *targets; /* [columns]: what this position must predict, -1: nothing */
+    int32_t *firsts;  /* [examples]: what must be predicted before the first position, -1: nothing; only where something stands there */
     int64_t *mask;    /* [columns] or NULL: all ones */
     int32_t *counted; /* [rows] targets of each row */
+    bool counts_firsts; /* the firsts are among them */
     ot_pixels *pixels; /* of images: a row is one picture of `length` patches and class tokens, with one target, and there are no ids; else NULL */
     float *picture;    /* room for one */
     int64_t tokens;   /* positions that are not masked */
@@ -87,6 +89,10 @@ int64_t ot_dataset_most_targets(const ot_dataset *d);  /* of one row */
 int64_t ot_dataset_most_examples(const ot_dataset *d); /* of one row */
 int64_t ot_dataset_bytes(const ot_dataset *d);
 
+/* The network has virtual tokens in front of every sequence: the firsts are targets too, as in PEFT, whose labels are shifted after they were put
+ * behind those of the virtual tokens. Nothing happens to data of images, and the second time. */
+void ot_dataset_count_firsts(ot_dataset *d);
+
 /* Append a row to the network's batch, each of its examples as a sequence of its own. */
 ot_status ot_dataset_add_row(ot_network *net, const ot_dataset *d, int64_t row, ot_error *err);
 /* The same in an epoch of training: pictures may be changed at random. */
@@ -103,10 +109,11 @@ ot_status ot_dataset_pack(ot_dataset *d, int64_t capacity, bool shuffle, uint64_
 
 typedef struct ot_dataset_builder {
     ot_dataset d;
-    int64_t columns, starts_room, ids_room, targets_room, mask_room, counted_room;
+    int64_t columns, starts_room, ids_room, targets_room, firsts_room, mask_room, counted_room;
 } ot_dataset_builder;
 
-/* One example as a row of its own. targets: as above. mask: NULL for all ones. */
-ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, const int32_t *targets, const int64_t *mask, int64_t count, ot_error *err);
+/* One example as a row of its own. first, targets: as above. mask: NULL for all ones. */
+ot_status ot_dataset_append(ot_dataset_builder *b, const int32_t *ids, int32_t first, const int32_t *targets, const int64_t *mask, int64_t count,
+                            ot_error *err);
 
 #endif

@@ -53,6 +53,14 @@ static ot_status read_row(const id_file *f, int64_t r, int32_t *row_ids, int32_t
     return OT_OK;
 }
 
+/* The label of the first column; of padding it is nobody's to predict. Only soft prompts ask for it: a wrong one is the first id that is none, which
+ * the network refuses when it is asked. */
+static int32_t first_of(const id_file *f, int64_t r, int32_t id, bool real) {
+    int64_t label = f->labels != NULL ? at(f->labels, r * f->ids->shape[1]) : id;
+    if (!real || label == IGNORED_LABEL) return -1;
+    return (int32_t)(label >= 0 && label < f->vocab ? label : f->vocab);
+}
+
 static ot_status read_rows(const id_file *f, int64_t limit, ot_dataset_builder *b, ot_error *err) {
     int64_t rows = limit > 0 && limit < f->ids->shape[0] ? limit : f->ids->shape[0], length = f->ids->shape[1];
     int32_t *ids = NULL, *targets = NULL;
@@ -62,7 +70,7 @@ static ot_status read_rows(const id_file *f, int64_t limit, ot_dataset_builder *
     if (status == OT_OK) status = ot_malloc(length, 8, "the attention mask", (void **)&mask, err);
     for (int64_t r = 0; status == OT_OK && r < rows; r++) {
         status = read_row(f, r, ids, targets, mask, err);
-        if (status == OT_OK) status = ot_dataset_append(b, ids, targets, f->mask != NULL ? mask : NULL, length, err);
+        if (status == OT_OK) status = ot_dataset_append(b, ids, first_of(f, r, ids[0], mask[0] != 0), targets, f->mask != NULL ? mask : NULL, length, err);
     }
     ot_free(ids);
     ot_free(targets);
@@ -120,7 +128,7 @@ static ot_status cut(opening *g, const char *path, const int32_t *all, int64_t c
     targets[block - 1] = -1;
     for (int64_t r = 0; status == OT_OK && r < rows; r++) {
         memcpy(targets, all + r * block + 1, (size_t)(block - 1) * 4);
-        status = ot_dataset_append(&g->b, all + r * block, targets, NULL, block, err);
+        status = ot_dataset_append(&g->b, all + r * block, all[r * block], targets, NULL, block, err);
     }
     ot_free(targets);
     return status;
@@ -144,7 +152,7 @@ static ot_status take(void *context, const int32_t *ids, const uint8_t *learn, i
     if (rows_left(g) <= 0) return OT_OK;
     OT_TRY(ot_malloc(count, 4, "targets", (void **)&targets, err));
     for (int64_t t = 0; t < count; t++) targets[t] = t + 1 < count && learn[t + 1] ? ids[t + 1] : -1;
-    ot_status status = ot_dataset_append(&g->b, ids, targets, NULL, count, err);
+    ot_status status = ot_dataset_append(&g->b, ids, learn[0] ? ids[0] : -1, targets, NULL, count, err);
     ot_free(targets);
     return status;
 }

@@ -275,7 +275,7 @@ void opcheck_finite_differences(opcheck_problem *p) {
         if (r.dx[i]) differences(p, dx_names[i], &p->in[i], r.dx[i], p->in[i].add ? p->in[i].g : NULL, -1);
     for (int i = 0; i < OT_OP_WEIGHTS; i++)
         if (r.dw[i] && p->w[i].stored == OT_F32)
-            differences(p, dw_names[i], &p->w[i], r.dw[i], p->w[i].g, p->kind == OT_OP_EMBED ? p->attr.embed.padding_id : -1);
+            differences(p, dw_names[i], &p->w[i], r.dw[i], p->w[i].g, p->kind == OT_OP_EMBED && i == 0 ? p->attr.embed.padding_id : -1);
     opcheck_result_free(&r);
 }
 

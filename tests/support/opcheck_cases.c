@@ -53,21 +53,27 @@ static const struct embed_case {
     float scale;
     int32_t padding_id;
     ot_dtype stored;
+    int64_t virtual_tokens;
 } embed_cases[] = {
-    {1, 1, 1, 1, -1, OT_F32},    {7, 3, 5, 1, 1, OT_F32},      {19, 40, 24, 4.898979F, -1, OT_F32},
-    {9, 11, 8, 1, 0, OT_BF16},   {12, 9, 16, 0.5F, -1, OT_F16}, {5, 6, 64, 1, -1, OT_Q8_0},
-    {6, 10, 96, 2, -1, OT_Q4_0}, {300, 17, 33, 1, -1, OT_F32},
+    {1, 1, 1, 1, -1, OT_F32, 0},    {7, 3, 5, 1, 1, OT_F32, 0},       {19, 40, 24, 4.898979F, -1, OT_F32, 0}, {9, 11, 8, 1, 0, OT_BF16, 0},
+    {12, 9, 16, 0.5F, -1, OT_F16, 0}, {5, 6, 64, 1, -1, OT_Q8_0, 0},  {6, 10, 96, 2, -1, OT_Q4_0, 0},         {300, 17, 33, 1, -1, OT_F32, 0},
+    {19, 8, 24, 3, -1, OT_F32, 4},  {14, 6, 300, 1, 1, OT_BF16, 2},   {9, 10, 64, 2, -1, OT_Q8_0, 1},
 };
 
 static void make_embed(opcheck_problem *p, int variant, uint64_t seed) {
     const struct embed_case *c = &embed_cases[variant];
-    opcheck_begin(p, OT_OP_EMBED, seed, "%lld ids of %lld, %lld wide, scale %g, padding %d, %s", (long long)c->rows,
-                  (long long)c->vocabulary, (long long)c->cols, (double)c->scale, c->padding_id, ot_dtype_info(c->stored)->name);
+    opcheck_begin(p, OT_OP_EMBED, seed, "%lld ids of %lld, %lld wide, scale %g, padding %d, %s, %lld virtual tokens", (long long)c->rows,
+                  (long long)c->vocabulary, (long long)c->cols, (double)c->scale, c->padding_id, ot_dtype_info(c->stored)->name,
+                  (long long)c->virtual_tokens);
     p->attr.embed.scale = c->scale;
     p->attr.embed.padding_id = c->padding_id;
     p->w[0] = stored(opcheck_tensor_make(p, c->vocabulary, c->cols, NULL), c->stored);
     p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), true);
-    p->batch.ids = random_ints(p, c->rows, c->vocabulary);
+    int32_t *ids = random_ints(p, c->rows, c->vocabulary + c->virtual_tokens);
+    for (int64_t r = 0; r < c->rows; r++) ids[r] -= (int32_t)c->virtual_tokens;
+    p->batch.ids = ids;
+    /* As they are trained: never in a narrow type. */
+    if (c->virtual_tokens > 0) p->w[1] = opcheck_tensor_make(p, c->virtual_tokens, c->cols, NULL);
 }
 
 static const struct position_case {

@@ -124,6 +124,7 @@ static int32_t *one_int(opcheck_problem *p, int64_t n, int32_t value) {
     return ints;
 }
 static void large_id(opcheck_problem *p, ot_call *call) { call->batch->ids = one_int(p, p->out.rows, (int32_t)p->w[0].rows); }
+static void after_virtual(opcheck_problem *p, ot_call *call) { call->batch->ids = one_int(p, p->out.rows, -5); }
 static void negative_id(opcheck_problem *p, ot_call *call) { call->batch->ids = one_int(p, p->out.rows, -1); }
 static void large_position(opcheck_problem *p, ot_call *call) {
     call->batch->positions = one_int(p, p->out.rows, (int32_t)p->w[0].rows - p->attr.position.offset);
@@ -154,6 +155,7 @@ static void test_refusals(void **state) {
     (void)state;
     expect_refusal(OT_OP_EMBED, 1, large_id, "id 3 of row 6");
     expect_refusal(OT_OP_EMBED, 1, negative_id, "id -1");
+    expect_refusal(OT_OP_EMBED, 8, after_virtual, "id -5");
     expect_refusal(OT_OP_POSITION, 1, large_position, "position 6");
     expect_refusal(OT_OP_GATHER, 1, large_row, "target row 9");
     expect_refusal(OT_OP_HEAD_LOSS, 1, large_target, "target 11");

@@ -65,8 +65,10 @@ static void define_gather(const opcheck_problem *p, double *y) {
 
 static void define_embed(const opcheck_problem *p, double *y) {
     for (int64_t r = 0; r < p->out.rows; r++)
-        for (int64_t c = 0; c < p->out.cols; c++)
-            y[r * p->out.cols + c] = (double)p->attr.embed.scale * p->w[0].x[p->batch.ids[r] * p->out.cols + c];
+        for (int64_t c = 0; c < p->out.cols; c++) {
+            int32_t id = p->batch.ids[r];
+            y[r * p->out.cols + c] = id < 0 ? p->w[1].x[(-1 - id) * p->out.cols + c] : (double)p->attr.embed.scale * p->w[0].x[id * p->out.cols + c];
+        }
 }
 
 static void define_norm(const opcheck_problem *p, double *y) {

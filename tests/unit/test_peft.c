@@ -18,7 +18,19 @@
 enum { TOKENS = 9, MAX_LAYERS = 64 };
 
 static const char *const families[] = {"gpt2", "opt", "opt-350m", "bloom", "llama", "mistral-window", "qwen2", "qwen3"};
-static const char *const hooking[] = {"lora:r=2,alpha=3,dropout=0", "lora:r=3,alpha=4,dropout=0,rslora=yes", "houlsby:width=3,dropout=0", "prefix:tokens=3"};
+/* Those that start as the model first. */
+static const char *const hooking[] = {
+    "lora:r=2,alpha=3,dropout=0",
+    "lora:r=3,alpha=4,dropout=0,rslora=yes",
+    "houlsby:width=3,dropout=0",
+    "ia3",
+    "houlsby:width=2,dropout=0|lora:r=2,alpha=3,dropout=0|ia3",
+    "prefix:tokens=3",
+    "prompt:tokens=3",
+    "prompt:tokens=2|lora:r=2,alpha=3,dropout=0",
+    "prefix:tokens=2|ia3",
+};
+enum { N_NEUTRAL = 5 };
 enum { N_FAMILIES = sizeof families / sizeof *families, N_HOOKING = sizeof hooking / sizeof *hooking };
 
 static void must(ot_status status, const ot_error *err) {
@@ -166,7 +178,7 @@ static void gradients_are_finite_differences(void **state) {
 
 /* ==== Starts. ==== */
 
-static void lora_and_houlsby_start_as_the_model(void **state) {
+static void additions_start_as_the_model(void **state) {
     (void)state;
     for (int f = 0; f < N_FAMILIES; f++) {
         ot_model *m = open_family(families[f], OT_F32);
@@ -174,7 +186,7 @@ static void lora_and_houlsby_start_as_the_model(void **state) {
         outer_blocks(m, tuned);
         ot_network *plain = make(m, NULL, ot_backends[0], OT_F32, false, false);
         double expected = run(plain, 0);
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < N_NEUTRAL; k++) {
             ot_error err = {0};
             ot_peft p;
             ot_trainables t = {0};
@@ -327,6 +339,8 @@ static void counts_of_the_paper(void **state) {
         {"gpt2-xl", "full", 122963200},   {"gpt2-xl", "houlsby", 1651712},  {"gpt2-xl", "lora", 409600},  {"gpt2-xl", "bitfit", 83200},
         {"opt-1.3b", "full", 201433088},  {"opt-1.3b", "houlsby", 2114048}, {"opt-1.3b", "lora", 589824}, {"opt-1.3b", "bitfit", 106496},
         {"gpt2-xl", "prefix:tokens=20", 256000}, {"gpt2-xl", "lora:targets=c_attn,r=2", 51200},
+        {"gpt2-xl", "prompt", 8000}, {"opt-1.3b", "prompt:tokens=20", 40960}, {"opt-1.3b", "ia3", 49152}, {"gpt2-xl", "ia3", 44800},
+        {"gpt2-xl", "lora|bitfit", 409600 + 83200}, {"opt-1.3b", "prompt|lora", 10240 + 589824},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         ot_error err = {0};
@@ -340,7 +354,7 @@ static void counts_of_the_paper(void **state) {
 
 static void counts_are_what_is_declared(void **state) {
     (void)state;
-    const char *methods[] = {"full", "bitfit", "bitfit:gains=no", "lora:r=2", "houlsby:width=3", "prefix:tokens=3"};
+    const char *methods[] = {"full", "bitfit", "bitfit:gains=no", "lora:r=2", "houlsby:width=3", "prefix:tokens=3", "prompt:tokens=4", "ia3", "lora|bitfit", "prompt|houlsby:width=2"};
     for (int f = 0; f < N_FAMILIES; f++) {
         for (size_t k = 0; k < sizeof methods / sizeof *methods; k++) {
             ot_error err = {0};
@@ -359,6 +373,77 @@ static void counts_are_what_is_declared(void **state) {
             if (status == OT_OK) ot_peft_end(&p);
             ot_model_close(m);
         }
+    }
+}
+
+/* ==== Virtual tokens in a batch. ==== */
+
+static double loss_of(ot_network *net) {
+    double loss = run(net, 0);
+    ot_network_clear(net);
+    return loss;
+}
+
+/* Continuations behind a common beginning, tokens one by one into a cache, and padding: always one prompt in front, once. */
+static void a_prompt_stands_in_front_once(void **state) {
+    (void)state;
+    for (int f = 0; f < N_FAMILIES; f++) {
+        ot_error err = {0};
+        ot_model *m = open_family(families[f], OT_F32);
+        bool tuned[MAX_LAYERS];
+        outer_blocks(m, tuned);
+        ot_peft p;
+        must(ot_peft_attach(&p, "prompt:tokens=3", m, tuned, &err), &err);
+        randomise(&p);
+        ot_network_options o = {.plan = {.backend = ot_backends[0], .compute = OT_F32, .max_rows = 2 * TOKENS, .max_targets = 2 * TOKENS},
+                                .hooks = ot_peft_hooks(&p),
+                                .outputs = OT_OUT_LOSS,
+                                .max_segments = 2};
+        ot_network *net = NULL, *cached = NULL;
+        must(ot_network_new(m, &o, &net, &err), &err);
+        o.plan.max_kept = TOKENS + 3;
+        must(ot_network_new(m, &o, &cached, &err), &err);
+        int32_t ids[TOKENS] = {5, 9, 4, 7, 11, 6, 8, 10, 3}, targets[TOKENS];
+        int64_t mask[TOKENS + 2] = {0, 0};
+        int32_t padded[TOKENS + 2] = {0}, padded_targets[TOKENS + 2];
+        for (int64_t i = 0; i < TOKENS; i++) targets[i] = i == TOKENS - 1 ? 12 : -1;
+        must(ot_network_add(net, ids, NULL, targets, TOKENS, NULL, &err), &err);
+        assert_int_equal(ot_network_rows(net), TOKENS);
+        double whole = loss_of(net);
+        must(ot_network_add(net, ids, NULL, NULL, 4, NULL, &err), &err);
+        must(ot_network_add_branch(net, 0, ids + 4, targets + 4, TOKENS - 4, &err), &err);
+        assert_true(fabs(loss_of(net) - whole) < 1e-5 * whole);
+        ot_cache_lane lane = {0};
+        double last = 0;
+        for (int64_t i = 0; i < TOKENS; i++) {
+            must(ot_network_add(cached, ids + i, NULL, targets + i, 1, &lane, &err), &err);
+            last = loss_of(cached);
+        }
+        assert_int_equal(lane.length, TOKENS + 3);
+        assert_true(fabs(last - whole) < 1e-5 * whole);
+        /* Padding does not matter where positions follow the mask. */
+        for (int64_t i = 0; i < TOKENS + 2; i++) {
+            mask[i] = i >= 2;
+            padded[i] = i >= 2 ? ids[i - 2] : 0;
+            padded_targets[i] = i >= 2 ? targets[i - 2] : -1;
+        }
+        must(ot_network_add(net, padded, mask, padded_targets, TOKENS + 2, NULL, &err), &err);
+        double behind_padding = loss_of(net);
+        if (m->desc.position_from_mask) assert_true(fabs(behind_padding - whole) < 1e-5 * whole);
+        /* What the last virtual token predicts is asked once. */
+        ot_network_expect(net, 7);
+        must(ot_network_add(net, ids, NULL, targets, TOKENS, NULL, &err), &err);
+        assert_int_equal(ot_network_targets(net), 2);
+        ot_network_clear(net);
+        must(ot_network_add(net, ids, NULL, targets, TOKENS, NULL, &err), &err);
+        assert_int_equal(ot_network_targets(net), 1);
+        assert_true(loss_of(net) == whole);
+        ot_network_expect(net, (int32_t)m->desc.vocab_size);
+        assert_int_equal(ot_network_add(net, ids, NULL, targets, TOKENS, NULL, &err), OT_ERR_FORMAT);
+        ot_network_free(net);
+        ot_network_free(cached);
+        ot_peft_end(&p);
+        ot_model_close(m);
     }
 }
 
@@ -382,7 +467,11 @@ static void wrong_methods_are_wrong_usage(void **state) {
         {"gpt2", "prefix:tokens=60000", "positions"},
         {"gpt2", "bitfit:gains=2", "yes or no"},
         {"gpt2", "lroa", "lora"},
-        {"gpt2", "lora|bitfit", "one method"},
+        {"gpt2", "prompt:tokens=60000", "positions"},
+        {"gpt2", "lora|lora:r=2", "lora|lora: a method can stand there once"},
+        {"gpt2", "bitfit|full", "full|bitfit: full trains every parameter"},
+        {"gpt2", "prompt|prefix", "in front of the sequence"},
+        {"gpt2", "lora|bitfit|ia3|houlsby|prompt", "at most 4"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         ot_model *m = open_family(rows[i].family, OT_F32);
@@ -421,12 +510,13 @@ static void targets_choose_linears(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_finite_differences),
-        cmocka_unit_test(lora_and_houlsby_start_as_the_model),
+        cmocka_unit_test(additions_start_as_the_model),
         cmocka_unit_test(first_values_follow_the_seed_and_the_name),
         cmocka_unit_test(kaiming_bound),
         cmocka_unit_test(recompute_gives_the_same_gradients),
         cmocka_unit_test(dropout_belongs_to_training),
         cmocka_unit_test(counts_of_the_paper),
+        cmocka_unit_test(a_prompt_stands_in_front_once),
         cmocka_unit_test(counts_are_what_is_declared),
         cmocka_unit_test(wrong_methods_are_wrong_usage),
         cmocka_unit_test(targets_choose_linears),

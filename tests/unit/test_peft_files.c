@@ -24,7 +24,9 @@
 enum { TOKENS = 9, MAX_LAYERS = 64 };
 
 static const char *const families[] = {"gpt2", "qwen2"};
-static const char *const hooking[] = {"lora:r=2,alpha=3,rslora=yes", "houlsby:width=3", "prefix:tokens=3"};
+static const char *const hooking[] = {"lora:r=2,alpha=3,rslora=yes", "houlsby:width=3",  "prefix:tokens=3", "prompt:tokens=3",
+                                      "ia3",                         "lora:r=2|prompt", "lora:r=2|bitfit", "prefix:tokens=2|bitfit:gains=no"};
+enum { N_HOOKING = sizeof hooking / sizeof *hooking };
 
 static void must(ot_status status, const ot_error *err) {
     if (status != OT_OK) fail_msg("%s", err->message);
@@ -98,6 +100,13 @@ static void make_offer(const char *family, const char *dir) {
     ot_model_close(m);
 }
 
+/* Parameters of the model itself, which are not random. */
+static void move_replaced(const ot_peft *p, const ot_trainables *t, float by) {
+    for (int64_t i = p->n_tensors; i < t->n_items; i++) {
+        for (int64_t k = 0; k < t->items[i].count; k++) t->master[t->items[i].offset + k] += by;
+    }
+}
+
 /* A return of random tensors; its loss over the offer, as trained. */
 static double make_seeded_return(const char *offer_dir, const char *dir, const char *method, uint64_t seed) {
     ot_error err = {0};
@@ -111,7 +120,7 @@ static double make_seeded_return(const char *offer_dir, const char *dir, const c
     must(ot_peft_begin(&p, method, m, tuned, 1, &t, &err), &err);
     randomise(&p, seed);
     must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
-    for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F * (float)(seed - 2);
+    move_replaced(&p, &t, 0.1F * (float)(seed - 2));
     double loss = loss_of(m, ot_peft_hooks(&p));
     ot_peft_settle(&p, &t);
     must(ot_make_dirs(dir, &err), &err);
@@ -140,9 +149,10 @@ static void returns_become_adapters_of_the_whole_model(void **state) {
         scratch_open(&s, TEST_BINARY_DIR);
         const char *offer = tiny_path(s.dir, "offer");
         make_offer(families[f], offer);
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < N_HOOKING; k++) {
             ot_error err = {0};
             ot_plug_summary sum;
+            offer = tiny_path(s.dir, "offer");
             const char *back = tiny_path(s.dir, "back"), *plugged = tiny_path(s.dir, "plugged");
             double trained = make_return(offer, back, hooking[k]);
             assert_true(loss_with(offer, back) == trained);
@@ -153,11 +163,12 @@ static void returns_become_adapters_of_the_whole_model(void **state) {
             double whole = loss_with(model_dir(families[f]), plugged);
             assert_true(whole == loss_with(model_dir(families[f]), back));
             assert_true(whole != loss_with(model_dir(families[f]), NULL));
-            /* Only LoRA is PEFT's. */
-            bool lora = k == 0;
-            assert_true(ot_path_exists(tiny_path(back, "adapter_config.json")) == lora);
-            assert_true(ot_path_exists(tiny_path(plugged, lora ? "adapter_model.safetensors" : "adapter.safetensors")));
-            refused(open_adapter(offer, plugged, &err), &err, OT_ERR_REFUSED, "");
+            /* LoRA, prompts and IA3 are PEFT's. */
+            bool theirs = k == 0 || k == 3 || k == 4;
+            assert_true(ot_path_exists(tiny_path(back, "adapter_config.json")) == theirs);
+            assert_true(ot_path_exists(tiny_path(plugged, theirs ? "adapter_model.safetensors" : "adapter.safetensors")));
+            /* A prompt belongs to no block, so it fits the offer too. */
+            if (k != 3) refused(open_adapter(offer, plugged, &err), &err, OT_ERR_REFUSED, "");
             must(ot_remove_tree(back, &err), &err);
             must(ot_remove_tree(plugged, &err), &err);
         }
@@ -195,9 +206,14 @@ static void merging(void **state) {
 /* What finetune writes: over the very model, every block. */
 static void adapters_of_every_block(void **state) {
     (void)state;
-    const char *methods[] = {hooking[0], hooking[1], hooking[2], "bitfit"};
+    const struct {
+        const char *method;
+        ot_peft_form form;
+    } rows[] = {{hooking[0], OT_PEFT_FORM_LORA},   {hooking[1], OT_PEFT_FORM_OWN}, {hooking[2], OT_PEFT_FORM_PREFIX}, {"bitfit", OT_PEFT_FORM_OWN},
+                {hooking[3], OT_PEFT_FORM_PROMPT}, {"ia3", OT_PEFT_FORM_IA3},      {"lora:r=2|bitfit", OT_PEFT_FORM_OWN},
+                {"lora:r=2|prompt", OT_PEFT_FORM_OWN}};
     for (int f = 0; f < 2; f++) {
-        for (int k = 0; k < 4; k++) {
+        for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
             ot_error err = {0};
             scratch s;
             scratch_open(&s, TEST_BINARY_DIR);
@@ -208,20 +224,21 @@ static void adapters_of_every_block(void **state) {
             for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = true;
             ot_peft p;
             ot_trainables t = {0};
-            must(ot_peft_begin(&p, methods[k], m, tuned, 1, &t, &err), &err);
+            must(ot_peft_begin(&p, rows[k].method, m, tuned, 1, &t, &err), &err);
             randomise(&p, 3);
             must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
-            for (int64_t i = 0; p.n_tensors == 0 && i < t.stretch; i++) t.master[i] += 0.1F;
+            move_replaced(&p, &t, 0.1F);
             double trained = loss_of(m, ot_peft_hooks(&p));
             ot_peft_settle(&p, &t);
-            ot_peft_form form = ot_peft_form_of(&p, false);
-            assert_int_equal(form, k == 0 ? OT_PEFT_FORM_LORA : k == 2 ? OT_PEFT_FORM_PREFIX : OT_PEFT_FORM_OWN);
+            ot_peft_form form = ot_peft_form_of(&p);
+            assert_int_equal(form, rows[k].form);
             must(ot_peft_files_write(dir, &p, &t, form, NULL, &err), &err);
             ot_trainables_free(&t);
             ot_peft_end(&p);
             ot_model_close(m);
             assert_true(loss_with(model_dir(families[f]), dir) == trained);
-            refused(open_adapter(model_dir(families[1 - f]), dir, &err), &err, OT_ERR_REFUSED, "");
+            /* Of a prompt nothing but its width could be wrong. */
+            if (rows[k].form != OT_PEFT_FORM_PROMPT) refused(open_adapter(model_dir(families[1 - f]), dir, &err), &err, OT_ERR_REFUSED, "");
             scratch_close(&s);
         }
     }
@@ -277,7 +294,14 @@ static void peft_configurations(void **state) {
         {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 32" TARGETS "}", OT_ERR_REFUSED, "layers.0"},
         {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 32, \"layers_to_transform\": [1, 99]" TARGETS "}", OT_ERR_REFUSED, "block 99"},
         {"{\"peft_type\": \"LORA\", \"r\": 1e9, \"lora_alpha\": 32, \"layers_to_transform\": [1, 2]" TARGETS "}", OT_ERR_REFUSED, "rank"},
-        {"{\"peft_type\": \"IA3\"}", OT_ERR_UNSUPPORTED, "IA3"},
+        {"{\"peft_type\": \"ADALORA\"}", OT_ERR_UNSUPPORTED, "ADALORA"},
+        {"{\"peft_type\": \"IA3\"}", OT_ERR_REFUSED, "names no linear"},
+        {"{\"peft_type\": \"IA3\", \"target_modules\": [\"k_proj\"]}", OT_ERR_FORMAT, "feedforward_modules"},
+        {"{\"peft_type\": \"IA3\", \"target_modules\": [\"k_proj\"], \"feedforward_modules\": [3]}", OT_ERR_FORMAT, "feedforward_modules"},
+        {"{\"peft_type\": \"IA3\", \"target_modules\": [\"k_proj\"], \"feedforward_modules\": []}", OT_ERR_REFUSED, "k_proj.ia3_l"},
+        {"{\"peft_type\": \"IA3\", \"modules_to_save\": [\"lm_head\"]}", OT_ERR_UNSUPPORTED, "modules_to_save"},
+        {"{\"peft_type\": \"PROMPT_TUNING\", \"num_virtual_tokens\": 3}", OT_ERR_REFUSED, "prompt_embeddings"},
+        {"{\"peft_type\": \"PROMPT_TUNING\", \"num_virtual_tokens\": 3, \"num_transformer_submodules\": 2}", OT_ERR_UNSUPPORTED, "submodules"},
         {"{\"peft_type\": \"PREFIX_TUNING\", \"num_virtual_tokens\": 3}", OT_ERR_REFUSED, "prompt_embeddings"},
         {"{\"r\": 2}", OT_ERR_FORMAT, "peft_type"},
         {"{\"peft_type\": \"OFFSITE\"}", OT_ERR_IO, "adapter.safetensors"},
@@ -490,7 +514,7 @@ static void first_values_from_a_file(void **state) {
         ot_peft p;
         must(ot_safetensors_open(path, &st, &err), &err);
         must(ot_peft_attach(&p, "prefix:tokens=2", m, tuned, &err), &err);
-        ot_status status = ot_peft_load(&p, st, "", NULL, &err);
+        ot_status status = ot_peft_load(&p, st, "", NULL, NULL, &err);
         if (rows[i].says == NULL) {
             must(status, &err);
             assert_memory_equal(p.tensors[0]->values, values, (size_t)n * 4);

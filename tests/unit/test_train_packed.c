@@ -43,7 +43,7 @@ static void make_examples(ot_dataset *out) {
         int64_t length = 3 + (int64_t)ot_rng_below(&rng, LONGEST - 2), silent = (int64_t)ot_rng_below(&rng, (uint64_t)length - 1);
         for (int64_t t = 0; t < length; t++) ids[t] = (int32_t)ot_rng_below(&rng, VOCAB);
         for (int64_t t = 0; t < length; t++) targets[t] = t + 1 < length && t >= silent ? ids[t + 1] : -1;
-        if (ot_dataset_append(&b, ids, targets, NULL, length, &err) != OT_OK) fail_msg("%s", err.message);
+        if (ot_dataset_append(&b, ids, ids[0], targets, NULL, length, &err) != OT_OK) fail_msg("%s", err.message);
     }
     *out = b.d;
 }

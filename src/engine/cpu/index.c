@@ -8,10 +8,16 @@ typedef struct index_job {
     const ot_call *call;
 } index_job;
 
-/* Row of w0 that row r reads. */
+/* Row of w0 that row r reads; below 0: of w1, see virtual_row. */
 static int64_t table_index(const ot_call *call, int64_t r) {
     if (call->kind == OT_OP_EMBED) return call->batch->ids[r];
     return (int64_t)call->batch->positions[r] + call->attr->position.offset;
+}
+
+/* The virtual token that an id below 0 stands for, where there are any. */
+static bool virtual_row(const ot_call *call, int64_t index, int64_t *row) {
+    *row = -1 - index;
+    return call->kind == OT_OP_EMBED && index < 0 && *row < call->w[1].rows;
 }
 
 static ot_status check_index(const ot_call *call, const char *what, int64_t r, int64_t index, int64_t count) {
@@ -22,7 +28,10 @@ static ot_status check_index(const ot_call *call, const char *what, int64_t r, i
 
 static ot_status check_table(const ot_call *call) {
     const char *what = call->kind == OT_OP_EMBED ? "id" : "position";
-    for (int64_t r = 0; r < call->out.rows; r++) OT_TRY(check_index(call, what, r, table_index(call, r), call->w[0].rows));
+    for (int64_t r = 0, row; r < call->out.rows; r++) {
+        int64_t index = table_index(call, r);
+        if (!virtual_row(call, index, &row)) OT_TRY(check_index(call, what, r, index, call->w[0].rows));
+    }
     return OT_OK;
 }
 
@@ -37,7 +46,7 @@ static ot_status run_rows(const ot_call *call, int64_t rows, ot_parallel_fn *fn)
     return OT_OK;
 }
 
-/* ==== EMBED and POSITION: w0 [V, D], y [R, D] ==== */
+/* ==== EMBED and POSITION: w0 [V, D], w1 [P, D], y [R, D] ==== */
 
 static void lookup_rows(void *context, int64_t chunk) {
     const index_job *j = context;
@@ -45,26 +54,32 @@ static void lookup_rows(void *context, int64_t chunk) {
     int64_t D = c->out.cols;
     float room[PIECE];
     for (int64_t r = chunk * ROWS; r < c->out.rows && r < (chunk + 1) * ROWS; r++) {
+        int64_t index = table_index(c, r), row;
+        bool made_up = virtual_row(c, index, &row);
         for (int64_t at = 0; at < D; at += PIECE) {
             int64_t n = D - at < PIECE ? D - at : PIECE;
-            ot_span w = ot_cpu_weight_part(&c->w[0], table_index(c, r), at, n, room), y = ot_span_at(ot_span_x(&c->out), r * D + at);
-            if (c->kind == OT_OP_EMBED) j->table->scale(c->attr->embed.scale, w, y, n);
+            ot_span w = made_up ? ot_cpu_weight_part(&c->w[1], row, at, n, room) : ot_cpu_weight_part(&c->w[0], index, at, n, room);
+            ot_span y = ot_span_at(ot_span_x(&c->out), r * D + at);
+            if (c->kind == OT_OP_EMBED) j->table->scale(made_up ? 1.0f : c->attr->embed.scale, w, y, n);
             else j->table->add(ot_span_at(ot_span_x(&c->in[0]), r * D + at), w, y, n);
         }
     }
 }
 
-/* dw [V, D]: a chunk owns columns, so rows with the same index are added in order. */
+/* dw [V, D], of virtual tokens [P, D]: a chunk owns columns, so rows with the same index are added in order. */
 static void scatter_columns(void *context, int64_t chunk) {
     const index_job *j = context;
     const ot_call *c = j->call;
     int64_t D = c->out.cols, at = chunk * COLUMNS, n = D - at < COLUMNS ? D - at : COLUMNS;
     bool embed = c->kind == OT_OP_EMBED;
     for (int64_t r = 0; r < c->out.rows; r++) {
-        int64_t index = table_index(c, r);
-        if (embed && index == c->attr->embed.padding_id) continue;
-        j->table->axpy(embed ? c->attr->embed.scale : 1.0f, ot_span_at(ot_span_dx(&c->out), r * D + at),
-                       (ot_span){(float *)c->w[0].dw + index * D + at, OT_F32}, n);
+        int64_t index = table_index(c, r), row;
+        bool made_up = virtual_row(c, index, &row);
+        if (!made_up) row = index;
+        float *dw = c->w[made_up].dw;
+        if (dw == NULL || (embed && !made_up && index == c->attr->embed.padding_id)) continue;
+        j->table->axpy(embed && !made_up ? c->attr->embed.scale : 1.0f, ot_span_at(ot_span_dx(&c->out), r * D + at),
+                       (ot_span){dw + row * D + at, OT_F32}, n);
     }
 }
 
@@ -75,7 +90,7 @@ static ot_status lookup_forward(const ot_call *call) {
 
 static ot_status lookup_backward(const ot_call *call) {
     const ot_view *in = &call->in[0];
-    if (call->w[0].dw) {
+    if (call->w[0].dw || call->w[1].dw) {
         OT_TRY(check_table(call));
         index_job job = {ot_cpu_pick(), call};
         ot_parallel_for(ot_chunks(call->out.cols, COLUMNS), scatter_columns, &job);

@@ -7,30 +7,42 @@ static ot_status check_index(const ot_call *call, const char *what, int64_t r, i
                    ot_op_info(call->kind)->name, what, (long long)index, (long long)r, (long long)count);
 }
 
-/* Index of row r in w0: its id, or its position plus the offset. */
+/* Index of row r in w0, below 0: -1 - its row in w1. Its id, or its position plus the offset. */
 static int64_t table_index(const ot_call *call, int64_t r) {
     if (call->kind == OT_OP_EMBED) return call->batch->ids[r];
     return (int64_t)call->batch->positions[r] + call->attr->position.offset;
 }
 
-/* dw[index of r] += scale * dy[r]. All rows of one index are summed before they are added, to round once. */
+/* Does this id stand for a virtual token? */
+static bool is_virtual(const ot_call *call, int64_t id) { return id < 0 && -1 - id < call->w[1].rows; }
+
+/* dw[index of r] += scale * dy[r]; of virtual tokens without the scale. All rows of one index are summed before they are added, to round once. */
 static void scatter(const ot_call *call, double scale, int64_t skipped_index, double *dy, double *sum) {
     const ot_view *out = &call->out;
     for (int64_t r = 0; r < out->rows; r++) {
         int64_t index = table_index(call, r), first = 0;
+        bool made_up = is_virtual(call, index);
         while (table_index(call, first) != index) first++;
-        if (first < r || index == skipped_index) continue;
+        if (first < r || (index == skipped_index && !made_up) || call->w[made_up].dw == NULL) continue;
         for (int64_t c = 0; c < out->cols; c++) sum[c] = 0;
         for (int64_t s = r; s < out->rows; s++) {
             if (table_index(call, s) != index) continue;
             ot_ref_load(out->dx, out->dtype, s * out->cols, out->cols, dy);
-            ot_ref_axpy(scale, dy, sum, out->cols);
+            ot_ref_axpy(made_up ? 1 : scale, dy, sum, out->cols);
         }
-        ot_ref_add_dw(call, &call->w[0], index, sum);
+        ot_ref_add_dw(call, &call->w[made_up], made_up ? -1 - index : index, sum);
     }
 }
 
-/* ids [R], w0 [V, D], y [R, D]: y[r] = scale * w0[ids[r]] */
+static ot_status check_ids(const ot_call *call) {
+    for (int64_t r = 0; r < call->out.rows; r++) {
+        int64_t id = table_index(call, r);
+        if (!is_virtual(call, id)) OT_TRY(check_index(call, "id", r, id, call->w[0].rows));
+    }
+    return OT_OK;
+}
+
+/* ids [R], w0 [V, D], w1 [P, D], y [R, D]: y[r] = scale * w0[ids[r]], or w1[-1 - ids[r]] */
 ot_status ot_ref_embed_forward(const ot_call *call) {
     const ot_view *out = &call->out;
     int64_t D = out->cols;
@@ -38,21 +50,23 @@ ot_status ot_ref_embed_forward(const ot_call *call) {
     OT_TRY(ot_ref_begin(call, &work));
     double *row = ot_ref_take(&work, D);
     float *decoded = ot_ref_take_floats(&work, D);
+    OT_TRY(check_ids(call));
     for (int64_t r = 0; r < out->rows; r++) {
-        OT_TRY(check_index(call, "id", r, table_index(call, r), call->w[0].rows));
-        ot_ref_weight_row(&call->w[0], table_index(call, r), decoded, row);
-        for (int64_t c = 0; c < D; c++) row[c] *= (double)call->attr->embed.scale;
+        int64_t id = table_index(call, r);
+        bool made_up = is_virtual(call, id);
+        ot_ref_weight_row(&call->w[made_up], made_up ? -1 - id : id, decoded, row);
+        for (int64_t c = 0; c < D; c++) row[c] *= made_up ? 1.0 : (double)call->attr->embed.scale;
         ot_ref_store(out->x, out->dtype, r * D, D, row, false);
     }
     return OT_OK;
 }
 
 ot_status ot_ref_embed_backward(const ot_call *call) {
-    if (!call->w[0].dw) return OT_OK;
+    if (!call->w[0].dw && !call->w[1].dw) return OT_OK;
     ot_ref_work work;
     OT_TRY(ot_ref_begin(call, &work));
     double *dy = ot_ref_take(&work, call->out.cols), *sum = ot_ref_take(&work, call->out.cols);
-    for (int64_t r = 0; r < call->out.rows; r++) OT_TRY(check_index(call, "id", r, table_index(call, r), call->w[0].rows));
+    OT_TRY(check_ids(call));
     scatter(call, call->attr->embed.scale, call->attr->embed.padding_id, dy, sum);
     return OT_OK;
 }

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Adapters that PEFT wrote, with what PEFT computes with them: the fixtures of tests/unit/test_peft_golden.c.
+
+    make_peft_goldens.py MODELS_DIR OUT_DIR
+
+For each tiny model of MODELS_DIR (tests/golden/data/models) a soft prompt and IA3, both with random values: PEFT's own two files, and
+expected.safetensors with input_ids, labels, an attention_mask (left padding in the second row), the logits, the gradient of the loss, the loss of
+each of STEPS steps of AdamW and the values after them. Needs torch, transformers and peft; the files are committed, so that tests need none of them.
+"""
+import pathlib
+import sys
+
+import peft
+import torch
+import transformers
+from safetensors.torch import save_file
+
+STEPS, RATE, TOKENS = 6, 3e-2, 9
+
+
+def configs(name):
+    """IA3 on keys, values and what the second MLP linear reads, as offsite has it."""
+    targets = {"gpt2": (["c_attn", "mlp.c_proj"], ["mlp.c_proj"]), "bloom": (["query_key_value", "mlp.dense_4h_to_h"], ["mlp.dense_4h_to_h"]),
+               "opt": (["k_proj", "v_proj", "fc2"], ["fc2"])}
+    target, feedforward = targets.get(name, (["k_proj", "v_proj", "down_proj"], ["down_proj"]))
+    yield "prompt", peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    yield "ia3", peft.IA3Config(task_type="CAUSAL_LM", target_modules=target, feedforward_modules=feedforward, fan_in_fan_out=name == "gpt2")
+
+
+def saved_name(name):
+    """As PEFT's file has it."""
+    return "prompt_embeddings" if name.startswith("prompt_encoder") else name.replace(".default", "")
+
+
+def make(model_dir, name, method, config, out):
+    transformers.set_seed(7)
+    model = transformers.AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, attn_implementation="eager")
+    ids = torch.randint(4, model.config.vocab_size, (2, TOKENS), generator=torch.Generator().manual_seed(5))
+    labels, mask = ids.clone(), torch.ones_like(ids)
+    labels[0, 4] = -100
+    # PEFT lets padding predict the first word after it; here, as in data files, what is masked has no label and predicts nothing.
+    mask[1, :2], labels[1, :3] = 0, -100
+    model = peft.get_peft_model(model, config)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for p in trained.values():
+            p.copy_(torch.randn(p.shape) * 0.3 + (method == "ia3"))
+    model.save_pretrained(out)
+    model.eval()  # without the configurations' dropout
+    result = {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    optimizer = torch.optim.AdamW(trained.values(), lr=RATE, weight_decay=0.01)
+    losses = []
+    for step in range(STEPS):
+        output = model(input_ids=ids, attention_mask=mask, labels=labels)
+        optimizer.zero_grad()
+        output.loss.backward()
+        losses.append(output.loss.item())
+        if step == 0:
+            front = output.logits.shape[1] - TOKENS
+            result["logits"] = (output.logits[:, front:] * mask[:, :, None]).detach().contiguous()
+            result |= {f"grad.{saved_name(n)}": p.grad.clone() for n, p in trained.items()}
+        optimizer.step()
+    result["losses"] = torch.tensor(losses)
+    result |= {f"final.{saved_name(n)}": p.detach().clone() for n, p in trained.items()}
+    save_file(result, out / "expected.safetensors")
+    for other in out.glob("README.md"):
+        other.unlink()
+
+
+def main():
+    models, target = map(pathlib.Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    for name in ("gpt2", "opt", "bloom", "llama", "qwen3"):
+        for method, config in configs(name):
+            make(models / name, name, method, config, target / f"{name}-{method}")
+
+
+if __name__ == "__main__":
+    main()
