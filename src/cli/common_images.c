@@ -24,7 +24,7 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
 static void tell_bad(const ot_args *args, const char *path, const ot_dataset *d) {
     const ot_pixels *p = d->pixels;
     if (p->bad == 0) return;
-    ot_note(args, "warning: %s: %" PRId64 " pictures cannot be used and were left out, %" PRId64 " are left%s", path, p->bad, d->rows,
+    ot_note(args, "warning: %s: %" PRId64 " files or folders cannot be used and were left out, %" PRId64 " pictures are left%s", path, p->bad, d->rows,
             ot_args_declares(args, "strict") ? " (--strict stops at the first)" : "");
     for (int64_t i = 0; i < p->n_shown; i++) ot_note(args, "  %s", p->shown[i]);
 }

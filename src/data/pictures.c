@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/parallel.h"
 
@@ -41,7 +42,7 @@ ot_status ot_pictures_add_class(ot_pictures *p, const char *name, ot_error *err)
 bool ot_pictures_is_part(const char *name) {
     static const char *const parts[] = {"train", "training", "val", "valid", "validation", "test", "testing", "eval"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (strcmp(name, parts[i]) == 0) return true;
+        if (strcasecmp(name, parts[i]) == 0) return true;
     }
     return false;
 }
@@ -118,9 +119,13 @@ static ot_status read_any(ot_pictures *p, ot_error *err) {
     if (archive > 0) {
         const char *name = ot_arena_strndup(&p->arena, p->path, archive, err), *below = p->path + archive;
         while (*below == '/') below++;
+        p->root = name;
         return name != NULL ? ot_pictures_read_tar(p, name, below, err) : OT_ERR_MEMORY;
     }
     if (ot_path_ends(p->path, ".csv")) return ot_pictures_read_csv(p, err);
+    if (strstr(ot_path_base(p->path), ".tar.") != NULL || ot_path_ends(p->path, ".tgz") || ot_path_ends(p->path, ".zip")) {
+        return ot_fail(err, OT_ERR_USAGE, "%s is a packed archive, which is not read: unpack it into a folder or a plain .tar", p->path);
+    }
     return ot_fail(err, OT_ERR_USAGE, "%s holds no pictures: give a folder, a .tar archive, a .csv list or .safetensors", p->path);
 }
 
@@ -208,9 +213,33 @@ static void measure(const verdict *v, ot_picture_sizes *s) {
     if (v->height > s->most_height) s->most_height = v->height;
 }
 
+enum { HAD = 1, HAS = 2 };
+
+static void mark_classes(const ot_pictures *p, uint8_t mark, uint8_t *marks) {
+    for (int64_t i = 0; i < p->n; i++) {
+        if (p->items[i].label >= 0 && p->items[i].label < p->n_classes) marks[p->items[i].label] |= mark;
+    }
+}
+
+/* A class whose pictures all turned out to be bad is none: nothing could be learnt of it. numbers: room for [n_classes] */
+static ot_status drop_classes(ot_pictures *p, const uint8_t *marks, int32_t *numbers, ot_error *err) {
+    int64_t n = 0;
+    for (int64_t c = 0; c < p->n_classes; c++) {
+        if (marks[c] == HAD) OT_TRY(ot_pictures_bad(p, err, "%s: the class %s is left out with all its pictures", p->path, p->classes[c]));
+        numbers[c] = (int32_t)n;
+        if (marks[c] != HAD) p->classes[n++] = p->classes[c];
+    }
+    for (int64_t i = 0; i < p->n; i++) {
+        if (p->items[i].label >= 0 && p->n_classes > 0) p->items[i].label = numbers[p->items[i].label];
+    }
+    p->n_classes = n;
+    return OT_OK;
+}
+
 /* In the list's order, so that what is kept and named does not depend on threads. */
-static ot_status judge(ot_pictures *p, const verdict *verdicts, ot_picture_sizes *sizes, ot_error *err) {
+static ot_status judge(ot_pictures *p, const verdict *verdicts, uint8_t *marks, ot_picture_sizes *sizes, ot_error *err) {
     int64_t n = p->n, kept = 0;
+    mark_classes(p, HAD, marks);
     for (int64_t i = 0; i < n; i++) {
         const verdict *v = &verdicts[i];
         if (v->no_memory) return ot_fail_memory(err, 0, "a picture");
@@ -222,18 +251,28 @@ static ot_status judge(ot_pictures *p, const verdict *verdicts, ot_picture_sizes
         p->items[kept++] = p->items[i];
     }
     p->n = kept;
+    mark_classes(p, HAS, marks);
     if (kept == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld pictures can be read; the first: %s", p->path, (long long)n, p->shown[0]);
     return OT_OK;
 }
 
 ot_status ot_pictures_check(ot_pictures *p, ot_picture_sizes *sizes, ot_error *err) {
     check_job job = {.p = p};
-    OT_TRY(ot_calloc(p->n, sizeof *job.verdicts, "a check of pictures", (void **)&job.verdicts, err));
+    int64_t n = p->n, classes = p->n_classes;
+    uint8_t *marks = NULL;
+    int32_t *numbers = NULL;
     if (sizes != NULL) *sizes = (ot_picture_sizes){0};
-    int64_t n = p->n;
-    ot_parallel_for(n, check_one, &job);
-    ot_status status = judge(p, job.verdicts, sizes, err);
-    for (int64_t i = 0; i < n; i++) free(job.verdicts[i].why);
+    ot_status status = ot_calloc(n, sizeof *job.verdicts, "a check of pictures", (void **)&job.verdicts, err);
+    if (status == OT_OK) status = ot_calloc(classes + 1, sizeof *marks, "a check of pictures", (void **)&marks, err);
+    if (status == OT_OK) status = ot_calloc(classes + 1, sizeof *numbers, "a check of pictures", (void **)&numbers, err);
+    if (status == OT_OK) {
+        ot_parallel_for(n, check_one, &job);
+        status = judge(p, job.verdicts, marks, sizes, err);
+    }
+    if (status == OT_OK) status = drop_classes(p, marks, numbers, err);
+    for (int64_t i = 0; job.verdicts != NULL && i < n; i++) free(job.verdicts[i].why);
     ot_free(job.verdicts);
+    ot_free(marks);
+    ot_free(numbers);
     return status;
 }

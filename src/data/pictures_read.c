@@ -27,20 +27,31 @@ static char *join(ot_arena *arena, const char *a, const char *b, ot_error *err) 
 /* Names that begin with a dot are the system's own. */
 static bool is_hidden(const char *name) { return name[0] == '.' || strcmp(name, "__MACOSX") == 0; }
 
+static bool has_hidden_part(const char *name) {
+    for (const char *at = name; at != NULL; at = strchr(at, '/')) {
+        at += *at == '/';
+        if (*at == '.' || strncmp(at, "__MACOSX/", 9) == 0) return true;
+    }
+    return false;
+}
+
 /* ==== Folders. ==== */
 
-typedef enum kind { FOLDER, PLAIN, OTHER } kind;
+typedef enum kind { FOLDER, LINKED_FOLDER, PLAIN, OTHER } kind;
 
-/* A link to a file counts as the file; a link to a folder is not followed, since it may lead in a circle. */
-static kind kind_of(const char *path) {
-    struct stat st, target;
+/* A link to a file counts as the file. A link to a folder counts where `follow` says so: among the classes, and nowhere below, so that none leads in a
+ * circle. */
+static kind kind_of(const char *path, bool follow) {
+    struct stat st;
     if (lstat(path, &st) != 0) return OTHER;
-    if (S_ISLNK(st.st_mode)) return stat(path, &target) == 0 && S_ISREG(target.st_mode) ? PLAIN : OTHER;
-    return S_ISDIR(st.st_mode) ? FOLDER : S_ISREG(st.st_mode) ? PLAIN : OTHER;
+    bool link = S_ISLNK(st.st_mode);
+    if (link && stat(path, &st) != 0) return OTHER;
+    if (S_ISDIR(st.st_mode)) return link && !follow ? LINKED_FOLDER : FOLDER;
+    return S_ISREG(st.st_mode) ? PLAIN : OTHER;
 }
 
 static ot_status take_file(ot_pictures *p, const char *name, const char *class_name, ot_error *err) {
-    if (!ot_image_is_name(name)) return OT_OK; /* notes, thumbnails' indexes */
+    if (!ot_image_is_name(name)) return OT_OK; /* notes, indexes of thumbnails */
     return ot_pictures_add(p, &(ot_picture){.name = name, .class_name = class_name}, err);
 }
 
@@ -57,65 +68,96 @@ static ot_status walk(ot_pictures *p, const char *folder, const char *class_name
         const char *name = join(&p->arena, folder, names[i], err);
         if (name == NULL) return OT_ERR_MEMORY;
         if (!ot_path_join(path, sizeof path, p->root, name)) return ot_fail(err, OT_ERR_IO, "%s/%s: the path is too long", p->root, name);
-        kind k = kind_of(path);
+        kind k = kind_of(path, false);
         if (k == FOLDER) OT_TRY(walk(p, name, class_name, depth + 1, err));
         else if (k == PLAIN) OT_TRY(take_file(p, name, class_name, err));
+        else if (k == LINKED_FOLDER) OT_TRY(ot_pictures_bad(p, err, "%s is a link to a folder, which is followed only where the folders of classes lie", path));
         else if (ot_image_is_name(names[i])) OT_TRY(ot_pictures_bad(p, err, "%s is neither a file nor a link to one", path));
     }
     return OT_OK;
 }
 
-static ot_status has_parts(const ot_pictures *p, const char *one, const char *where, ot_error *err) {
+/* Pictures below folders train, test, ... would become classes of these names. */
+static ot_status refuse_parts(const ot_pictures *p, const char *where, const char *one, ot_error *err) {
     return ot_fail(err, OT_ERR_USAGE, "%s holds the parts of a data set (%s, ...) and no classes: name one of them, %s/%s", p->path, one, where, one);
 }
 
-/* Does every folder in here bear the name of a part? Then those are no classes. */
-static bool only_parts(char *const *names, const kind *kinds, int64_t n, const char **one) {
-    *one = NULL;
-    for (int64_t i = 0; i < n; i++) {
-        if (is_hidden(names[i]) || kinds[i] != FOLDER) continue;
-        if (!ot_pictures_is_part(names[i])) return false;
-        *one = names[i];
-    }
-    return *one != NULL;
-}
+typedef struct listing {
+    char **names;
+    kind *kinds;
+    int64_t n;
+    int64_t folders, pictures, archives; /* of those that count */
+    const char *folder;                  /* the last one */
+} listing;
 
-static ot_status read_entries(ot_pictures *p, char *const *names, const kind *kinds, int64_t n, bool has_folders, bool has_archives, ot_error *err) {
-    char path[PATH_ROOM];
+/* What lies in a folder, the hidden apart. */
+static ot_status list(ot_pictures *p, const char *folder, listing *out, ot_error *err) {
+    char **names = NULL, path[PATH_ROOM];
+    int64_t n = 0;
+    *out = (listing){0};
+    OT_TRY(ot_list_dir(folder, &p->arena, &names, &n, err));
+    out->names = names;
+    out->kinds = ot_arena_alloc(&p->arena, (n + 1) * (int64_t)sizeof *out->kinds, err);
+    if (out->kinds == NULL) return OT_ERR_MEMORY;
     for (int64_t i = 0; i < n; i++) {
         if (is_hidden(names[i])) continue;
-        if (has_folders) {
-            if (kinds[i] == FOLDER) OT_TRY(ot_pictures_add_class(p, names[i], err));
-            if (kinds[i] == FOLDER) OT_TRY(walk(p, names[i], names[i], 1, err));
-            else if (ot_image_is_name(names[i])) OT_TRY(ot_pictures_bad(p, err, "%s/%s lies beside the folders of classes: it has no class", p->root, names[i]));
-        } else if (has_archives) {
-            if (!ot_path_ends(names[i], ".tar")) continue;
-            const char *archive = ot_path_join(path, sizeof path, p->root, names[i]) ? ot_arena_strdup(&p->arena, path, err) : NULL;
-            if (archive == NULL) return ot_fail(err, OT_ERR_IO, "%s/%s: the path is too long", p->root, names[i]);
-            OT_TRY(ot_pictures_read_tar(p, archive, "", err));
-        } else if (kinds[i] == PLAIN) {
-            OT_TRY(take_file(p, names[i], NULL, err));
-        }
+        kind k = ot_path_join(path, sizeof path, folder, names[i]) ? kind_of(path, true) : OTHER;
+        out->folders += k == FOLDER;
+        out->pictures += k != FOLDER && ot_image_is_name(names[i]);
+        out->archives += ot_path_ends(names[i], ".tar");
+        if (k == FOLDER) out->folder = names[i];
+        out->names[out->n] = names[i];
+        out->kinds[out->n++] = k;
     }
     return OT_OK;
 }
 
-ot_status ot_pictures_read_folder(ot_pictures *p, ot_error *err) {
-    char **names = NULL, path[PATH_ROOM];
-    int64_t n = 0;
-    OT_TRY(ot_list_dir(p->root, &p->arena, &names, &n, err));
-    kind *kinds = ot_arena_alloc(&p->arena, (n + 1) * (int64_t)sizeof *kinds, err);
-    if (kinds == NULL) return OT_ERR_MEMORY;
-    bool has_folders = false, has_archives = false;
-    for (int64_t i = 0; i < n; i++) {
-        kinds[i] = ot_path_join(path, sizeof path, p->root, names[i]) ? kind_of(path) : OTHER;
-        has_folders = has_folders || (kinds[i] == FOLDER && !is_hidden(names[i]));
-        has_archives = has_archives || ot_path_ends(names[i], ".tar");
+/* A folder that holds nothing but one folder of folders leads to the classes and is none: the same as in an archive. */
+static ot_status pass_by(ot_pictures *p, listing *at, ot_error *err) {
+    for (int depth = 0; depth < MAX_DEPTH && at->folders == 1 && at->pictures == 0 && at->archives == 0; depth++) {
+        listing below;
+        const char *root = join(&p->arena, p->root, at->folder, err);
+        if (root == NULL) return OT_ERR_MEMORY;
+        OT_TRY(list(p, root, &below, err));
+        if (below.folders == 0 || below.pictures > 0) break;
+        p->root = root;
+        *at = below;
     }
-    const char *one = NULL;
-    if (only_parts(names, kinds, n, &one)) return has_parts(p, one, p->path, err);
-    p->layout = has_folders ? "folders" : has_archives ? "archives" : "folder without classes";
-    return read_entries(p, names, kinds, n, has_folders, has_archives && !has_folders, err);
+    return OT_OK;
+}
+
+static ot_status take_class(ot_pictures *p, const char *name, ot_error *err) {
+    int64_t before = p->n;
+    OT_TRY(walk(p, name, name, 1, err));
+    if (p->n > before) return ot_pictures_add_class(p, name, err);
+    return ot_pictures_bad(p, err, "%s/%s holds no pictures: it is no class", p->root, name);
+}
+
+static ot_status take_archive(ot_pictures *p, const char *name, ot_error *err) {
+    const char *archive = join(&p->arena, p->root, name, err);
+    return archive != NULL ? ot_pictures_read_tar(p, archive, "", err) : OT_ERR_MEMORY;
+}
+
+static bool only_parts(const ot_pictures *p) {
+    for (int64_t i = 0; i < p->n_classes; i++) {
+        if (!ot_pictures_is_part(p->classes[i])) return false;
+    }
+    return p->n_classes > 0;
+}
+
+ot_status ot_pictures_read_folder(ot_pictures *p, ot_error *err) {
+    listing at;
+    OT_TRY(list(p, p->root, &at, err));
+    OT_TRY(pass_by(p, &at, err));
+    p->layout = at.folders > 0 ? "folders" : at.archives > 0 ? "archives" : "folder without classes";
+    for (int64_t i = 0; i < at.n; i++) {
+        const char *name = at.names[i];
+        if (at.kinds[i] == FOLDER) OT_TRY(take_class(p, name, err));
+        else if (at.folders > 0 && ot_image_is_name(name)) OT_TRY(ot_pictures_bad(p, err, "%s/%s lies beside the folders of classes: it has no class", p->root, name));
+        else if (at.folders == 0 && at.archives > 0 && ot_path_ends(name, ".tar")) OT_TRY(take_archive(p, name, err));
+        else if (at.folders == 0 && at.archives == 0 && at.kinds[i] == PLAIN) OT_TRY(take_file(p, name, NULL, err));
+    }
+    return only_parts(p) ? refuse_parts(p, p->root, p->classes[0], err) : OT_OK;
 }
 
 /* ==== Archives. ==== */
@@ -171,36 +213,7 @@ static ot_status read_label(ot_pictures *p, const char *where, const ot_tar_file
     return status;
 }
 
-/* Members with one key are neighbours: pictures[first .. end) and a label among them. */
-static ot_status take_sample(ot_pictures *p, const char *where, const ot_tar_file *files, int64_t n, const uint8_t *data, ot_error *err) {
-    const ot_tar_file *picture = NULL;
-    const char *label = NULL;
-    bool said = false;
-    for (int64_t i = 0; i < n; i++) {
-        if (is_side_file(files[i].name) && label == NULL) {
-            OT_TRY(read_label(p, where, &files[i], data + files[i].at, &label, err));
-            said = true;
-        } else if (ot_image_is_name(files[i].name) && picture == NULL) {
-            picture = &files[i];
-        }
-    }
-    if (picture == NULL) return OT_OK;
-    if (said && label == NULL) return OT_OK; /* left out: the label's fault has been told */
-    const char *name = ot_arena_strdup(&p->arena, picture->name, err);
-    if (name == NULL) return OT_ERR_MEMORY;
-    return ot_pictures_add(p, &(ot_picture){.name = name, .data = data + picture->at, .size = picture->size, .class_name = label}, err);
-}
-
-static ot_status take_samples(ot_pictures *p, const char *where, const ot_tar_file *files, int64_t n, const uint8_t *data, ot_error *err) {
-    for (int64_t from = 0, to; from < n; from = to) {
-        size_t k = key_length(files[from].name);
-        for (to = from + 1; to < n && key_length(files[to].name) == k && memcmp(files[from].name, files[to].name, k) == 0;) to++;
-        OT_TRY(take_sample(p, where, files + from, to - from, data, err));
-    }
-    return OT_OK;
-}
-
-/* Folders that all pictures share lead to the classes and are none: the length of the path before the class. */
+/* Folders that all pictures share lead to the classes and are none, but for the last one, the class: the length of the path before the class. */
 static size_t shared_length(const ot_tar_file *files, int64_t n, size_t below) {
     size_t shared = below;
     for (;;) {
@@ -209,52 +222,83 @@ static size_t shared_length(const ot_tar_file *files, int64_t n, size_t below) {
         for (int64_t i = 0; i < n; i++) {
             const char *rest = files[i].name + shared, *slash = strchr(rest, '/');
             if (!ot_image_is_name(rest)) continue;
-            if (slash == NULL) return shared;
-            if (first == NULL) {
-                first = rest;
-                k = (size_t)(slash + 1 - rest);
-            } else if (strncmp(first, rest, k) != 0) {
-                return shared;
-            }
+            if (slash == NULL || strchr(slash + 1, '/') == NULL) return shared;
+            if (first == NULL) k = (size_t)(slash + 1 - rest);
+            else if (strncmp(first, rest, k) != 0) return shared;
+            first = rest;
         }
         if (first == NULL) return shared;
-        /* A single class stays one: only a folder of folders is passed by. */
-        const char *next = strchr(first + k, '/');
-        if (next == NULL) return shared;
         shared += k;
     }
 }
 
-static ot_status take_folders(ot_pictures *p, const char *archive, const ot_tar_file *files, int64_t n, size_t below, const uint8_t *data, ot_error *err) {
-    size_t shared = shared_length(files, n, below);
-    bool only = true;
-    for (int64_t pass = 0; pass < 2; pass++) {
-        for (int64_t i = 0; i < n; i++) {
-            const char *rest = files[i].name + shared, *slash = strchr(rest, '/');
-            if (!ot_image_is_name(rest) || is_hidden(ot_path_base(rest))) continue;
-            char *class_name = slash != NULL ? ot_arena_strndup(&p->arena, rest, (size_t)(slash - rest), err) : NULL;
-            if (slash != NULL && class_name == NULL) return OT_ERR_MEMORY;
-            if (pass == 0) {
-                only = only && class_name != NULL && ot_pictures_is_part(class_name) && strchr(slash + 1, '/') != NULL;
-                continue;
-            }
-            if (only) return has_parts(p, class_name, archive, err);
-            const char *name = ot_arena_strdup(&p->arena, files[i].name, err);
-            if (name == NULL) return OT_ERR_MEMORY;
-            OT_TRY(ot_pictures_add(p, &(ot_picture){.name = name, .data = data + files[i].at, .size = files[i].size, .class_name = class_name}, err));
+/* "ARCHIVE/MEMBER" where there are several archives, whose members may have the same names. */
+static char *member_name(ot_pictures *p, const char *archive, const char *name, ot_error *err) {
+    return strcmp(p->root, archive) == 0 ? ot_arena_strdup(&p->arena, name, err) : join(&p->arena, ot_path_base(archive), name, err);
+}
+
+/* WebDataset: members with one key are neighbours, one of them the picture, another its label. */
+static ot_status take_sample(ot_pictures *p, const char *archive, const ot_tar_file *files, int64_t n, const uint8_t *data, ot_error *err) {
+    const ot_tar_file *picture = NULL;
+    const char *label = NULL;
+    bool said = false;
+    for (int64_t i = 0; i < n; i++) {
+        if (is_side_file(files[i].name) && label == NULL) {
+            OT_TRY(read_label(p, archive, &files[i], data + files[i].at, &label, err));
+            said = true;
+        } else if (ot_image_is_name(files[i].name) && picture == NULL) {
+            picture = &files[i];
         }
+    }
+    if (picture == NULL) return OT_OK;
+    if (said && label == NULL) return OT_OK; /* left out: the label's fault has been told */
+    const char *name = member_name(p, archive, picture->name, err);
+    if (name == NULL) return OT_ERR_MEMORY;
+    return ot_pictures_add(p, &(ot_picture){.name = name, .data = data + picture->at, .size = picture->size, .class_name = label}, err);
+}
+
+static ot_status take_samples(ot_pictures *p, const char *archive, const ot_tar_file *files, int64_t n, const uint8_t *data, ot_error *err) {
+    for (int64_t from = 0, to; from < n; from = to) {
+        size_t k = key_length(files[from].name);
+        for (to = from + 1; to < n && key_length(files[to].name) == k && memcmp(files[from].name, files[to].name, k) == 0;) to++;
+        OT_TRY(take_sample(p, archive, files + from, to - from, data, err));
     }
     return OT_OK;
 }
 
-/* The members below a folder come first, in their order. */
+/* A class for each folder below the shared ones. */
+static ot_status take_folders(ot_pictures *p, const char *archive, const ot_tar_file *files, int64_t n, size_t below, const uint8_t *data, ot_error *err) {
+    size_t shared = shared_length(files, n, below);
+    bool any = false;
+    const char *part = NULL;
+    for (int64_t i = 0; i < n && !any; i++) any = ot_image_is_name(files[i].name) && strchr(files[i].name + shared, '/') != NULL;
+    bool parts = any;
+    for (int64_t i = 0; i < n; i++) {
+        const char *rest = files[i].name + shared, *slash = strchr(rest, '/');
+        if (!ot_image_is_name(rest)) continue;
+        if (any && slash == NULL) {
+            OT_TRY(ot_pictures_bad(p, err, "%s/%s lies beside the folders of classes: it has no class", archive, files[i].name));
+            continue;
+        }
+        const char *name = member_name(p, archive, files[i].name, err);
+        char *class_name = slash != NULL && name != NULL ? ot_arena_strndup(&p->arena, rest, (size_t)(slash - rest), err) : NULL;
+        if (name == NULL || (slash != NULL && class_name == NULL)) return OT_ERR_MEMORY;
+        parts = parts && ot_pictures_is_part(class_name);
+        if (parts && part == NULL) part = class_name;
+        OT_TRY(ot_pictures_add(p, &(ot_picture){.name = name, .data = data + files[i].at, .size = files[i].size, .class_name = class_name}, err));
+    }
+    return parts ? refuse_parts(p, archive, part, err) : OT_OK;
+}
+
+/* The members below a folder come first, in their order, without what the system of whoever packed them left among them. */
 static int64_t keep_below(ot_tar *tar, const char *below) {
     size_t k = strlen(below);
     while (k > 0 && below[k - 1] == '/') k--;
     int64_t n = 0;
     for (int64_t i = 0; i < tar->n_files; i++) {
         const char *name = tar->files[i].name;
-        if (k == 0 || (strncmp(name, below, k) == 0 && name[k] == '/')) tar->files[n++] = tar->files[i];
+        if (k > 0 && (strncmp(name, below, k) != 0 || name[k] != '/')) continue;
+        if (!has_hidden_part(name + k)) tar->files[n++] = tar->files[i];
     }
     return n;
 }
@@ -262,7 +306,7 @@ static int64_t keep_below(ot_tar *tar, const char *below) {
 static ot_status read_members(ot_pictures *p, const char *archive, const char *below, ot_tar *tar, const uint8_t *data, ot_error *err) {
     int64_t n = keep_below(tar, below);
     bool samples = false;
-    if (n == 0) return ot_fail(err, OT_ERR_FORMAT, "%s holds no files below %s", archive, below);
+    if (n == 0) return ot_fail(err, OT_ERR_FORMAT, "%s holds no files%s%s", archive, below[0] != '\0' ? " below " : "", below);
     for (int64_t i = 0; i < n && !samples; i++) samples = is_side_file(tar->files[i].name);
     const char *layout = samples ? "WebDataset" : "tar of folders";
     if (p->layout != NULL && strcmp(p->layout, "archives") != 0 && strcmp(p->layout, layout) != 0) {
@@ -287,7 +331,6 @@ ot_status ot_pictures_read_tar(ot_pictures *p, const char *archive, const char *
         status = ot_pictures_bad(p, err, "%s: %lld links or other members that are no files", archive, (long long)tar.n_skipped);
     }
     ot_tar_free(&tar);
-    if (strcmp(archive, p->path) == 0 || below[0] != '\0') p->root = archive;
     return status;
 }
 

@@ -149,7 +149,27 @@ static ot_status choose_defaults(const json_t *c, const char *where, const char 
     return OT_OK;
 }
 
+/* 256 levels to what the model reads, for each colour. */
+static void make_levels(const ot_preprocess *p, float levels[3][256]) {
+    for (int c = 0; c < 3; c++) {
+        for (int v = 0; v < 256; v++) {
+            float x = p->rescale ? (float)(v * p->factor) : (float)v;
+            levels[c][v] = p->normalise ? (x - p->mean[c]) / p->std[c] : x;
+        }
+    }
+}
+
+static bool levels_are_finite(const ot_preprocess *p) {
+    float levels[3][256];
+    make_levels(p, levels);
+    for (int c = 0; c < 3; c++) {
+        if (!isfinite(levels[c][0]) || !isfinite(levels[c][255])) return false; /* they grow, or fall, in between */
+    }
+    return true;
+}
+
 static ot_status settle(ot_preprocess *p, ot_error *err) {
+    if (!levels_are_finite(p)) return ot_fail(err, OT_ERR_FORMAT, "%s: rescale_factor, image_mean and image_std give numbers that are not finite", p->where);
     p->out_height = p->crop ? p->crop_height : p->resize && p->shortest_edge == 0 ? p->height : 0;
     p->out_width = p->crop ? p->crop_width : p->resize && p->shortest_edge == 0 ? p->width : 0;
     if (p->resize && p->out_height == 0) {
@@ -161,13 +181,15 @@ static ot_status settle(ot_preprocess *p, ot_error *err) {
 ot_status ot_preprocess_parse(const char *text, int64_t size, const char *where, const char *architecture, int64_t height, int64_t width, ot_preprocess *out,
                               ot_error *err) {
     ot_preprocess p = {0};
-    json_t *c = NULL;
-    if (text != NULL) OT_TRY(ot_json_parse(text, size, where, &c, err));
+    json_t *whole = NULL;
+    if (text != NULL) OT_TRY(ot_json_parse(text, size, where, &whole, err));
     ot_status status = OT_OK;
+    const json_t *c = whole, *inner = json_object_get(whole, "image_processor"); /* in processor_config.json, beside a tokenizer's settings */
+    if (inner != NULL) c = inner;
     if (c != NULL && !json_is_object(c)) status = ot_fail(err, OT_ERR_FORMAT, "%s is no JSON object", where);
     if (status == OT_OK) status = choose_defaults(c, where, architecture, height, width, &p, err);
     if (status == OT_OK && c != NULL) status = read_keys(c, where, &p, err);
-    json_decref(c);
+    json_decref(whole);
     snprintf(p.where, sizeof p.where, "%s", where);
     if (status == OT_OK) status = settle(&p, err);
     if (status == OT_OK) *out = p;
@@ -175,15 +197,17 @@ ot_status ot_preprocess_parse(const char *text, int64_t size, const char *where,
 }
 
 ot_status ot_preprocess_read(const char *model_path, const char *architecture, int64_t height, int64_t width, ot_preprocess *out, ot_error *err) {
-    char path[PATH_ROOM], *text = NULL;
-    int64_t size = 0;
-    if (!ot_path_join(path, sizeof path, model_path, "preprocessor_config.json") || !ot_path_exists(path)) {
-        return ot_preprocess_parse(NULL, 0, model_path, architecture, height, width, out, err);
+    static const char *const names[] = {"preprocessor_config.json", "processor_config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[PATH_ROOM], *text = NULL;
+        int64_t size = 0;
+        if (!ot_path_join(path, sizeof path, model_path, names[i]) || !ot_path_exists(path)) continue;
+        OT_TRY(ot_read_file(path, MAX_CONFIG, &text, &size, err));
+        ot_status status = ot_preprocess_parse(text, size, path, architecture, height, width, out, err);
+        ot_free(text);
+        return status;
     }
-    OT_TRY(ot_read_file(path, MAX_CONFIG, &text, &size, err));
-    ot_status status = ot_preprocess_parse(text, size, path, architecture, height, width, out, err);
-    ot_free(text);
-    return status;
+    return ot_preprocess_parse(NULL, 0, model_path, architecture, height, width, out, err);
 }
 
 /* ==== Applying it. ==== */
@@ -201,16 +225,6 @@ static void target_size(const ot_preprocess *p, const ot_image *image, int64_t *
 }
 
 static int64_t half_down(int64_t v) { return v >= 0 ? v / 2 : -((1 - v) / 2); }
-
-/* 256 levels to what the model reads, for each colour. */
-static void make_levels(const ot_preprocess *p, float levels[3][256]) {
-    for (int c = 0; c < 3; c++) {
-        for (int v = 0; v < 256; v++) {
-            float x = p->rescale ? (float)(v * p->factor) : (float)v;
-            levels[c][v] = p->normalise ? (x - p->mean[c]) / p->std[c] : x;
-        }
-    }
-}
 
 /* The middle of the picture, black where it does not reach; out [3, height, width] */
 static void lay_out(const ot_preprocess *p, const ot_image *image, int64_t height, int64_t width, bool mirrored, float *out) {

@@ -18,8 +18,9 @@ typedef struct ot_preprocess {
     char where[1024];              /* the file that says so, or "the defaults of ..." */
 } ot_preprocess;
 
-/* model_path: a folder whose preprocessor_config.json counts, as transformers 4 and 5 write it. Keys that it lacks, or all, have the defaults of its
- * image processor, or of the one that goes with the architecture ("vit", "clip", "eva"); its size then is the model's. */
+/* model_path: a folder whose preprocessor_config.json counts, as transformers 4 and 5 write it, or else its processor_config.json (of CLIP, since
+ * transformers 5). Keys that it lacks, or all, have the defaults of its image processor, or of the one that goes with the architecture ("vit", "clip",
+ * "eva"); its size then is the model's. */
 ot_status ot_preprocess_read(const char *model_path, const char *architecture, int64_t height, int64_t width, ot_preprocess *out, ot_error *err);
 /* The same from the text of a configuration; where: for messages. text NULL: defaults alone. */
 ot_status ot_preprocess_parse(const char *text, int64_t size, const char *where, const char *architecture, int64_t height, int64_t width, ot_preprocess *out,

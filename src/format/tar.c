@@ -167,13 +167,13 @@ static ot_status read_all(reader *r, ot_error *err) {
         const uint8_t *block = r->data + r->at;
         int64_t size = 0;
         if (r->size - r->at < BLOCK) return fail(r, "a header block is cut off", err);
-        if (is_blank(block)) return OT_OK;
+        if (is_blank(block)) break;
         if (!sum_is_right(block)) return fail(r, r->at == 0 ? "no tar header begins here: is it a tar archive?" : "a header's checksum is wrong", err);
         OT_TRY(take_entry(r, block, &size, err));
         r->at += BLOCK + ot_round_up(size, BLOCK);
     }
-    /* Cut between two entries, or written by a program that leaves the final blocks out: nothing tells which. */
-    return r->out->n_files > 0 ? OT_OK : fail(r, "it is empty", err);
+    /* At the final blocks; or cut between two entries, or written by a program that leaves the final blocks out: nothing tells which. */
+    return r->out->n_files > 0 ? OT_OK : fail(r, "there are no files in it", err);
 }
 
 ot_status ot_tar_read(const uint8_t *data, int64_t size, const char *where, ot_tar *out, ot_error *err) {

@@ -20,7 +20,7 @@ void ot_image_free(ot_image *image) {
 }
 
 bool ot_image_is_name(const char *name) {
-    static const char *const ends[] = {".jpg", ".jpeg", ".png", ".webp"};
+    static const char *const ends[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".ppm", ".pgm"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         size_t k = strlen(ends[i]);
@@ -92,6 +92,9 @@ static const image_format formats[] = {
     {0, "MM", "TIFF", NULL},
     {4, "ftypavi", "AVIF", NULL},
     {4, "ftyphei", "HEIC", NULL},
+    {4, "ftypmif1", "HEIC", NULL},
+    {0, "P5", "PGM", NULL},
+    {0, "P6", "PPM", NULL},
 };
 
 static const image_format *format_of(const uint8_t *data, int64_t size) {

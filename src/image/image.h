@@ -20,7 +20,7 @@ typedef struct ot_image {
  * where: the picture's name, for messages. */
 ot_status ot_image_decode(const uint8_t *data, int64_t size, const char *where, ot_image *out, ot_error *err);
 void ot_image_free(ot_image *image);
-/* Does the name end in .jpg, .jpeg, .png or .webp, in any case? */
+/* Does the name end as pictures' do, in any case? Also those of formats that are not read, so that they are refused and not overlooked. */
 bool ot_image_is_name(const char *name);
 
 /* Numbered as Pillow and the resample of preprocessor_config.json do. */

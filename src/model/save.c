@@ -105,7 +105,7 @@ static ot_status write_gguf_text(const ot_gguf *g, const char *dir, ot_error *er
 static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *err) {
     static const char *const names[] = {"generation_config.json", "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
                                         "added_tokens.json",      "vocab.json",         "merges.txt",            "tokenizer.model",
-                                        "chat_template.jinja",    "preprocessor_config.json"};
+                                        "chat_template.jinja",    "preprocessor_config.json", "processor_config.json"};
     char from[4096], to[4096];
     if (m->origin != NULL) m = m->origin;
     if (m->source == OT_SOURCE_GGUF) return write_gguf_text(m->files[0], dir, err);
