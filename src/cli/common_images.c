@@ -10,6 +10,7 @@
 #include "model/head.h"
 
 enum { HEAD_AUTO, HEAD_KEEP, HEAD_NEW };
+enum { SHOWN = 5 };
 
 static ot_status read_names(const ot_args *args, const char ***names, int64_t *n, ot_error *err) {
     *n = ot_args_declares(args, "classes") ? ot_args_count(args, "classes") : 0;
@@ -26,7 +27,8 @@ static void tell_bad(const ot_args *args, const char *path, const ot_dataset *d)
     if (p->bad == 0) return;
     ot_note(args, "warning: %s: %" PRId64 " files or folders cannot be used and were left out, %" PRId64 " pictures are left%s", path, p->bad, d->rows,
             ot_args_declares(args, "strict") ? " (--strict stops at the first)" : "");
-    for (int64_t i = 0; i < p->n_shown; i++) ot_note(args, "  %s", p->shown[i]);
+    for (int64_t i = 0; i < p->n_shown && i < SHOWN; i++) ot_note(args, "  %s", p->shown[i]);
+    if (p->bad > SHOWN) ot_note(args, "  and %" PRId64 " more: offsite data %s lists them", p->bad - SHOWN, path);
 }
 
 ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_model *m, bool unlabelled, ot_dataset *out, ot_error *err) {
@@ -66,6 +68,10 @@ static ot_status choose(const ot_args *args, ot_model *m, const ot_pixels *data,
     int head = ot_args_choice(args, "head");
     bool same = ot_classes_same_set(own, data->classes, data->n_classes);
     if (head == HEAD_KEEP || (head == HEAD_AUTO && same && !m->headless)) return OT_OK;
+    if (data->n_classes == 1) {
+        return ot_fail(err, OT_ERR_REFUSED, "--train: every picture is of one class, \"%s\": a new head needs a folder for each of two classes or more (--head keep: the class is the model's)",
+                       data->classes[0]);
+    }
     OT_TRY(ot_model_new_head(m, data->classes, data->n_classes, err));
     ot_note(args, "a new head for %" PRId64 " classes, %s ... %s, which begins with zeros", data->n_classes, data->classes[0], data->classes[data->n_classes - 1]);
     return OT_OK;

@@ -162,13 +162,18 @@ static void observe(void *context, const ot_train_event *e) {
     s.step = e->step + 1;
     s.loss = e->loss;
     s.learning_rate = e->learning_rate;
-    s.tokens_per_second = e->tokens_per_second;
+    s.tokens_per_second = t->train.pixels != NULL ? e->tokens_per_second / (double)t->train.length : e->tokens_per_second;
     s.peak_bytes = e->peak_memory_bytes;
     if (e->validated) s.valid_loss = e->valid_loss;
     ot_progress_step(&t->progress, &s);
     if (e->validated) {
         ot_progress_note(&t->progress, "validation loss %.4f after step %" PRId64 "%s", e->valid_loss, e->step + 1, e->best ? ", the best so far" : "");
     }
+}
+
+static void begin_progress(ot_training *t, const char *label) {
+    ot_progress_begin(&t->progress, t->args, label, "step", t->options.steps, 0);
+    if (t->train.pixels != NULL) t->progress.rate = "pictures/s";
 }
 
 /* ==== The grid of learning rates. ==== */
@@ -184,7 +189,7 @@ static void number_or_null(ot_json_out *out, const char *key, double value) {
 static void grid_run_begins(void *context, const ot_grid_run *run, int64_t index) {
     ot_training *t = context;
     snprintf(t->run_label, sizeof t->run_label, "%s %" PRId64 "/%" PRId64 " lr %.3g", t->label, index + 1, t->grid.n, run->lr);
-    ot_progress_begin(&t->progress, t->args, t->run_label, "step", t->options.steps, 0);
+    begin_progress(t, t->run_label);
 }
 
 static void grid_run_ends(void *context, const ot_grid_run *run, int64_t index, const ot_error *err) {
@@ -311,8 +316,14 @@ ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, 
 static void say_plan(const ot_training *t) {
     char a[32], b[32], c[32], d[32], e[32];
     const ot_train_memory *m = &t->memory;
-    ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
-            t->train.length, t->options.steps, t->trained.count);
+    const ot_pixels *pictures = t->train.pixels;
+    if (pictures != NULL) {
+        ot_note(t->args, "%s: %" PRId64 " pictures of %" PRId64 " x %" PRId64 " pixels, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
+                pictures->width, pictures->height, t->options.steps, t->trained.count);
+    } else {
+        ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
+                t->train.length, t->options.steps, t->trained.count);
+    }
     ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
             ot_text_bytes(m->trained, b, sizeof b), ot_text_bytes(m->activations, c, sizeof c), ot_text_bytes(m->data, d, sizeof d),
             ot_text_bytes(ot_training_planned(t), e, sizeof e));
@@ -343,7 +354,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
         status = ot_grid_train(&t->grid, t->model, &t->trained, &t->train, &t->valid, &t->options, &t->result, err);
         if (status == OT_OK) t->options.lr = t->grid.runs[t->grid.winner].lr;
     } else {
-        ot_progress_begin(&t->progress, t->args, t->label, "step", t->options.steps, 0);
+        begin_progress(t, t->label);
         status = ot_trainer_run(trainer, &t->result, err);
         ot_progress_end(&t->progress);
     }

@@ -91,6 +91,7 @@ static ot_status print_json(const job *j, ot_error *err) {
     ot_json_out_f64(&out, "loss", c->loss);
     ot_json_out_i64(&out, "images", c->images);
     ot_json_out_i64(&out, "labelled", c->labelled);
+    ot_json_out_i64(&out, "left_out", j->data.pixels->bad);
     ot_json_out_f64(&out, "images_per_second", (double)c->images / j->seconds);
     json_classes(j, &out);
     return ot_json_out_close(&out, err);

@@ -67,7 +67,7 @@ static void compose(const ot_progress *p, line *l, double now) {
     if (!isnan(s->loss)) add(l, "  loss %.4f", s->loss);
     if (!isnan(p->valid_loss)) add(l, "  valid %.4f", p->valid_loss);
     if (s->learning_rate > 0.0 && !p->terminal) add(l, "  lr %.3g", s->learning_rate);
-    if (s->tokens_per_second > 0.0) add(l, "  %s tok/s", ot_text_count((int64_t)(s->tokens_per_second + 0.5), text, sizeof text));
+    if (s->tokens_per_second > 0.0) add(l, "  %s %s", ot_text_count((int64_t)(s->tokens_per_second + 0.5), text, sizeof text), p->rate != NULL ? p->rate : "tok/s");
     double left = seconds_left(p, now);
     if (s->step >= p->total && p->total > 0) {
         add(l, "  took %s", ot_text_seconds(now - p->started, text, sizeof text));

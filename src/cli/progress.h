@@ -27,6 +27,7 @@ typedef struct ot_progress {
     double (*clock)(void); /* monotonic seconds */
     const char *label;     /* "tune" */
     const char *unit;      /* "step", "block", "tensor" */
+    const char *rate;      /* what a sample's tokens_per_second counts: NULL: "tok/s" */
     int64_t total;         /* 0: unknown */
     int64_t first;         /* steps done before this process began (a resumed run): they do not count for the speed */
     double started, shown_at;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/common_data.h"
 #include "cli/common_options.h"
+#include "cli/data_pictures.h"
 #include "cli/output.h"
 #include "cli/text.h"
 #include "cli/verbs.h"
@@ -290,6 +291,10 @@ static ot_status print_json(job *j, ot_error *err) {
 
 static ot_status run(const ot_args *args, ot_error *err) {
     job j = {.args = args};
+    const char *file = ot_args_operand(args, "FILE");
+    bool text = ot_args_has(args, "model") && ot_path_ends(file, ".csv"); /* any file may be text */
+    if (ot_pictures_is(file) && !text) return ot_data_pictures(args, err);
+    if (!ot_args_has(args, "model")) return ot_args_fail(args, err, "--model is missing: text is read with its tokenizer and chat template (pictures need none)");
     ot_status status = read_data(&j, err);
     if (status == OT_OK) status = ot_args_flag(args, "json") ? print_json(&j, err) : print(&j, err);
     ot_dataset_free(&j.d);
@@ -301,12 +306,13 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_operand operands[] = {
-    {.name = "FILE", .kind = OT_KIND_PATH, .repeated = true, .help = "text, JSON lines, either packed by gzip or zstd, or .safetensors with input_ids [N, T]"},
+    {.name = "FILE", .kind = OT_KIND_PATH, .repeated = true, .help = "text, JSON lines, either packed by gzip or zstd, or .safetensors with input_ids [N, T]; or pictures: a folder with a folder for each class, a .tar archive "
+             "of them or of WebDataset's samples, a .csv list"},
     {0},
 };
 static const ot_option options[] = {
-    {.name = "model", .letter = 'm', .kind = OT_KIND_PATH, .value = "MODEL", .required = true,
-     .help = "whose tokenizer and chat template are used: a model, an offer, a GGUF file, or a folder with tokenizer files alone"},
+    {.name = "model", .letter = 'm', .kind = OT_KIND_PATH, .value = "MODEL",
+     .help = "whose tokenizer and chat template are used: a model, an offer, a GGUF file, or a folder with tokenizer files alone; pictures need none"},
     {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in an example at most, as in training"},
     {.name = "limit", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = OT_NO_MAX, .shown = "all", .help = "examples to read at most"},
     {.name = "show", .kind = OT_KIND_I64, .fallback = "1", .min = 0, .max = OT_NO_MAX, .help = "examples to show as text"},
@@ -316,6 +322,7 @@ static const ot_option_group group = {"Looking", options};
 static const ot_example examples[] = {
     {"What fine-tuning would learn from a chat", "offsite data chat.jsonl --model SmolLM2-135M-Instruct.gguf"},
     {"Several files, three examples", "offsite data 'part-*.jsonl.gz' notes.txt --model gpt2/ --block 256 --show 3"},
+    {"Pictures: classes, sizes, and every file that cannot be read", "offsite data photos/"},
     {"Rows that call their text \"body\"", "offsite data posts.jsonl --model gpt2/ --map text=body --json"},
     {0},
 };
@@ -327,7 +334,8 @@ const ot_verb ot_verb_data = {
     .about = "Reads files as --train of the training verbs does, with the same options, and trains nothing. Rows that cannot be used, examples that "
              "are cut off and rows with nothing to learn are counted; the first examples are shown as the model gets them, with the tokens that it "
              "is to learn in brackets, or in colour on a terminal.\n\n"
-             "The last line says what --pack would make of the examples.",
+             "The last line says what --pack would make of the examples.\n\n"
+             "Of pictures every one is decoded: how many each class has, their sizes, and each file that cannot be used with the reason.",
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_data, &ot_options_json, NULL},
     .examples = examples,

@@ -290,7 +290,8 @@ static const ot_option options[] = {
     {.name = "classes", .kind = OT_KIND_STRING, .value = "NAME,...", .commas = true,
      .help = "names of the classes that the labels of .safetensors count from 0, where they are not the model's own numbers"},
     {.name = "block", .kind = OT_KIND_I64, .fallback = "512", .min = 2, .max = OT_NO_MAX, .help = "tokens in a block cut from text; the remainder is dropped"},
-    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks, documents or pictures to score, from the first"},
+    {.name = "limit", .kind = OT_KIND_I64, .min = 1, .max = OT_NO_MAX, .shown = "all", .help = "blocks, documents or pictures to score, from the first; of picture files, spread over all"},
+    {.name = "strict", .kind = OT_KIND_FLAG, .help = "pictures: stop at the first that cannot be read instead of leaving it out"},
     {.name = "per-block", .kind = OT_KIND_FLAG, .help = "print the loss of every block too"},
     {0},
 };

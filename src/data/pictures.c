@@ -25,9 +25,10 @@ ot_status ot_pictures_bad(ot_pictures *p, ot_error *err, const char *format, ...
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (p->strict) return ot_fail(err, OT_ERR_FORMAT, "%s", text);
-    if (p->bad < OT_PICTURES_SHOWN) {
-        p->shown[p->bad] = ot_arena_strdup(&p->arena, text, err);
-        if (p->shown[p->bad] == NULL) return OT_ERR_MEMORY;
+    if (p->n_shown < OT_PICTURES_SHOWN) {
+        OT_TRY(ot_grow((void **)&p->shown, &p->shown_room, p->n_shown + 1, sizeof(char *), "reasons", err));
+        p->shown[p->n_shown] = ot_arena_strdup(&p->arena, text, err);
+        if (p->shown[p->n_shown++] == NULL) return OT_ERR_MEMORY;
     }
     p->bad++;
     return OT_OK;
@@ -111,7 +112,13 @@ static size_t archive_length(const char *path) {
     return 0;
 }
 
-bool ot_pictures_is(const char *path) { return ot_path_is_dir(path) || ot_path_ends(path, ".csv") || archive_length(path) > 0; }
+static bool is_packed(const char *path) {
+    return strstr(ot_path_base(path), ".tar.") != NULL || ot_path_ends(path, ".tgz") || ot_path_ends(path, ".zip");
+}
+
+bool ot_pictures_is(const char *path) {
+    return ot_path_is_dir(path) || ot_path_ends(path, ".csv") || archive_length(path) > 0 || is_packed(path) || ot_image_is_name(path);
+}
 
 static ot_status read_any(ot_pictures *p, ot_error *err) {
     size_t archive = archive_length(p->path);
@@ -123,15 +130,18 @@ static ot_status read_any(ot_pictures *p, ot_error *err) {
         return name != NULL ? ot_pictures_read_tar(p, name, below, err) : OT_ERR_MEMORY;
     }
     if (ot_path_ends(p->path, ".csv")) return ot_pictures_read_csv(p, err);
-    if (strstr(ot_path_base(p->path), ".tar.") != NULL || ot_path_ends(p->path, ".tgz") || ot_path_ends(p->path, ".zip")) {
+    if (is_packed(p->path)) {
         return ot_fail(err, OT_ERR_USAGE, "%s is a packed archive, which is not read: unpack it into a folder or a plain .tar", p->path);
     }
+    if (ot_image_is_name(p->path)) return ot_fail(err, OT_ERR_USAGE, "%s is a single picture: give the folder that it lies in", p->path);
     return ot_fail(err, OT_ERR_USAGE, "%s holds no pictures: give a folder, a .tar archive, a .csv list or .safetensors", p->path);
 }
 
 ot_status ot_pictures_open(const char *path, bool strict, ot_pictures *out, ot_error *err) {
     ot_pictures p = {.strict = strict};
-    p.path = p.root = ot_arena_strdup(&p.arena, path, err);
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    p.path = p.root = ot_arena_strndup(&p.arena, path, length, err);
     ot_status status = p.path != NULL ? read_any(&p, err) : OT_ERR_MEMORY;
     if (status == OT_OK && p.n == 0) {
         status = ot_fail(err, OT_ERR_FORMAT, "%s holds no pictures that can be used (.jpg, .jpeg, .png, .webp)%s%s", path, p.bad > 0 ? "; the first reason: " : "",
@@ -151,6 +161,7 @@ void ot_pictures_close(ot_pictures *p) {
     ot_free(p->maps);
     ot_free(p->items);
     ot_free(p->classes);
+    ot_free(p->shown);
     ot_arena_free(&p->arena);
     *p = (ot_pictures){0};
 }
@@ -252,7 +263,7 @@ static ot_status judge(ot_pictures *p, const verdict *verdicts, uint8_t *marks, 
     }
     p->n = kept;
     mark_classes(p, HAS, marks);
-    if (kept == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld pictures can be read; the first: %s", p->path, (long long)n, p->shown[0]);
+    if (kept == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld pictures can be read; the first: %s", p->path, (long long)n, verdicts[0].why);
     return OT_OK;
 }
 

@@ -15,7 +15,7 @@ typedef struct ot_picture {
     int32_t label;          /* in classes, or the number itself; -1: none */
 } ot_picture;
 
-enum { OT_PICTURES_SHOWN = 5, OT_PICTURES_MAX = 1 << 26 };
+enum { OT_PICTURES_SHOWN = 10000, OT_PICTURES_MAX = 1 << 26 };
 
 typedef struct ot_pictures {
     ot_picture *items;
@@ -24,7 +24,8 @@ typedef struct ot_pictures {
     int64_t n_classes, classes_room;
     const char *layout;   /* "folders", "tar of folders", "WebDataset", "CSV list" */
     int64_t bad;          /* left out: rows, members or pictures that cannot be used */
-    const char *shown[OT_PICTURES_SHOWN]; /* why, of the first bad ones */
+    const char **shown;   /* [n_shown] why, of the first bad ones */
+    int64_t n_shown, shown_room;
     bool strict;          /* the first bad one is an error */
     const char *path, *root; /* as given; names of files are below root */
     ot_map *maps;         /* of archives */
@@ -32,7 +33,8 @@ typedef struct ot_pictures {
     ot_arena arena;
 } ot_pictures;
 
-/* Is this path for ot_pictures_open (a folder, a .tar, a .csv, or something below a .tar), by its looks? */
+/* Is this path for ot_pictures_open (a folder, a .tar, a .csv, or something below a .tar), by its looks? Also a packed archive or a single picture,
+ * which it refuses in words. */
 bool ot_pictures_is(const char *path);
 /* path: also ARCHIVE.tar/FOLDER, for the part of an archive. Every picture's bytes are still unread: see ot_pictures_check. */
 ot_status ot_pictures_open(const char *path, bool strict, ot_pictures *out, ot_error *err);

@@ -241,7 +241,7 @@ static ot_status fill(const char *path, const ot_desc *desc, const ot_image_opti
     p->values = 3 * p->base.height * p->base.width;
     p->base.bad = p->list.bad;
     p->base.shown = p->list.shown;
-    p->base.n_shown = p->list.bad < OT_PICTURES_SHOWN ? p->list.bad : OT_PICTURES_SHOWN;
+    p->base.n_shown = p->list.n_shown;
     p->base.classes = o->unlabelled ? NULL : (const char *const *)p->list.classes;
     p->base.n_classes = p->base.classes != NULL ? p->list.n_classes : 0;
     p->base.held = AHEAD * p->values * (int64_t)sizeof(float) + p->list.n * (int64_t)sizeof *p->list.items;

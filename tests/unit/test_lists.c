@@ -208,6 +208,7 @@ static void test_bad_pictures(void **state) {
         {"no-end-of-quote.csv", ":2: a quote is not closed"},
         {"none.tar.gz", "is a packed archive, which is not read"},
         {"none.zip", "is a packed archive, which is not read"},
+        {"a.png", "is a single picture: give the folder"},
         {"none.txt", "give a folder, a .tar archive, a .csv list"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
