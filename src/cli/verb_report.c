@@ -3,6 +3,7 @@
 
 #include "cli/common_options.h"
 #include "cli/report_figures.h"
+#include "cli/report_pictures.h"
 #include "cli/report_print.h"
 #include "cli/verbs.h"
 
@@ -21,7 +22,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     bool data_owner = ot_args_flag(args, "data-owner");
     ot_status status = OT_OK;
     if (ot_report_is_figure(args)) return ot_report_figure(args, err);
-    if (ot_args_has(args, "output")) return ot_args_fail(args, err, "--output is for the files of fig3 and fig4");
+    if (ot_args_has(args, "pictures")) return ot_report_pictures_page(args, err);
+    if (ot_args_has(args, "output")) return ot_args_fail(args, err, "--output is for the files of fig3 and fig4, and the page of --pictures");
     for (int64_t i = 0; status == OT_OK && i < ot_args_operand_count(args, "DIR"); i++) {
         status = ot_report_read(&report, ot_args_operand_at(args, "DIR", i), err);
     }
@@ -34,7 +36,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 
 static const ot_option options[] = {
     {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .shown = "the figure's name with --config",
-     .help = "fig3, fig4: folder of the queue and of the figure's tables (.md, .csv) and plots (.svg)"},
+     .help = "fig3, fig4: folder of the queue and of the figure's tables (.md, .csv) and plots (.svg); --pictures: the page"},
     {.name = "data-owner", .kind = OT_KIND_FLAG, .help = "only what that party can know: the emulator's scores and its own costs"},
     {.name = "csv", .kind = OT_KIND_FLAG, .help = "one line for each learning rate and measure"},
     {.name = "markdown", .kind = OT_KIND_FLAG, .help = "tables for a document"},
@@ -47,6 +49,7 @@ static const ot_example examples[] = {
     {"The same as the data owner may see it", "offsite report runs/ --data-owner"},
     {"Run a grid and draw where adapter layers sit best, or how emulators compare", "offsite report fig4 --config fig4.yaml -o fig4/"},
     {"The figure of a grid that ran already", "offsite report fig4 runs/ -o fig4/"},
+    {"A classifier's right and wrong pictures, for the data owner", "offsite report scores/ --data-owner --pictures photos/ -o pictures.html"},
     {"For a document", "offsite report runs/ --markdown > results.md"},
     {0},
 };
@@ -66,6 +69,6 @@ const ot_verb ot_verb_report = {
     .operands = operands,
     .own_config = ot_report_is_figure,
     .overrides = (const ot_override[]){{.name = "config", .help = "read options from a YAML file; options on the command line win; fig3, fig4: the grid to run (docs/report.md)"}, {0}},
-    .groups = (const ot_option_group *const[]){&group, &ot_options_json, NULL},
+    .groups = (const ot_option_group *const[]){&group, &ot_options_report_pictures, &ot_options_json, NULL},
     .run = run,
 };

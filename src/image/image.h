@@ -42,6 +42,9 @@ typedef struct ot_image_box {
 ot_status ot_image_resize(const ot_image *in, const ot_image_box *box, int64_t width, int64_t height, ot_image_filter filter, ot_image *out,
                           ot_error *err);
 
+/* A JPEG of the picture: baseline, quality 1 to 100. *out is the caller's (ot_free). */
+ot_status ot_jpeg_encode(const ot_image *image, int quality, uint8_t **out, int64_t *size, ot_error *err);
+
 /* ==== For the files of this folder. ==== */
 
 /* Black. Fails above the limits. */

@@ -99,6 +99,40 @@ done
 printf 'x' | dd of=shards/1.tar bs=1 seek=20 conv=notrunc 2>dd.err
 fails 1 'shards/1.tar: byte 0 of the tar archive' eval tuned --images shards
 
+# The page for the data owner: small copies of right and wrong pictures, made anew, so that nothing of a camera's remarks is in them.
+grep -q camera 'clean/red elm/turned-6.jpg' || die "the test's picture has no remarks"
+mkdir -p odd && cp -r clean/-fir 'odd/<b>&"fir"' && cp -r 'clean/red elm' odd
+run tune offer --train odd --steps 60 --batch 4 --lr 1e-3 -o ret.odd
+run eval offer --adapter ret.odd --images odd --output scores
+run report scores --data-owner --pictures odd -o page.html
+right=$(grep -c '"acc": 1.0' scores/samples_images_*.jsonl) || :
+[ "$(grep -o '<img src="data:image/jpeg;base64,' page.html | wc -l)" = 9 ] || die "not every picture is in the page"
+has page.html "$right of 9 pictures; here $right spread over all of them"
+has page.html '&lt;b&gt;&amp;&quot;fir&quot;'
+has page.html 'What is taken for what'
+if grep -q '<b>&"fir' page.html; then die "a class's name became markup"; fi
+grep -o 'base64,[A-Za-z0-9+/=]*' page.html | cut -c8- | while read -r picture; do
+    printf '%s' "$picture" | base64 -d >copy.jpg
+    if grep -qa 'camera\|Exif' copy.jpg; then die "a camera's remarks are in the page"; fi
+done
+[ "$(run report scores --data-owner --pictures odd --show 1 -o one.html && grep -o '<img' one.html | wc -l)" -le 2 ]
+# Never for the owner of the model: not asked for by mistake, nor in any form of the report, nor in what is sent.
+fails 2 'it is for that party alone: with --data-owner' report scores --pictures odd -o refused
+fails 2 'needs -o PAGE.html' report scores --data-owner --pictures odd
+fails 2 'makes a page, and no other form' report scores --data-owner --pictures odd --json -o refused
+fails 3 'is not among those of clean: name what was evaluated' report scores --data-owner --pictures clean -o refused
+fails 2 'holds no predictions of pictures' report ret.odd --data-owner --pictures odd -o refused
+mkdir five && run eval tuned --images clean --json && cp out five/tuned.json && cp page.html five
+for form in --json --csv --markdown; do
+    run report five $form
+    if grep -q 'data:image\|rgb.jpg' out; then die "pictures in the owner's report"; fi
+done
+if grep -rlq 'data:image\|rgb.jpg\|turned-6' ret.odd; then die "the return names pictures"; fi
+head -c 300 scores/samples_images_*.jsonl >cut.jsonl
+fails 1 'cut.jsonl:' report cut.jsonl --data-owner --pictures odd -o refused
+echo '{"image": "../../etc/passwd", "label": "a", "prediction": "a"}' >outside.jsonl
+fails 3 'the picture ../../etc/passwd is not among those of odd' report outside.jsonl --data-owner --pictures odd -o refused
+
 # What cannot be: one class, none, parts of a data set, another model's classes, a packed archive.
 mkdir -p one && cp -r clean/-fir one
 fails 3 'every picture is of one class, "-fir"' tune offer --train one -o refused

@@ -13,7 +13,7 @@ static void expect(int condition) {
 }
 
 static void apply(const ot_preprocess *p) {
-    enum { MOST = 1 << 20 };
+    enum { MOST = 1 << 14 };
     static uint8_t pixels[4 * 7 * 3];
     const ot_image image = {.width = 7, .height = 4, .rgb = pixels};
     int64_t n = p->out_height * p->out_width * 3;
