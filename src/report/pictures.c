@@ -81,7 +81,9 @@ static ot_status take_line(job *j, const json_t *line, const char *where, const 
     if (image == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s: its picture has no name, as those of .safetensors: evaluate the picture files", where);
     if (label == NULL) return OT_OK;
     OT_TRY(ot_json_f64(line, "acc_top5", where, &right5, NULL, err));
-    OT_TRY(ot_json_f64(json_array_get(json_object_get(line, "top5"), 0), "probability", where, &probability, NULL, err));
+    const json_t *likeliest = json_array_get(json_object_get(line, "top5"), 0);
+    if (likeliest != NULL) OT_TRY(ot_json_f64(likeliest, "probability", where, &probability, &found, err));
+    if (likeliest == NULL || !found) return ot_fail(err, OT_ERR_FORMAT, "%s has no \"top5\" with probabilities: is it of eval --images?", where);
     const named *at = bsearch(&(named){.name = image}, index, (size_t)j->list.n, sizeof *index, by_name);
     if (at == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s: the picture %s is not among those of %s: name what was evaluated", where, image, j->list.path);
     OT_TRY(ot_grow((void **)&j->all, &j->room, j->n + 1, sizeof *j->all, "predictions", err));

@@ -122,7 +122,7 @@ fails 2 'needs -o PAGE.html' report scores --data-owner --pictures odd
 fails 2 'makes a page, and no other form' report scores --data-owner --pictures odd --json -o refused
 fails 3 'is not among those of clean: name what was evaluated' report scores --data-owner --pictures clean -o refused
 fails 2 'holds no predictions of pictures' report ret.odd --data-owner --pictures odd -o refused
-mkdir five && run eval tuned --images clean --json && cp out five/tuned.json && cp page.html five
+mkdir five && cp page.html scores/* five && echo '{"perplexity": 3.5, "blocks": 4}' >five/tuned.json
 for form in --json --csv --markdown; do
     run report five $form
     if grep -q 'data:image\|rgb.jpg' out; then die "pictures in the owner's report"; fi
@@ -130,7 +130,7 @@ done
 if grep -rlq 'data:image\|rgb.jpg\|turned-6' ret.odd; then die "the return names pictures"; fi
 head -c 300 scores/samples_images_*.jsonl >cut.jsonl
 fails 1 'cut.jsonl:' report cut.jsonl --data-owner --pictures odd -o refused
-echo '{"image": "../../etc/passwd", "label": "a", "prediction": "a"}' >outside.jsonl
+echo '{"image": "../../etc/passwd", "label": "a", "prediction": "a", "top5": [{"label": "a", "probability": 0.5}]}' >outside.jsonl
 fails 3 'the picture ../../etc/passwd is not among those of odd' report outside.jsonl --data-owner --pictures odd -o refused
 
 # What cannot be: one class, none, parts of a data set, another model's classes, a packed archive.
