@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/progress.h"
 #include "cli/text.h"
+#include "train/stream.h"
 
 /* ==== Options. ==== */
 
@@ -134,6 +135,50 @@ static ot_status pack(const ot_args *args, const char *option, ot_dataset *d, ot
     return OT_OK;
 }
 
+/* Rows of --train that are to be streamed; 0: they are held whole. */
+static int64_t window_of(const ot_args *args, const char *option, const ot_data_paths *paths) {
+    if (strcmp(option, "train") != 0 || !ot_args_declares(args, "window")) return 0;
+    if (ot_args_has(args, "window")) return ot_args_i64(args, "window");
+    return ot_stream_is_due(paths->items, paths->count) ? ot_stream_usual_window(ot_args_i64(args, "block")) : 0;
+}
+
+/* What the stream refers to lives as long as it does. */
+typedef struct streamed {
+    ot_data_paths paths;
+    ot_common_data common;
+} streamed;
+
+static void free_streamed(void *context) {
+    streamed *s = context;
+    ot_common_data_free(&s->common);
+    ot_data_paths_free(&s->paths);
+    ot_free(s);
+}
+
+static ot_status open_stream(const ot_args *args, int64_t window, ot_data_paths *paths, ot_common_data *common, ot_dataset *out, ot_error *err) {
+    if (ot_args_flag(args, "pack") || ot_args_has(args, "batch-tokens")) {
+        return ot_args_fail(args, err, "--pack is for data that are held whole, and these are streamed: leave it out, or give --window 0");
+    }
+    streamed *s = NULL;
+    OT_TRY(ot_malloc(1, sizeof *s, "the data", (void **)&s, err));
+    *s = (streamed){.paths = *paths, .common = *common}; /* taken over */
+    *paths = (ot_data_paths){0};
+    *common = (ot_common_data){0};
+    ot_stream_options o = {.paths = s->paths.items,
+                           .n_paths = s->paths.count,
+                           .data = s->common.options,
+                           .window = window,
+                           .shuffle = ot_args_flag(args, "shuffle"),
+                           .seed = (uint64_t)ot_args_i64(args, "seed"),
+                           .release = free_streamed,
+                           .context = s};
+    char bytes[32], rows[32];
+    OT_TRY(ot_dataset_open_stream(&o, out, err));
+    ot_note(args, "--train: %s in %" PRId64 " file%s, streamed through windows of %s rows", ot_text_bytes(ot_stream_file_bytes(out->stream), bytes, sizeof bytes),
+            o.n_paths, o.n_paths == 1 ? "" : "s", ot_text_count(window, rows, sizeof rows));
+    return OT_OK;
+}
+
 ot_status ot_common_data_open(const ot_args *args, const char *option, const char *tokenizer_path, int64_t vocab, ot_dataset *out, ot_error *err) {
     ot_data_paths paths = {0};
     ot_common_data common = {0};
@@ -142,6 +187,13 @@ ot_status ot_common_data_open(const ot_args *args, const char *option, const cha
     snprintf(what, sizeof what, "--%s", option);
     ot_status status = ot_common_data_options(args, tokenizer_path, vocab, &common, err);
     for (int64_t i = 0; status == OT_OK && i < ot_args_count(args, option); i++) status = ot_data_paths_add(&paths, what, ot_args_str_at(args, option, i), err);
+    int64_t window = status == OT_OK ? window_of(args, option, &paths) : 0;
+    if (window > 0) {
+        status = open_stream(args, window, &paths, &common, out, err);
+        ot_common_data_free(&common);
+        ot_data_paths_free(&paths);
+        return status;
+    }
     if (status == OT_OK) status = ot_calloc(paths.count, sizeof(ot_data_report), "reports", &reports, err);
     if (status == OT_OK) status = ot_dataset_read(paths.items, paths.count, &common.options, out, reports, err);
     for (int64_t i = 0; status == OT_OK && i < paths.count; i++) ot_common_data_say(args, (const ot_data_report *)reports + i);

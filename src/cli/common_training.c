@@ -23,6 +23,7 @@
 #include "cli/training_record.h"
 #include "protocol/digest.h"
 #include "protocol/split.h"
+#include "train/stream.h"
 
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err) {
     *t = (ot_training){.args = args, .label = label, .output = ot_args_str(args, "output")};
@@ -116,6 +117,10 @@ static ot_status make_fingerprint(ot_training *t, ot_error *err) {
     const ot_dataset *sets[] = {&t->train, &t->valid};
     for (int i = 0; i < 2; i++) {
         ot_digest_add(&d, &sets[i]->rows, sizeof sets[i]->rows);
+        if (sets[i]->stream != NULL) {
+            OT_TRY(ot_stream_identify(sets[i]->stream, add_piece, &d, err));
+            continue;
+        }
         if (sets[i]->pixels != NULL) {
             ot_digest_add(&d, sets[i]->targets, sets[i]->rows * 4);
             sets[i]->pixels->identify(sets[i]->pixels, add_piece, &d);
@@ -240,6 +245,18 @@ static ot_status prepare_grid(ot_training *t, ot_error *err) {
     return OT_OK;
 }
 
+/* Of streamed text they are counted only where the number is needed: that is a pass through all of it. */
+static ot_status count_rows(const ot_training *t, int64_t *rows, ot_error *err) {
+    bool needed = !ot_args_has(t->args, "steps") || (t->has_valid && !ot_args_has(t->args, "valid-every"));
+    char text[32];
+    *rows = INT32_MAX;
+    if (!needed) return OT_OK;
+    ot_note(t->args, "--train: reading it once to count its rows (--steps%s would spare that)", t->has_valid ? " and --valid-every" : "");
+    OT_TRY(ot_stream_count(t->train.stream, rows, err));
+    ot_note(t->args, "--train: an epoch is %s rows", ot_text_count(*rows, text, sizeof text));
+    return OT_OK;
+}
+
 ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err) {
     const ot_args *args = t->args;
     t->model = model;
@@ -266,11 +283,12 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
                             .context = t};
     OT_TRY(ot_optimizer_parse(ot_args_str(args, "optimizer"), &o->optimizer, err));
     OT_TRY(ot_common_backend(args, &o->backend, &o->compute, err));
-    int64_t rows_a_step = 0, all_rows = 0;
-    if (!ot_mul_i64(o->batch, o->grad_accum, &rows_a_step) || !ot_mul_i64(t->train.rows, ot_args_i64(args, "epochs"), &all_rows)) {
+    int64_t rows_a_step = 0, all_rows = 0, rows = t->train.rows;
+    if (t->train.stream != NULL) OT_TRY(count_rows(t, &rows, err));
+    if (!ot_mul_i64(o->batch, o->grad_accum, &rows_a_step) || !ot_mul_i64(rows, ot_args_i64(args, "epochs"), &all_rows)) {
         return ot_fail(err, OT_ERR_USAGE, "--batch, --grad-accum or --epochs is impossibly large");
     }
-    int64_t an_epoch = (t->train.rows + rows_a_step - 1) / rows_a_step;
+    int64_t an_epoch = (rows + rows_a_step - 1) / rows_a_step;
     o->steps = ot_args_has(args, "steps") ? ot_args_i64(args, "steps") : (all_rows + rows_a_step - 1) / rows_a_step;
     OT_TRY(ot_common_warmup(args, o->steps, usual_warmup, &o->warmup, err));
     o->valid_every = ot_args_has(args, "valid-every") ? ot_args_i64(args, "valid-every") : an_epoch;
@@ -320,6 +338,9 @@ static void say_plan(const ot_training *t) {
     if (pictures != NULL) {
         ot_note(t->args, "%s: %" PRId64 " pictures of %" PRId64 " x %" PRId64 " pixels, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
                 pictures->width, pictures->height, t->options.steps, t->trained.count);
+    } else if (t->train.stream != NULL) {
+        ot_note(t->args, "%s: streamed rows of up to %" PRId64 " tokens, %" PRId64 " held at a time, %" PRId64 " steps, %" PRId64 " trained values", t->label,
+                t->train.length, ot_stream_window(t->train.stream), t->options.steps, t->trained.count);
     } else {
         ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
                 t->train.length, t->options.steps, t->trained.count);
@@ -359,6 +380,9 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
         ot_progress_end(&t->progress);
     }
     t->seconds = ot_seconds() - start;
+    if (t->train.stream != NULL && ot_stream_bad(t->train.stream) > 0) {
+        ot_note(t->args, "warning: --train: %" PRId64 " rows were bad and were left out (--strict stops at the first)", ot_stream_bad(t->train.stream));
+    }
     ot_trainer_free(trainer);
     ot_trainables_finish(&t->trained);
     return status;

@@ -37,6 +37,7 @@ typedef struct ot_data_report {
     const char *packing; /* "gzip", "zstd" or NULL */
     const char *shape;   /* "text", "messages", ..., "ids" */
     const char *detail;  /* chat template or task, NULL: none */
+    int64_t lines_before; /* those of the file in front of these bytes: the caller's, for messages */
     int64_t rows;        /* lines that hold something; 0 for text */
     int64_t bad;
     ot_data_bad_row shown[OT_DATA_SHOWN]; /* the first bad ones */

@@ -287,6 +287,7 @@ static void note_bad(reading *g, int64_t number, const ot_error *problem) {
 static ot_status read_lines(reading *g, const ot_input *source, ot_error *err) {
     const ot_data_options *o = g->r->options;
     lines l = lines_of(source);
+    l.number = g->report->lines_before;
     const char *line = NULL;
     int64_t size = 0;
     while (next_line(&l, &line, &size) && (o->limit == 0 || g->report->examples < o->limit)) {

@@ -1,5 +1,6 @@
 /* Checkpoints: one safetensors file, written atomically, with masters, the optimizer's state, the best weights, and the loop's state in its metadata.
- * Everything else of a step (data order, dropout masks, schedule) is a function of the step number and the seed. */
+ * Everything else of a step (data order, dropout masks, schedule) is a function of the step number and the seed; of streamed text
+ * the place is kept. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,10 +66,11 @@ typedef struct field {
     double *real; /* when there is no whole */
 } field;
 
-enum { N_FIELDS = 18, FIELD_TEXT = 40 };
+enum { N_FIELDS = 27, FIELD_TEXT = 40 };
 
 static void fields_of(ot_trainer *tr, int64_t *run, field out[N_FIELDS]) {
     ot_guard *g = &tr->guard;
+    ot_stream_place *d = &tr->place;
     const field all[N_FIELDS] = {{"step", &tr->step, NULL},
                                  {"tokens", &tr->tokens, NULL},
                                  {"best_step", &tr->best_step, NULL},
@@ -86,6 +88,15 @@ static void fields_of(ot_trainer *tr, int64_t *run, field out[N_FIELDS]) {
                                  {"guard.norm.n", NULL, &g->norm.n},
                                  {"guard.norm.mean", NULL, &g->norm.mean},
                                  {"guard.norm.variance", NULL, &g->norm.variance},
+                                 {"data.epoch", &d->epoch, NULL},
+                                 {"data.window", &d->window, NULL},
+                                 {"data.file", &d->file, NULL},
+                                 {"data.offset", &d->offset, NULL},
+                                 {"data.skip", &d->skip, NULL},
+                                 {"data.line", &d->line, NULL},
+                                 {"data.read", &d->read, NULL},
+                                 {"data.first_row", &d->first_row, NULL},
+                                 {"data.taken", &d->taken, NULL},
                                  {"", NULL, NULL}};
     memcpy(out, all, sizeof all);
 }

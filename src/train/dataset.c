@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "train/stream.h"
 
 int64_t ot_dataset_columns(const ot_dataset *d) { return ot_dataset_start(d, ot_dataset_first(d, d->rows)); }
 
@@ -27,12 +28,14 @@ int64_t ot_dataset_most_examples(const ot_dataset *d) {
 
 int64_t ot_dataset_bytes(const ot_dataset *d) {
     if (d->pixels != NULL) return d->rows * 8 + d->pixels->channels * d->pixels->height * d->pixels->width * 4 + d->pixels->held;
+    if (d->stream != NULL) return ot_stream_bytes(d->stream);
     int64_t tables = (d->starts != NULL ? d->examples + 1 : 0) + (d->packs != NULL ? d->rows + 1 : 0);
     return ot_dataset_columns(d) * (8 + (d->mask != NULL ? 8 : 0)) + d->rows * 4 + (d->firsts != NULL ? d->examples * 4 : 0) + tables * 8;
 }
 
 void ot_dataset_free(ot_dataset *d) {
     if (d->pixels != NULL) d->pixels->close(d->pixels);
+    ot_stream_close(d->stream);
     ot_free(d->picture);
     ot_free(d->starts);
     ot_free(d->packs);
@@ -46,6 +49,7 @@ void ot_dataset_free(ot_dataset *d) {
 
 void ot_dataset_count_firsts(ot_dataset *d) {
     if (d->counts_firsts || d->firsts == NULL) return;
+    if (d->stream != NULL) ot_stream_count_firsts(d->stream);
     d->counts_firsts = true;
     for (int64_t r = 0; r < d->rows; r++) {
         for (int64_t e = ot_dataset_first(d, r); e < ot_dataset_first(d, r + 1); e++) d->counted[r] += d->firsts[e] >= 0;

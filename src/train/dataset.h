@@ -30,6 +30,9 @@ struct ot_pixels {
     int64_t held; /* bytes */
 };
 
+/* Rows of text that do not fit into memory, see train/stream.h. */
+typedef struct ot_stream ot_stream;
+
 typedef struct ot_dataset {
     int64_t rows;
     int64_t examples; /* as many as rows unless packed */
@@ -44,6 +47,7 @@ typedef struct ot_dataset {
     bool counts_firsts; /* the firsts are among them */
     ot_pixels *pixels; /* of images: a row is one picture of `length` patches and class tokens, with one target, and there are no ids; else NULL */
     float *picture;    /* room for one */
+    ot_stream *stream; /* where the rows come from in training: this holds one that stands for them, as long as any; else NULL */
     int64_t tokens;   /* positions that are not masked */
     int64_t text_tokens; /* tokens of the text before it was cut; 0 for other data */
 } ot_dataset;

@@ -113,6 +113,7 @@ void ot_trainer_free(ot_trainer *tr) {
 /* ==== One step. ==== */
 
 int64_t ot_trainer_row(ot_trainer *tr, int64_t position) {
+    if (tr->train->stream != NULL) return position % (tr->options.batch * tr->options.grad_accum);
     int64_t epoch = position / tr->train->rows;
     if (epoch != tr->order_epoch) {
         ot_dataset_order(tr->train, tr->options.shuffle, tr->options.seed, epoch, tr->order);
@@ -120,6 +121,14 @@ int64_t ot_trainer_row(ot_trainer *tr, int64_t position) {
     }
     return tr->order[position % tr->train->rows];
 }
+
+int64_t ot_trainer_row_number(ot_trainer *tr, int64_t position) {
+    int64_t row = ot_trainer_row(tr, position);
+    return tr->train->stream != NULL ? ot_stream_row_number(tr->train->stream, row) : row;
+}
+
+/* What ot_trainer_row counts. */
+static const ot_dataset *rows_of(const ot_trainer *tr) { return tr->train->stream != NULL ? ot_stream_rows(tr->train->stream) : tr->train; }
 
 /* Pictures are read ahead as far as there is room, but not beyond an epoch, which ends with a new order. */
 static void look_ahead(ot_trainer *tr, int64_t position) {
@@ -133,7 +142,7 @@ static void look_ahead(ot_trainer *tr, int64_t position) {
 
 static ot_status add_row(ot_trainer *tr, int64_t position, ot_error *err) {
     look_ahead(tr, position);
-    return ot_dataset_add_training_row(tr->net, tr->train, ot_trainer_row(tr, position), position / tr->train->rows, err);
+    return ot_dataset_add_training_row(tr->net, rows_of(tr), ot_trainer_row(tr, position), position / tr->train->rows, err);
 }
 
 /* The teacher's terms, summed over the micro-batches by their shares. */
@@ -157,7 +166,8 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
     const ot_train_options *o = &tr->options;
     double lm_weight = o->teacher != NULL ? o->lm_weight : 1.0;
     int64_t first = tr->step * o->batch * o->grad_accum, targets = 0;
-    for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += tr->train->counted[ot_trainer_row(tr, first + i)];
+    if (tr->train->stream != NULL) OT_TRY(ot_stream_next(tr->train->stream, o->batch * o->grad_accum, err));
+    for (int64_t i = 0; i < o->batch * o->grad_accum; i++) targets += rows_of(tr)->counted[ot_trainer_row(tr, first + i)];
     double sum = 0;
     taught sums = {0};
     for (int64_t a = 0; a < o->grad_accum; a++) {
@@ -182,7 +192,7 @@ static ot_status run_micro_batches(ot_trainer *tr, ot_train_event *event, int64_
 static void name_rows(ot_trainer *tr, ot_train_event *event) {
     int64_t most = (int64_t)(sizeof event->rows / sizeof *event->rows);
     event->n_rows = tr->options.batch * tr->options.grad_accum;
-    for (int64_t i = 0; i < event->n_rows && i < most; i++) event->rows[i] = ot_trainer_row(tr, tr->step * event->n_rows + i);
+    for (int64_t i = 0; i < event->n_rows && i < most; i++) event->rows[i] = ot_trainer_row_number(tr, tr->step * event->n_rows + i);
 }
 
 static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err) {
@@ -211,6 +221,10 @@ static ot_status step_once(ot_trainer *tr, ot_train_event *event, ot_error *err)
     tr->step++;
     event->steps = o->steps;
     event->epoch = (double)(tr->step * o->batch * o->grad_accum) / (double)tr->train->rows;
+    if (tr->train->stream != NULL) {
+        ot_stream_tell(tr->train->stream, &tr->place);
+        event->epoch = ot_stream_epochs(tr->train->stream);
+    }
     event->tokens = tr->tokens;
     event->tokens_per_second = (double)tokens / (ot_seconds() - start);
     event->peak_memory_bytes = ot_memory_peak();
@@ -362,6 +376,7 @@ ot_status ot_trainer_run(ot_trainer *tr, ot_train_result *result, ot_error *err)
     OT_TRY(ot_network_allocate(tr->net, err));
     if (tr->valid_net != NULL) OT_TRY(ot_network_allocate(tr->valid_net, err));
     if (o->resume && o->checkpoint_path != NULL) OT_TRY(ot_trainer_load(tr, err));
+    if (tr->train->stream != NULL) OT_TRY(ot_stream_seek(tr->train->stream, &tr->place, err));
     *result = (ot_train_result){.first_step = tr->step};
     OT_TRY(ot_trainer_open_log(tr, err));
     tr->saved_at = ot_seconds();

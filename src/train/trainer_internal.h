@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "train/stream.h"
 #include "train/trainer.h"
 
 struct ot_trainer {
@@ -11,6 +12,7 @@ struct ot_trainer {
     const ot_dataset *train, *valid;
     ot_train_options options;
     ot_network *net, *valid_net;
+    ot_stream_place place; /* of the data, where step `step` begins; with a stream */
     int64_t *order;
     int64_t order_epoch; /* -1: none yet */
     int64_t announced;   /* positions below it are being read ahead, or were */
@@ -28,8 +30,10 @@ struct ot_trainer {
     int64_t saves;
 };
 
-/* The data row that comes as number `position` since the start of the run. */
+/* The data row that comes as number `position` since the start of the run; of a stream only in the present step, its row there. */
 int64_t ot_trainer_row(ot_trainer *tr, int64_t position);
+/* The same for people: its number in the data. */
+int64_t ot_trainer_row_number(ot_trainer *tr, int64_t position);
 
 /* trainer_log.c */
 ot_status ot_trainer_open_log(ot_trainer *tr, ot_error *err); /* cut back to the step that was loaded */

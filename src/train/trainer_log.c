@@ -35,7 +35,7 @@ static void guard_line(ot_trainer *tr, const ot_train_event *e) {
     fprintf(tr->log, ", \"in_a_row\": %" PRId64 ", \"rows\": [", v->in_a_row);
     int64_t rows = tr->options.batch * tr->options.grad_accum;
     for (int64_t i = 0; i < rows; i++) {
-        fprintf(tr->log, "%s%" PRId64, i > 0 ? ", " : "", ot_trainer_row(tr, e->step * rows + i));
+        fprintf(tr->log, "%s%" PRId64, i > 0 ? ", " : "", ot_trainer_row_number(tr, e->step * rows + i));
     }
     fputs("]}\n", tr->log);
 }
