@@ -3,7 +3,7 @@
 
     python3 tools/check_vision.py --model vit/ --images folder-or-tar [--every 4] [--tensors] [--offsite build/offsite]
 
-Pictures lie in folders that are called after the classes. With --tensors, offsite reads the pixel_values that transformers' image processor made,
+Pictures lie in folders that are called after the classes, and are turned upright by EXIF, as transformers' load_image does. With --tensors, offsite reads the pixel_values that transformers' image processor made,
 so that only the model is compared; without, it reads, resizes and normalises the files itself. Needs torch, transformers, safetensors and Pillow."""
 import argparse
 import io
@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -38,40 +38,48 @@ def main():
     p.add_argument("--images", required=True)
     p.add_argument("--every", type=int, default=1, help="take every N-th picture")
     p.add_argument("--tensors", action="store_true")
+    p.add_argument("--interpolate", action="store_true", help="transformers' interpolate_pos_encoding, for pictures of another size than the model's")
     p.add_argument("--offsite", default="build/offsite")
     p.add_argument("--batch", type=int, default=16)
     a = p.parse_args()
     processor = AutoImageProcessor.from_pretrained(a.model, use_fast=False)
     model = AutoModelForImageClassification.from_pretrained(a.model).eval()
     names, labels, pixels = [], [], []
+    start = time.time()
     for i, (name, label, picture) in enumerate(pictures(a.images)):
         if i % a.every:
             continue
         names.append(name)
         labels.append(model.config.label2id[label])
-        pixels.append(processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"][0])
+        pixels.append(processor(ImageOps.exif_transpose(picture).convert("RGB"), return_tensors="pt")["pixel_values"][0])
     pixels, labels = torch.stack(pixels), torch.tensor(labels)
-    start = time.time()
+    reading, start = time.time() - start, time.time()
     with torch.no_grad():
-        logits = torch.cat([model(pixel_values=pixels[i:i + a.batch]).logits for i in range(0, len(pixels), a.batch)])
+        more = {"interpolate_pos_encoding": True} if a.interpolate else {}
+        logits = torch.cat([model(pixel_values=pixels[i:i + a.batch], **more).logits for i in range(0, len(pixels), a.batch)])
     seconds = time.time() - start
     top = logits.topk(5).indices
     print(f"transformers: top-1 {100 * (top[:, 0] == labels).float().mean():.2f} %, top-5 {100 * (top == labels[:, None]).any(1).float().mean():.2f} %, "
-          f"loss {torch.nn.functional.cross_entropy(logits, labels):.6f} over {len(labels)} pictures, {len(labels) / seconds:.1f} a second")
+          f"loss {torch.nn.functional.cross_entropy(logits, labels):.6f} over {len(labels)} pictures, "
+          f"{len(labels) / seconds:.1f} a second, {len(labels) / (seconds + reading):.1f} with reading")
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     with tempfile.TemporaryDirectory() as folder:
         source = a.images
         if a.tensors or a.every > 1:
             source = f"{folder}/pictures.safetensors"
             save_file({"pixel_values": pixels.contiguous(), "labels": labels}, source)
+        start = time.time()
         run = subprocess.run([a.offsite, "eval", a.model, "--images", source, "--json", "--quiet", "--output", folder], check=True, capture_output=True, text=True)
+        whole = time.time() - start
         mine = json.loads(run.stdout)
         samples = [json.loads(line) for line in next(pathlib.Path(folder).glob("samples_images_*.jsonl")).open()]
     print(f"offsite:      top-1 {100 * mine['acc']:.2f} %, top-5 {100 * mine['acc_top5']:.2f} %, loss {mine['loss']:.6f} over {mine['images']} pictures, "
-          f"{mine['images_per_second']:.1f} a second")
+          f"{mine['images_per_second']:.1f} a second, {mine['images'] / whole:.1f} with starting and checking every file")
     known = {name: i for i, name in enumerate(names)}
     theirs = [model.config.id2label[int(k)] for k in top[:, 0]]
     apart = [s for n, s in enumerate(samples) if s["prediction"] != theirs[known.get(s["image"], n)]]
-    print(f"{len(apart)} of {len(samples)} predictions differ")
+    worst = max((abs(s["loss"] - float(losses[known.get(s["image"], n)])), s["image"]) for n, s in enumerate(samples))
+    print(f"{len(apart)} of {len(samples)} predictions differ; the largest difference of a picture's loss is {worst[0]:.2g}")
     for s in apart[:10]:
         i = known.get(s["image"], s["doc_id"])
         two = logits[i].topk(2).values
