@@ -58,7 +58,7 @@ def main():
         more = {"interpolate_pos_encoding": True} if a.interpolate else {}
         logits = torch.cat([model(pixel_values=pixels[i:i + a.batch], **more).logits for i in range(0, len(pixels), a.batch)])
     seconds = time.time() - start
-    top = logits.topk(5).indices
+    top = logits.topk(min(5, logits.shape[1])).indices
     print(f"transformers: top-1 {100 * (top[:, 0] == labels).float().mean():.2f} %, top-5 {100 * (top == labels[:, None]).any(1).float().mean():.2f} %, "
           f"loss {torch.nn.functional.cross_entropy(logits, labels):.6f} over {len(labels)} pictures, "
           f"{len(labels) / seconds:.1f} a second, {len(labels) / (seconds + reading):.1f} with reading")
