@@ -104,7 +104,7 @@ ot_status ot_data_pictures(const ot_args *args, ot_error *err) {
     if (ot_args_operand_count(args, "FILE") > 1) return ot_args_fail(args, err, "one file or folder of pictures at a time");
     OT_TRY(ot_pictures_open(ot_args_operand(args, "FILE"), ot_args_flag(args, "strict"), &j.p, err));
     ot_pictures_limit(&j.p, ot_args_i64(args, "limit"));
-    ot_status status = ot_pictures_check(&j.p, &j.sizes, err);
+    ot_status status = ot_pictures_check(&j.p, &j.sizes, NULL, NULL, err);
     if (status == OT_OK) status = count(&j, err);
     if (status == OT_OK) status = ot_args_flag(args, "json") ? print_json(&j, err) : print_text(&j, err);
     ot_free(j.counts);

@@ -157,6 +157,7 @@ ot_status ot_pictures_open(const char *path, bool strict, ot_pictures *out, ot_e
 }
 
 void ot_pictures_close(ot_pictures *p) {
+    for (int64_t i = 0; i < p->n; i++) ot_image_free(&p->items[i].kept);
     for (int64_t i = 0; i < p->n_maps; i++) ot_map_close(&p->maps[i]);
     ot_free(p->maps);
     ot_free(p->items);
@@ -197,8 +198,10 @@ typedef struct verdict {
 } verdict;
 
 typedef struct check_job {
-    const ot_pictures *p;
+    ot_pictures *p;
     verdict *verdicts;
+    ot_picture_look look;
+    void *context;
 } check_job;
 
 static void check_one(void *context, int64_t i) {
@@ -207,6 +210,10 @@ static void check_one(void *context, int64_t i) {
     ot_image image;
     ot_error err = {0};
     ot_status status = ot_pictures_decode(job->p, i, &image, &err);
+    if (status == OT_OK && job->look != NULL) {
+        status = job->look(job->context, &job->p->items[i], i, &image, &err);
+        if (status != OT_OK) ot_image_free(&image);
+    }
     if (status == OT_OK) {
         v->width = (int32_t)image.width;
         v->height = (int32_t)image.height;
@@ -259,7 +266,11 @@ static ot_status judge(ot_pictures *p, const verdict *verdicts, uint8_t *marks, 
             continue;
         }
         if (sizes != NULL) measure(v, sizes);
-        p->items[kept++] = p->items[i];
+        if (kept < i) {
+            p->items[kept] = p->items[i];
+            p->items[i].kept = (ot_image){0}; /* it has one owner */
+        }
+        kept++;
     }
     p->n = kept;
     mark_classes(p, HAS, marks);
@@ -267,8 +278,8 @@ static ot_status judge(ot_pictures *p, const verdict *verdicts, uint8_t *marks, 
     return OT_OK;
 }
 
-ot_status ot_pictures_check(ot_pictures *p, ot_picture_sizes *sizes, ot_error *err) {
-    check_job job = {.p = p};
+ot_status ot_pictures_check(ot_pictures *p, ot_picture_sizes *sizes, ot_picture_look look, void *context, ot_error *err) {
+    check_job job = {.p = p, .look = look, .context = context};
     int64_t n = p->n, classes = p->n_classes;
     uint8_t *marks = NULL;
     int32_t *numbers = NULL;

@@ -13,6 +13,7 @@ typedef struct ot_picture {
     int64_t size;
     const char *class_name; /* or its number as text; NULL: no label */
     int32_t label;          /* in classes, or the number itself; -1: none */
+    ot_image kept;          /* what the check's look made of it; rgb NULL: nothing */
 } ot_picture;
 
 enum { OT_PICTURES_SHOWN = 10000, OT_PICTURES_MAX = 1 << 26 };
@@ -44,11 +45,14 @@ void ot_pictures_close(ot_pictures *p);
 ot_status ot_pictures_decode(const ot_pictures *p, int64_t i, ot_image *out, ot_error *err);
 /* Keep about n pictures, spread evenly over all. */
 void ot_pictures_limit(ot_pictures *p, int64_t n);
-/* Decode every picture once, on all threads, and leave out those that cannot be. sizes: NULL, or gets the smallest and the largest. */
 typedef struct ot_picture_sizes {
     int64_t least_width, least_height, most_width, most_height;
 } ot_picture_sizes;
-ot_status ot_pictures_check(ot_pictures *p, ot_picture_sizes *sizes, ot_error *err);
+/* What else is to be looked at when a picture is decoded, on several threads; an error (of memory apart) leaves the picture out. It may fill item->kept. */
+typedef ot_status (*ot_picture_look)(void *context, ot_picture *item, int64_t i, const ot_image *image, ot_error *err);
+/* Decode every picture once, on all threads, and leave out those that cannot be. sizes: NULL, or gets the smallest and the largest; look: NULL, or a
+ * further check. */
+ot_status ot_pictures_check(ot_pictures *p, ot_picture_sizes *sizes, ot_picture_look look, void *context, ot_error *err);
 
 /* ==== For the files of this folder. ==== */
 

@@ -241,38 +241,49 @@ static void lay_out(const ot_preprocess *p, const ot_image *image, int64_t heigh
     }
 }
 
+ot_status ot_preprocess_fits(const ot_preprocess *p, int64_t image_width, int64_t image_height, const char *where, ot_error *err) {
+    const ot_image image = {.width = image_width, .height = image_height};
+    int64_t height = image_height, width = image_width;
+    if (p->resize) target_size(p, &image, &height, &width);
+    if (width > OT_IMAGE_MAX_SIDE || height > OT_IMAGE_MAX_SIDE || width < 1 || height < 1) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s: %lld x %lld pixels are too long and narrow to be resized", where, (long long)image_width, (long long)image_height);
+    }
+    if (p->crop || (height == p->out_height && width == p->out_width)) return OT_OK;
+    return ot_fail(err, OT_ERR_FORMAT, "%s has %lld x %lld pixels, not %lld x %lld, and %s resizes none", where, (long long)image_width, (long long)image_height,
+                   (long long)p->out_width, (long long)p->out_height, p->where);
+}
+
+ot_status ot_preprocess_fit(const ot_preprocess *p, const ot_image *image, const char *where, ot_image *out, ot_error *err) {
+    int64_t height = image->height, width = image->width;
+    OT_TRY(ot_preprocess_fits(p, width, height, where, err));
+    if (p->resize) target_size(p, image, &height, &width);
+    return ot_image_resize(image, NULL, width, height, p->filter, out, err);
+}
+
+ot_status ot_preprocess_finish(const ot_preprocess *p, const ot_image *fitted, const ot_augment *augment, ot_rng *rng, float *out, ot_error *err) {
+    bool mirrored = augment != NULL && augment->flip > 0 && ot_rng_uniform(rng) < augment->flip;
+    if (augment == NULL || augment->jitter <= 0) {
+        lay_out(p, fitted, p->out_height, p->out_width, mirrored, out);
+        return OT_OK;
+    }
+    ot_image changed;
+    OT_TRY(ot_image_resize(fitted, NULL, fitted->width, fitted->height, p->filter, &changed, err)); /* a copy */
+    ot_augment_colours(&changed, augment, rng);
+    lay_out(p, &changed, p->out_height, p->out_width, mirrored, out);
+    ot_image_free(&changed);
+    return OT_OK;
+}
+
 ot_status ot_preprocess_apply(const ot_preprocess *p, const ot_image *image, const ot_augment *augment, ot_rng *rng, const char *where, float *out,
                               ot_error *err) {
-    ot_image made = {0};
-    const ot_image *now = image;
-    int64_t out_height = p->out_height, out_width = p->out_width, height = 0, width = 0;
-    bool mirrored = false;
-    target_size(p, image, &height, &width);
+    ot_image made;
     if (augment != NULL && augment->crop) {
         ot_image_box box = ot_augment_box(image, augment, rng);
-        OT_TRY(ot_image_resize(image, &box, out_width, out_height, p->filter, &made, err));
-        now = &made;
-    } else if (p->resize) {
-        if (width > OT_IMAGE_MAX_SIDE || height > OT_IMAGE_MAX_SIDE) {
-            return ot_fail(err, OT_ERR_FORMAT, "%s: %lld x %lld pixels are too long and narrow to be resized", where, (long long)image->width,
-                           (long long)image->height);
-        }
-        OT_TRY(ot_image_resize(image, NULL, width, height, p->filter, &made, err));
-        now = &made;
+        OT_TRY(ot_image_resize(image, &box, p->out_width, p->out_height, p->filter, &made, err));
+    } else {
+        OT_TRY(ot_preprocess_fit(p, image, where, &made, err));
     }
-    if (!p->crop && (now->height != out_height || now->width != out_width)) {
-        ot_image_free(&made);
-        return ot_fail(err, OT_ERR_FORMAT, "%s has %lld x %lld pixels, not %lld x %lld, and %s resizes none", where, (long long)image->width,
-                       (long long)image->height, (long long)out_width, (long long)out_height, p->where);
-    }
-    if (augment != NULL) {
-        if (augment->flip > 0) mirrored = ot_rng_uniform(rng) < augment->flip;
-        /* A picture that was neither cropped nor resized is the caller's: colours are changed in a copy. */
-        if (augment->jitter > 0 && now == image) OT_TRY(ot_image_resize(image, NULL, image->width, image->height, p->filter, &made, err));
-        if (augment->jitter > 0) now = &made;
-        if (augment->jitter > 0) ot_augment_colours(&made, augment, rng);
-    }
-    lay_out(p, now, out_height, out_width, mirrored, out);
+    ot_status status = ot_preprocess_finish(p, &made, augment, rng, out, err);
     ot_image_free(&made);
-    return OT_OK;
+    return status;
 }

@@ -40,6 +40,11 @@ ot_status ot_augment_parse(const char *text, ot_augment *out, ot_error *err);
 ot_status ot_preprocess_apply(const ot_preprocess *p, const ot_image *image, const ot_augment *augment, ot_rng *rng, const char *where, float *out,
                               ot_error *err);
 
+/* The same in two parts, where there is no random crop: what costs, and what differs from epoch to epoch. Does a picture of this size fit at all? */
+ot_status ot_preprocess_fits(const ot_preprocess *p, int64_t image_width, int64_t image_height, const char *where, ot_error *err);
+ot_status ot_preprocess_fit(const ot_preprocess *p, const ot_image *image, const char *where, ot_image *out, ot_error *err);
+ot_status ot_preprocess_finish(const ot_preprocess *p, const ot_image *fitted, const ot_augment *augment, ot_rng *rng, float *out, ot_error *err);
+
 /* ==== For the files of this folder. ==== */
 
 ot_image_box ot_augment_box(const ot_image *image, const ot_augment *augment, ot_rng *rng);

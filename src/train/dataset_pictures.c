@@ -12,7 +12,7 @@
 #include "train/dataset.h"
 #include "train/dataset_internal.h"
 
-enum { AHEAD = 32, MAX_WORKERS = 16 };
+enum { AHEAD = 32, MAX_WORKERS = 16, MOST_KEPT = 128 << 20, WORTH_KEEPING = 2 };
 
 typedef enum slot_state { WANTED, WORKING, READY } slot_state;
 
@@ -47,10 +47,12 @@ typedef struct file_pixels {
 static ot_status make(const file_pixels *p, int64_t row, int64_t epoch, float *out, ot_error *err) {
     ot_image image;
     ot_rng rng;
-    bool change = p->augmented && epoch >= 0;
-    OT_TRY(ot_pictures_decode(&p->list, row, &image, err));
+    const ot_augment *change = p->augmented && epoch >= 0 ? &p->augment : NULL;
+    const ot_picture *item = &p->list.items[row];
     ot_rng_seed(&rng, ot_rng_hash(ot_rng_hash(p->seed ^ 0x70696373ULL, (uint64_t)epoch), (uint64_t)row));
-    ot_status status = ot_preprocess_apply(&p->how, &image, change ? &p->augment : NULL, &rng, p->list.items[row].name, out, err);
+    if (item->kept.rgb != NULL && (change == NULL || !change->crop)) return ot_preprocess_finish(&p->how, &item->kept, change, &rng, out, err);
+    OT_TRY(ot_pictures_decode(&p->list, row, &image, err));
+    ot_status status = ot_preprocess_apply(&p->how, &image, change, &rng, item->name, out, err);
     ot_image_free(&image);
     return status;
 }
@@ -220,6 +222,24 @@ static ot_status copy_names(const ot_image_options *o, file_pixels *p, ot_error 
     return OT_OK;
 }
 
+/* Does the picture fit; and is it worth keeping as resized, so that it is decoded this once? Large photographs are, as many as there is room for: which
+ * ones follows from their place in the list. */
+static ot_status look(void *context, ot_picture *item, int64_t i, const ot_image *image, ot_error *err) {
+    const file_pixels *p = context;
+    int64_t usual = p->how.out_height * p->how.out_width, most = 2 * usual * 3; /* twice as much where the longer side is cropped later */
+    OT_TRY(ot_preprocess_fits(&p->how, image->width, image->height, item->name, err));
+    if ((i + 1) * most > MOST_KEPT || image->width * image->height < WORTH_KEEPING * usual) return OT_OK;
+    OT_TRY(ot_preprocess_fit(&p->how, image, item->name, &item->kept, err));
+    if (item->kept.width * item->kept.height * 3 > most) ot_image_free(&item->kept);
+    return OT_OK;
+}
+
+static int64_t kept_bytes(const ot_pictures *list) {
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < list->n; i++) bytes += list->items[i].kept.rgb != NULL ? list->items[i].kept.width * list->items[i].kept.height * 3 : 0;
+    return bytes;
+}
+
 static ot_status fill(const char *path, const ot_desc *desc, const ot_image_options *o, file_pixels *p, ot_dataset *d, ot_error *err) {
     if (desc->channels != 3) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: pictures have 3 channels, the model reads %lld", path, (long long)desc->channels);
     OT_TRY(ot_preprocess_read(o->model_path, desc->arch->name, desc->image_height, desc->image_width, &p->how, err));
@@ -233,7 +253,7 @@ static ot_status fill(const char *path, const ot_desc *desc, const ot_image_opti
     }
     OT_TRY(ot_pictures_open(path, o->strict, &p->list, err));
     ot_pictures_limit(&p->list, o->limit);
-    OT_TRY(ot_pictures_check(&p->list, NULL, err));
+    OT_TRY(ot_pictures_check(&p->list, NULL, look, p, err));
     if (o->classes != NULL && p->list.classes == NULL) OT_TRY(copy_names(o, p, err));
     p->base.channels = 3;
     p->base.height = p->how.out_height;
@@ -244,7 +264,7 @@ static ot_status fill(const char *path, const ot_desc *desc, const ot_image_opti
     p->base.n_shown = p->list.n_shown;
     p->base.classes = o->unlabelled ? NULL : (const char *const *)p->list.classes;
     p->base.n_classes = p->base.classes != NULL ? p->list.n_classes : 0;
-    p->base.held = AHEAD * p->values * (int64_t)sizeof(float) + p->list.n * (int64_t)sizeof *p->list.items;
+    p->base.held = AHEAD * p->values * (int64_t)sizeof(float) + p->list.n * (int64_t)sizeof *p->list.items + kept_bytes(&p->list);
     d->rows = d->examples = p->list.n;
     d->length = ot_desc_image_rows(desc, p->base.height, p->base.width);
     d->tokens = d->rows * d->length;

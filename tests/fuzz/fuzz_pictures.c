@@ -34,7 +34,7 @@ static void read_as(const char *path, const uint8_t *data, size_t size, bool str
     if (status == OT_OK) {
         look(&p);
         expect(!strict || p.bad == 0);
-        if (p.n < 50) status = ot_pictures_check(&p, NULL, &err);
+        if (p.n < 50) status = ot_pictures_check(&p, NULL, NULL, NULL, &err);
         if (status == OT_OK) look(&p);
     }
     expect(status == OT_OK || err.message[0] != '\0');

@@ -181,7 +181,7 @@ static void test_good_lists(void **state) {
 
 static ot_status open_all(const char *path, bool strict, ot_pictures *p, ot_error *err) {
     ot_status status = ot_pictures_open(path, strict, p, err);
-    if (status == OT_OK) status = ot_pictures_check(p, NULL, err);
+    if (status == OT_OK) status = ot_pictures_check(p, NULL, NULL, NULL, err);
     if (status != OT_OK) ot_pictures_close(p);
     return status;
 }
