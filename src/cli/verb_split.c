@@ -23,6 +23,7 @@ typedef struct job {
     ot_split_options options;
 } job;
 
+static double same_share(const ot_split_summary *s) { return s->middle_values > 0 ? (double)s->same_values / (double)s->middle_values : 0.0; }
 static double exact_share(const ot_split_summary *s) { return s->middle_bytes > 0 ? (double)s->exact_bytes / (double)s->middle_bytes : 0.0; }
 
 /* ==== One split. ==== */
@@ -49,6 +50,7 @@ static void json_numbers(ot_json_out *out, const ot_split_summary *s) {
     ot_json_out_i64(out, "middle_bytes", s->kept_bytes);
     ot_json_out_i64(out, "whole_middle_bytes", s->whole_bytes);
     ot_json_out_f64(out, "middle_shipped_bit_exact", exact_share(s));
+    ot_json_out_f64(out, "middle_values_same", same_share(s));
     ot_json_out_i64(out, "middle_tensors_bit_exact", s->exact_tensors);
     ot_json_out_i64(out, "middle_tensors", s->middle_tensors);
     ot_json_out_bool(out, "plain", s->plain);
@@ -77,9 +79,10 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, bool pict
     printf("offer %s (id %.8s): %" PRId64 " layers, %" PRId64 " of %" PRId64 " middle blocks kept, %" PRId64 " trainable values, weights %s\n", offer,
            s->offer_id, s->layers, s->kept_middle, s->middle, s->trainable, ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
     if (s->depth != s->layers) printf("blocks are shared: %" PRId64 " run in a row\n", s->depth);
-    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%" PRId64 " of %" PRId64 " tensors) exactly as you have them\n",
+    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%" PRId64 " of %" PRId64 " tensors) exactly as you have them, and "
+           "%.0f %% of its values the same to rounding\n",
            ot_text_bytes(s->kept_bytes, middle, sizeof middle), ot_text_bytes(s->whole_bytes, whole, sizeof whole), 100.0 * exact_share(s),
-           s->exact_tensors, s->middle_tensors);
+           s->exact_tensors, s->middle_tensors, 100.0 * same_share(s));
     if (s->measured) print_measured(&s->emulation, pictures);
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
     printf("private ledger %s.owner.json: keep it, plugging in needs it; send only %s\n", offer, offer);
@@ -120,7 +123,7 @@ static ot_status search_json(const ot_search *s, ot_error *err) {
 }
 
 static ot_status search_table(const ot_search *s, bool limits, ot_error *err) {
-    static const ot_column columns[] = {{"", OT_LEFT},           {"emulator", OT_LEFT},   {"weights", OT_RIGHT}, {"middle exact", OT_RIGHT}, {"perplexity", OT_RIGHT},
+    static const ot_column columns[] = {{"", OT_LEFT},           {"emulator", OT_LEFT},   {"weights", OT_RIGHT}, {"middle exact", OT_RIGHT}, {"same values", OT_RIGHT}, {"perplexity", OT_RIGHT},
                                         {"CPL", OT_RIGHT},       {"fidelity", OT_RIGHT}, {"time", OT_RIGHT},    {"memory", OT_RIGHT}, {"", OT_LEFT}};
     ot_table table = ot_table_begin(columns, sizeof columns / sizeof *columns);
     for (int64_t i = 0; i < s->count; i++) {
@@ -131,6 +134,7 @@ static ot_status search_table(const ot_search *s, bool limits, ot_error *err) {
         ot_table_cell(&table, "%s", *r->recipe == '\0' ? "(the whole middle)" : r->recipe);
         ot_table_cell(&table, "%s", ot_text_bytes(r->summary.offer_bytes, bytes, sizeof bytes));
         ot_table_cell(&table, "%.0f %%", 100.0 * exact_share(&r->summary));
+        ot_table_cell(&table, "%.0f %%", 100.0 * same_share(&r->summary));
         ot_table_cell(&table, "%.4g", e->emulator_perplexity);
         ot_table_cell(&table, "%.3f", e->cpl);
         ot_table_cell(&table, "%.3f", e->fidelity);

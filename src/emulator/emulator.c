@@ -91,6 +91,8 @@ ot_status ot_emulator_need_list(const ot_emulator *e, const char *method, ot_err
 
 void ot_emulator_keep(ot_emulator_matrix *m, bool rows, const int64_t *picked, int64_t count) {
     if (m->values == NULL) return;
+    int64_t *of = rows ? m->row_of : m->col_of;
+    for (int64_t i = 0; of != NULL && i < count; i++) of[i] = of[picked[i]];
     if (rows) {
         for (int64_t i = 0; i < count; i++) memmove(m->values + i * m->cols, m->values + picked[i] * m->cols, (size_t)m->cols * sizeof *m->values);
         m->rows = count;
@@ -178,7 +180,11 @@ static ot_status load(ot_emulator_block *b, const ot_param *p, ot_emulator_matri
     to->rows = p->slot.rows;
     to->cols = p->slot.cols;
     to->values = ot_arena_alloc(&b->arena, ot_param_elements(p) * (int64_t)sizeof(float), err);
-    if (to->values == NULL) return OT_ERR_MEMORY;
+    to->row_of = ot_arena_alloc(&b->arena, to->rows * (int64_t)sizeof *to->row_of, err);
+    to->col_of = ot_arena_alloc(&b->arena, to->cols * (int64_t)sizeof *to->col_of, err);
+    if (to->values == NULL || to->row_of == NULL || to->col_of == NULL) return OT_ERR_MEMORY;
+    for (int64_t i = 0; i < to->rows; i++) to->row_of[i] = i;
+    for (int64_t i = 0; i < to->cols; i++) to->col_of[i] = i;
     ot_param_read(p, to->values);
     return OT_OK;
 }
@@ -221,6 +227,29 @@ static ot_status store(ot_model *offer, ot_param *p, const ot_emulator_matrix *f
     return OT_OK;
 }
 
+/* How many stored values of p are its source's, rounded to the same type. */
+static ot_status count_same(const ot_param *p, const ot_param *source, const ot_emulator_matrix *from, int64_t *same, ot_error *err) {
+    if (ot_dtype_is_packed(p->stored.dtype) || from->row_of == NULL || from->col_of == NULL) return OT_OK;
+    int64_t n = from->rows * from->cols, size = n > 0 ? p->stored.bytes / n : 0;
+    float *whole = NULL, *picked = NULL;
+    char *rounded = NULL;
+    ot_status status = ot_malloc(ot_param_elements(source), sizeof *whole, "a matrix to compare", (void **)&whole, err);
+    if (status == OT_OK) status = ot_malloc(n, sizeof *picked, "a matrix to compare", (void **)&picked, err);
+    if (status == OT_OK) status = ot_malloc(n, size, "a matrix to compare", (void **)&rounded, err);
+    if (status == OT_OK) {
+        ot_param_read(source, whole);
+        for (int64_t r = 0; r < from->rows; r++) {
+            for (int64_t c = 0; c < from->cols; c++) picked[r * from->cols + c] = whole[from->row_of[r] * source->slot.cols + from->col_of[c]];
+        }
+        bool encoded = ot_encode_f32(p->stored.dtype, picked, rounded, n);
+        for (int64_t i = 0; encoded && i < n; i++) *same += memcmp(rounded + i * size, (const char *)p->stored.data + i * size, (size_t)size) == 0;
+    }
+    ot_free(whole);
+    ot_free(picked);
+    ot_free(rounded);
+    return status;
+}
+
 static void note_heads(ot_model *offer, int64_t index, const ot_emulator_block *b) {
     int64_t heads = offer->forms.form.heads;
     for (int64_t h = 0; offer->forms.head_numbers != NULL && b->heads != NULL && h < heads; h++) {
@@ -228,40 +257,49 @@ static void note_heads(ot_model *offer, int64_t index, const ot_emulator_block *
     }
 }
 
-static ot_status build_block(const ot_emulator *e, const ot_model *m, int64_t index, ot_model *offer, ot_error *err) {
+static ot_status build_block(const ot_emulator *e, const ot_model *m, int64_t index, ot_model *offer, int64_t *same, ot_error *err) {
     ot_emulator_block b;
     int64_t block = e->bottom + index;
     ot_status status = load_block(&b, m, e->kept[index], err);
     for (const ot_emulator_change *c = e->changes; status == OT_OK && c != NULL; c = c->next) status = run_change(c, &b, err);
     for (int64_t i = offer->block_starts[block]; status == OT_OK && i < offer->block_starts[block + 1]; i++) {
         ot_param *p = &offer->params[i];
-        if (p->bias && b.biases[p->role].values != NULL) status = store(offer, p, &b.biases[p->role], err);
-        if (!p->bias && p->decay) status = store(offer, p, &b.linears[p->role][p->factor == OT_FACTOR_OUT], err);
+        const ot_emulator_matrix *from = p->bias ? &b.biases[p->role] : &b.linears[p->role][p->factor == OT_FACTOR_OUT];
+        if (p->bias ? from->values == NULL : !p->decay) continue;
+        status = store(offer, p, from, err);
+        if (status == OT_OK) status = count_same(p, ot_emulator_source(e, m, p), from, same, err);
     }
     if (status == OT_OK) note_heads(offer, index, &b);
     ot_arena_free(&b.arena);
     return status;
 }
 
-static void borrow(const ot_emulator *e, const ot_model *m, ot_model *offer) {
+static void borrow(const ot_emulator *e, const ot_model *m, ot_model *offer, int64_t *same) {
     for (int64_t i = 0; i < offer->n_params; i++) {
         ot_param *p = &offer->params[i];
         if (p->stored.data != NULL) continue;
         const char *name = p->name;
         p->stored = ot_emulator_source(e, m, p)->stored;
         p->stored.name = name;
+        if (in_middle(e, p->block)) *same += ot_param_elements(p);
     }
 }
 
 ot_status ot_emulator_build(const ot_emulator *e, const ot_model *m, bool own_dtype, ot_dtype dtype, ot_model **out, ot_error *err) {
+    int64_t same;
+    return ot_emulator_build_counted(e, m, own_dtype, dtype, out, &same, err);
+}
+
+ot_status ot_emulator_build_counted(const ot_emulator *e, const ot_model *m, bool own_dtype, ot_dtype dtype, ot_model **out, int64_t *same, ot_error *err) {
+    *same = 0;
     OT_TRY(ot_emulator_shape(e, m, own_dtype, dtype, out, err));
     ot_model *offer = *out;
     ot_status status = OT_OK;
     bool changed = e->changes != NULL || e->form.bits > 0;
-    for (int64_t i = 0; changed && status == OT_OK && i < e->n_kept; i++) status = build_block(e, m, i, offer, err);
+    for (int64_t i = 0; changed && status == OT_OK && i < e->n_kept; i++) status = build_block(e, m, i, offer, same, err);
     if (status == OT_OK && offer->forms.head_numbers != NULL) status = ot_forms_write(&offer->forms, m->desc.arch, offer->config, err);
     if (status == OT_OK) {
-        borrow(e, m, offer);
+        borrow(e, m, offer, same);
         status = ot_model_bind(offer, err);
     }
     if (status != OT_OK) {

@@ -39,6 +39,7 @@ typedef struct ot_emulator {
 typedef struct ot_emulator_matrix {
     float *values; /* NULL: the block has none here */
     int64_t rows, cols;
+    int64_t *row_of, *col_of; /* [rows], [cols]: which row and column of the file's matrix each one is; NULL: it is none of them, as in a factor */
 } ot_emulator_matrix;
 
 /* A block in work: its linears and their biases; norms are never changed. */
@@ -84,6 +85,9 @@ bool ot_emulator_is_plain(const ot_emulator *e);
  * own_dtype keeps each tensor's, dtype counts otherwise. */
 ot_status ot_emulator_shape(const ot_emulator *e, const ot_model *m, bool own_dtype, ot_dtype dtype, ot_model **out, ot_error *err);
 ot_status ot_emulator_build(const ot_emulator *e, const ot_model *m, bool own_dtype, ot_dtype dtype, ot_model **out, ot_error *err);
+/* The same; *same gets how many values of the offer's middle are the whole model's own, rounded to the type that they are stored in: so also the ones that
+ * pruning left alone. Codes of a packed type and factors count for none. */
+ot_status ot_emulator_build_counted(const ot_emulator *e, const ot_model *m, bool own_dtype, ot_dtype dtype, ot_model **out, int64_t *same, ot_error *err);
 /* The parameter of the whole model that one of the offer's came from. */
 const ot_param *ot_emulator_source(const ot_emulator *e, const ot_model *m, const ot_param *p);
 /* Do the offer's stored bytes of p equal those of its source? */

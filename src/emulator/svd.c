@@ -94,8 +94,8 @@ static void transpose(const float *from, int64_t rows, int64_t cols, float *to) 
 /* m [rows, cols] -> left [rows, rank], right [rank, cols] */
 static ot_status split_matrix(ot_emulator_block *b, const ot_emulator_matrix *m, int64_t rank, ot_emulator_matrix *left, ot_emulator_matrix *right,
                               ot_error *err) {
-    *left = (ot_emulator_matrix){ot_arena_alloc(&b->arena, m->rows * rank * 4, err), m->rows, rank};
-    *right = (ot_emulator_matrix){ot_arena_alloc(&b->arena, rank * m->cols * 4, err), rank, m->cols};
+    *left = (ot_emulator_matrix){.values = ot_arena_alloc(&b->arena, m->rows * rank * 4, err), .rows = m->rows, .cols = rank};
+    *right = (ot_emulator_matrix){.values = ot_arena_alloc(&b->arena, rank * m->cols * 4, err), .rows = rank, .cols = m->cols};
     if (left->values == NULL || right->values == NULL) return OT_ERR_MEMORY;
     if (m->rows <= m->cols) return factorise(m->values, m->rows, m->cols, rank, left->values, right->values, err);
     float *turned = ot_arena_alloc(&b->arena, m->rows * m->cols * 4, err), *l = ot_arena_alloc(&b->arena, m->cols * rank * 4, err);

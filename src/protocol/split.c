@@ -14,6 +14,7 @@ typedef struct split_job {
     const ot_split_options *options;
     ot_emulator emulator;
     ot_model *offer;
+    int64_t same_values; /* of the offer's middle that are the whole model's to rounding */
     int64_t *stack;
     ot_manifest manifest;
     const ot_split_summary *summary;
@@ -43,7 +44,7 @@ static ot_status prepare(split_job *job, ot_error *err) {
     if (job->emulator.distilled) return ot_fail(err, OT_ERR_USAGE, "--emulator: distill is a training run: split without it, then distil that offer");
     OT_TRY(ot_calloc(ot_emulator_stack_size(&job->emulator), sizeof *job->stack, "the offer's stack", (void **)&job->stack, err));
     ot_emulator_stack(&job->emulator, layers, job->stack);
-    return ot_emulator_build(&job->emulator, job->m, o->own_dtype, o->dtype, &job->offer, err);
+    return ot_emulator_build_counted(&job->emulator, job->m, o->own_dtype, o->dtype, &job->offer, &job->same_values, err);
 }
 
 static ot_status write_offer(split_job *job, const char *dir, ot_error *err) {
@@ -74,6 +75,7 @@ static json_t *record(const ot_split_summary *s) {
     json_object_set_new(j, "middle_bytes", json_integer(s->kept_bytes));
     json_object_set_new(j, "whole_middle_bytes", json_integer(s->whole_bytes));
     set_real(j, "middle_shipped_bit_exact", s->middle_bytes > 0 ? (double)s->exact_bytes / (double)s->middle_bytes : 0);
+    set_real(j, "middle_values_same", s->middle_values > 0 ? (double)s->same_values / (double)s->middle_values : 0);
     json_object_set_new(j, "middle_tensors_bit_exact", json_integer(s->exact_tensors));
     json_object_set_new(j, "middle_tensors", json_integer(s->middle_tensors));
     if (!s->measured) return j;
@@ -138,6 +140,7 @@ static void summarise(const split_job *job, ot_split_summary *s) {
                             .depth = ot_model_depth(offer),
                             .offer_bytes = written_bytes(offer, job->options),
                             .trainable = (bottom + top) * ot_desc_block_parameters(&m->desc),
+                            .same_values = job->same_values,
                             .plain = ot_emulator_is_plain(&job->emulator)};
     const ot_save_options save = {.own_dtype = job->options->own_dtype, .dtype = job->options->dtype};
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -147,6 +150,7 @@ static void summarise(const split_job *job, ot_split_summary *s) {
         ot_dtype_bytes(ot_save_dtype(p, &save), ot_param_elements(p), &bytes);
         s->whole_bytes += bytes;
         s->middle_bytes += p->stored.bytes;
+        s->middle_values += ot_param_elements(p);
         s->middle_tensors++;
     }
     for (int64_t i = 0; i < offer->n_params; i++) {

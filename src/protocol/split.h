@@ -27,6 +27,7 @@ typedef struct ot_split_summary {
     int64_t layers, kept_middle, middle; /* of the offer; of the middle: kept and all */
     int64_t depth;                       /* blocks that run in the offer, shared ones each time */
     int64_t offer_bytes, exact_bytes, middle_bytes; /* files of weights; middle bytes shipped bit-exact; middle bytes in all */
+    int64_t same_values, middle_values;  /* values that the offer's middle has of the whole one's, to rounding in the written type; all of the whole one's */
     int64_t kept_bytes, whole_bytes;       /* of the offer's middle, and what the whole middle would take as it is, both as written */
     int64_t exact_tensors, middle_tensors; /* of the whole middle: shipped bit-exact; all */
     int64_t trainable;

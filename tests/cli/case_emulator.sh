@@ -2,7 +2,7 @@
 set -eu
 model=$CLI_TEST_DIR/../golden/data/train/gpt2/model
 data=$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors
-rm -rf offer* again* q.svg return tuned
+rm -rf offer* again* pruned* narrow* q.svg return tuned
 fails() { # CODE WORDS ARGUMENTS...
     wanted=$1 words=$2
     shift 2
@@ -38,7 +38,14 @@ done
 grep -q '"model_type": "offsite"' offer5/config.json
 grep -q '"model_type": "gpt2"' offer1/config.json
 "$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --data "$data" --json --force --no-progress >out
-for key in cpl fidelity middle_shipped_bit_exact; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
+for key in cpl fidelity middle_shipped_bit_exact middle_values_same; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
+
+# Half of the values pruned: no tensor is whole, the other half is the owner's own. Written narrower, all are to rounding, none exactly.
+"$OFFSITE" split "$model" -o pruned --bottom 1 --top 1 --emulator prune:ratio=0.5 --json --force --no-progress >out
+number middle_values_same out | awk '{ exit !($1 > 0.4 && $1 < 0.6) }' || { echo "pruned by half:"; cat out; exit 1; }
+"$OFFSITE" split "$model" -o narrow --bottom 1 --top 1 --dtype bf16 --force --no-progress >out
+grep -q 'holds 0 % of its bytes (0 of [0-9]* tensors) exactly as you have them, and 100 % of its values the same to rounding' out || { cat out; exit 1; }
+grep -q '"middle_values_same": 1' narrow.owner.json
 
 fails 2 'the nearest is "quantize"' -o none --emulator quantise:bits=4
 fails 2 'the nearest is "channels"' -o none --emulator prune:chanels=0.5

@@ -249,6 +249,51 @@ static void test_eigen(void **state) {
     }
 }
 
+/* ==== What the data owner holds. ==== */
+
+/* Values that are the owner's own, to rounding: by the numbers of each step, and by no less where heads and channels left before. */
+static void test_same_values(void **state) {
+    (void)state;
+    static const struct {
+        const char *recipe;
+        double low, high; /* share of the offer's own middle */
+    } cases[] = {{"", 1, 1},
+                 {"layerdrop:keep=2", 1, 1},
+                 {"prune:ratio=0", 1, 1},
+                 {"prune:heads=0.4", 1, 1},
+                 {"prune:channels=0.5", 1, 1},
+                 {"prune:heads=0.4,channels=0.5", 1, 1},
+                 {"prune:heads=0.4|prune:heads=0.4", 1, 1},
+                 {"prune:ratio=0.5", 0.4, 0.7}, /* biases stay */
+                 {"prune:channels=0.5,ratio=0.5", 0.4, 0.7},
+                 {"svd:ratio=0.5,factors=no", 0, 0.3},
+                 {"fakequant:bits=2", 0, 0.3}};
+    scratch s;
+    scratch_open(&s, TEST_BINARY_DIR);
+    for (size_t f = 0; f < FAMILIES; f++) {
+        ot_model *m = make(&s, f);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            for (int half = 0; half < 2; half++) {
+                ot_error err = {0};
+                ot_emulator e;
+                ot_model *offer = NULL;
+                int64_t same = 0, all = 0;
+                must(ot_emulator_plan(cases[i].recipe, m, m->desc.layers, 1, 1, NULL, &e, &err), &err);
+                must(ot_emulator_build_counted(&e, m, false, half ? OT_BF16 : OT_F32, &offer, &same, &err), &err);
+                for (int64_t p = 0; p < offer->n_params; p++) {
+                    if (offer->params[p].block >= 1 && offer->params[p].block < offer->desc.layers - 1) all += ot_param_elements(&offer->params[p]);
+                }
+                double share = (double)same / (double)all;
+                if (share < cases[i].low || share > cases[i].high) fail_msg("family %zu, %s, half %d: %.3f of the values", f, cases[i].recipe, half, share);
+                ot_model_close(offer);
+                ot_emulator_free(&e);
+            }
+        }
+        ot_model_close(m);
+    }
+    scratch_close(&s);
+}
+
 /* ==== CRaSh ==== */
 
 static void test_clusters(void **state) {
@@ -437,7 +482,7 @@ static void test_bad_forms(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packed_equals_decoded), cmocka_unit_test(test_structures), cmocka_unit_test(test_svd),
-        cmocka_unit_test(test_eigen),                 cmocka_unit_test(test_clusters),   cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_eigen),                 cmocka_unit_test(test_same_values), cmocka_unit_test(test_clusters),   cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_files),                 cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_bad_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
