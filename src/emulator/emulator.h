@@ -60,6 +60,7 @@ typedef struct ot_emulator_change {
     ot_status (*block)(const struct ot_emulator_change *change, ot_emulator_block *b, ot_error *err);
     double number;
     int64_t count, group;
+    const struct ot_moments *moments; /* [blocks of the whole model up to the middle's last] what their linears see of a text, NULL: not asked for */
 } ot_emulator_change;
 
 typedef struct ot_emulator_method {
