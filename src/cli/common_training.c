@@ -320,6 +320,9 @@ static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
 }
 
 ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, ot_error *err) {
+    int64_t layers = t->model->desc.layers;
+    while (t->bottom < layers && tuned[t->bottom]) t->bottom++;
+    while (t->top < layers - t->bottom && tuned[layers - 1 - t->top]) t->top++;
     OT_TRY(ot_peft_begin(peft, ot_args_str(t->args, "peft"), t->model, tuned, t->options.seed, &t->trained, err));
     t->hooks = ot_peft_hooks(peft);
     if (ot_hooks_virtual(t->hooks) > 0) {
@@ -332,7 +335,7 @@ ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, 
 }
 
 static void say_plan(const ot_training *t) {
-    char a[32], b[32], c[32], d[32], e[32];
+    char a[32], b[32], c[32], d[32], e[32], f[32];
     const ot_train_memory *m = &t->memory;
     const ot_pixels *pictures = t->train.pixels;
     if (pictures != NULL) {
@@ -345,9 +348,9 @@ static void say_plan(const ot_training *t) {
         ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
                 t->train.length, t->options.steps, t->trained.count);
     }
-    ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
+    ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s, the program %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
             ot_text_bytes(m->trained, b, sizeof b), ot_text_bytes(m->activations, c, sizeof c), ot_text_bytes(m->data, d, sizeof d),
-            ot_text_bytes(ot_training_planned(t), e, sizeof e));
+            ot_text_bytes(m->program, e, sizeof e), ot_text_bytes(ot_training_planned(t), f, sizeof f));
 }
 
 ot_status ot_training_run(ot_training *t, ot_error *err) {

@@ -13,6 +13,7 @@ typedef struct ot_training {
     const char *label, *output;
     ot_model *model;
     ot_trainables trained;
+    int64_t bottom, top; /* tuned blocks at either end; of a whole model: all of them are at the bottom */
     const ot_hooks *hooks;
     ot_dataset train, valid;
     bool has_valid;

@@ -7,11 +7,9 @@
 
 #include "base/room.h"
 #include "cli/text.h"
+#include "eval/inspect.h"
 
-int64_t ot_training_planned(const ot_training *t) {
-    const ot_train_memory *m = &t->memory;
-    return m->weights + m->trained + m->activations + m->data;
-}
+int64_t ot_training_planned(const ot_training *t) { return ot_train_memory_sum(&t->memory); }
 
 /* ==== What would help. Each changes the options, or returns false where it is no use; what it says goes into the advice. ==== */
 
@@ -51,15 +49,35 @@ typedef bool change(const ot_training *t, ot_train_options *o, char *text, size_
 static change *const changes[] = {with_recompute, with_batch_1, with_small_moments, with_bf16};
 enum { N_CHANGES = sizeof changes / sizeof *changes, ADVICE = 400 };
 
-/* The plan under other options; -1: it cannot be made. */
-static int64_t planned_with(ot_training *t, const ot_train_options *o) {
+/* The plan under other options; false: it cannot be made. */
+static bool plan_with(ot_training *t, const ot_train_options *o, ot_train_memory *m) {
     ot_trainer *trainer = NULL;
+    ot_error ignored;
+    if (ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, o, &trainer, &ignored) != OT_OK) return false;
+    ot_trainer_memory(trainer, m);
+    ot_trainer_free(trainer);
+    return true;
+}
+
+static int64_t planned_with(ot_training *t, const ot_train_options *o) {
+    ot_train_memory m;
+    return plan_with(t, o, &m) ? ot_train_memory_sum(&m) : -1;
+}
+
+/* The same with LoRA where everything was to be trained: its own moments, and what a step over it computes more or less. Near the truth: of the
+ * validation, which may unpack weights that are frozen now, nothing is known; so a twentieth is to stay free. */
+static int64_t planned_as_lora(ot_training *t, const ot_train_options *o) {
+    ot_inspect_tuning tuning = {.peft = "full", .backend = o->backend, .compute = o->compute, .batch = o->batch, .block = t->train.length, .recompute = o->recompute};
+    ot_inspect_memory full, lora;
     ot_train_memory m;
     ot_error ignored;
-    if (ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, o, &trainer, &ignored) != OT_OK) return -1;
-    ot_trainer_memory(trainer, &m);
-    ot_trainer_free(trainer);
-    return m.weights + m.trained + m.activations + m.data;
+    if (t->model->desc.vision || !ot_args_declares(t->args, "peft") || strcmp(ot_args_str(t->args, "peft"), "full") != 0 || !plan_with(t, o, &m)) return -1;
+    if (ot_inspect_tuning_memory(t->model, NULL, t->bottom, t->top, &tuning, &full, &ignored) != OT_OK) return -1;
+    tuning.peft = "lora";
+    if (ot_inspect_tuning_memory(t->model, NULL, t->bottom, t->top, &tuning, &lora, &ignored) != OT_OK) return -1;
+    m.activations += lora.activations - full.activations;
+    m.trained = lora.trained + (o->select_best && t->has_valid ? 4 * lora.trainable : 0);
+    return ot_train_memory_sum(&m);
 }
 
 /* What frozen matrices would take as int8. Of an offer: the model's owner can send such an emulator. */
@@ -98,17 +116,19 @@ static void advise(ot_training *t, int64_t room, char advice[ADVICE]) {
         if (changes[i](t, &all, text, sizeof text)) add(together, "%s%s", *together != '\0' ? " " : "", text);
         if (planned <= room) snprintf(items[n++], sizeof *items, "%s (%s)", text, ot_text_bytes(planned, bytes, sizeof bytes));
     }
-    bool full = ot_args_declares(t->args, "peft") && strcmp(ot_args_str(t->args, "peft"), "full") == 0;
-    if (full && need - t->memory.trained <= room / 100 * 98) {
-        snprintf(items[n++], sizeof *items, "--peft lora (about %s)", ot_text_bytes(need - t->memory.trained, bytes, sizeof bytes));
-    }
+    int64_t lora = planned_as_lora(t, &t->options);
+    if (lora >= 0 && lora + lora / 20 <= room) snprintf(items[n++], sizeof *items, "--peft lora (about %s)", ot_text_bytes(lora, bytes, sizeof bytes));
     int64_t int8 = strcmp(t->label, "tune") == 0 ? saved_by_int8(t) : 0;
     if (int8 > 0 && need - int8 <= room) {
         snprintf(items[n++], sizeof *items, "an int8 emulator from the model's owner (%s)", ot_text_bytes(need - int8, bytes, sizeof bytes));
     }
     for (int i = 0; i < n; i++) add(advice, "%s%s", i == 0 ? ": try " : i + 1 < n ? ", " : " or ", items[i]);
     if (n > 0) return;
-    int64_t least = *together != '\0' ? planned_with(t, &all) : need;
+    int64_t least = *together != '\0' ? planned_with(t, &all) : need, least_as_lora = planned_as_lora(t, &all);
+    if (least_as_lora >= 0 && (least < 0 || least > room)) {
+        least = least_as_lora + least_as_lora / 20;
+        add(together, "%s--peft lora", *together != '\0' ? " " : "");
+    }
     if (least >= 0 && least < need) {
         add(advice, least <= room ? ": try %s together (%s)" : ": even %s together need %s; try a smaller --block or a smaller model", together,
             ot_text_bytes(least, bytes, sizeof bytes));

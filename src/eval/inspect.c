@@ -106,7 +106,7 @@ static ot_status make_shape(const ot_model *m, const ot_emulator *e, ot_model **
         ot_param *p = &(*out)->params[i];
         if (ot_dtype_is_packed(p->stored.dtype)) continue;
         const ot_param *source = e != NULL ? ot_emulator_source(e, m, p) : &m->params[i];
-        p->stored.dtype = shipped_dtype(m, source);
+        p->stored.dtype = e != NULL ? shipped_dtype(m, source) : ot_inspect_dtype(m, source); /* a GGUF is trained as it is */
         p->stored.bytes = bytes_of(p->stored.dtype, p);
         if (p->stored.n_dims > 1) p->slot.dtype = p->stored.dtype;
     }
@@ -171,7 +171,7 @@ static ot_status plan(ot_model *shape, const bool *tuned, const ot_inspect_tunin
                                    .weights = weights,
                                    .trained = memory.trained,
                                    .activations = memory.activations,
-                                   .total = weights + memory.trained + memory.activations};
+                                   .total = memory.program + weights + memory.trained + memory.activations};
         ot_trainer_free(trainer);
     }
     ot_trainables_free(&trained);

@@ -41,7 +41,7 @@ typedef struct ot_inspect_tuning {
 typedef struct ot_inspect_memory {
     int64_t trainable;
     int64_t weights, trained, activations; /* bytes: of the model; of masters, gradients and moments; of everything that a step computes */
-    int64_t total;
+    int64_t total; /* with the program itself */
 } ot_inspect_memory;
 /* Tuning bottom + top blocks of the offer that this split makes of the model; e NULL: of the model as it is. */
 ot_status ot_inspect_tuning_memory(const ot_model *m, const ot_emulator *e, int64_t bottom, int64_t top, const ot_inspect_tuning *t,

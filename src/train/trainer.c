@@ -94,12 +94,15 @@ static int64_t weight_bytes(const ot_model *m) {
 
 void ot_trainer_memory(const ot_trainer *tr, ot_train_memory *out) {
     *out = (ot_train_memory){
+        .program = OT_PROGRAM_BYTES,
         .weights = weight_bytes(tr->model) + (tr->options.teacher != NULL ? weight_bytes(tr->options.teacher->model) : 0),
         .trained = ot_trainables_bytes(tr->t, keeps_best(tr)) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
         .activations = ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0),
         .data = ot_dataset_bytes(tr->train) + (tr->valid != NULL ? ot_dataset_bytes(tr->valid) : 0) + tr->train->rows * 8,
     };
 }
+
+int64_t ot_train_memory_sum(const ot_train_memory *m) { return m->program + m->weights + m->trained + m->activations + m->data; }
 
 void ot_trainer_free(ot_trainer *tr) {
     if (tr == NULL) return;

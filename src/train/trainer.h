@@ -67,12 +67,18 @@ typedef struct ot_train_options {
     void *context;
 } ot_train_options;
 
+/* What the program, its libraries and a tokenizer take before anything is trained: measured, nearly the same for every run. */
+enum { OT_PROGRAM_BYTES = 14 << 20 };
+
 typedef struct ot_train_memory {
+    int64_t program;     /* OT_PROGRAM_BYTES */
     int64_t weights;     /* frozen, as mapped or copied; a teacher's too */
     int64_t trained;     /* masters, gradients, moments, copies */
     int64_t activations; /* training and validation plans */
     int64_t data;
 } ot_train_memory;
+/* All of it together. */
+int64_t ot_train_memory_sum(const ot_train_memory *m);
 
 typedef struct ot_train_result {
     int64_t steps_done, first_step; /* first_step > 0: resumed */

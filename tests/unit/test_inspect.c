@@ -239,7 +239,7 @@ static void compare_with_split(const ot_model *m, const char *dir, const char *e
             assert_int_equal(memory.weights, wanted.weights);
             assert_int_equal(memory.trained, wanted.trained);
             assert_int_equal(memory.activations, wanted.activations);
-            assert_int_equal(memory.total, wanted.weights + wanted.trained + wanted.activations);
+            assert_int_equal(memory.total, wanted.program + wanted.weights + wanted.trained + wanted.activations);
             ot_trainer_free(trainer);
             ot_trainables_free(&trained);
             ot_peft_end(&peft);
