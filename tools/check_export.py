@@ -27,8 +27,8 @@ from safetensors.numpy import load_file, save_file
 
 try:
     import llama_cpp
-except ImportError:
-    llama_cpp = None
+except ImportError as e:
+    llama_cpp, why = None, e
 
 # transformers decodes the file to what is in it; llama.cpp rounds activations to 8 bits before it multiplies with 8- and 4-bit weights.
 ALLOWED = {"f32": 2e-5, "f16": 1e-2, "bf16": 5e-2, "q8_0": 0.25, "q4_0": 1.2}
@@ -131,7 +131,10 @@ def check(binary, model, types, lora, text, work):
     print(f"== {model} ({config['architecture']})")
     offsite(binary, "export", model, "-o", work / "vocab.gguf", "--dtype", "f32", "--force")
     vocab = int(next(t for t in gguf.GGUFReader(work / "vocab.gguf").tensors if t.name == "token_embd.weight").shape[1])
-    ids = np.random.default_rng(5).integers(4, vocab, (2, 5)).astype(np.int64)
+    # A sliding window has no place in a GGUF: within its length both models are the same.
+    settings = json.loads((pathlib.Path(model) / "config.json").read_text()) if pathlib.Path(model).is_dir() else {}
+    length = min(5, settings.get("sliding_window") or 5) if settings.get("use_sliding_window", True) else 5
+    ids = np.random.default_rng(5).integers(4, vocab, (2, length)).astype(np.int64)
     save_file({"input_ids": ids}, work / "ids.safetensors")
 
     # transformers' GGUF loader drops rope_freqs.weight, which holds Llama 3's scaling.
@@ -168,8 +171,10 @@ def check(binary, model, types, lora, text, work):
         report("lora: llama.cpp", distance(adapted, Llama(work / "f32.gguf").logits(ids, work / "lora.gguf")), LLAMA_ALLOWED["f32"])
     if pathlib.Path(model).is_dir():
         folder = work / "hf"
-        offsite(binary, "export", model, "-o", folder, "--dtype", "f32", "--shard-size", "64K", "--force")
+        size = (work / "vocab.gguf").stat().st_size // 3
+        offsite(binary, "export", model, "-o", folder, "--dtype", "f32", "--shard-size", size, "--force")
         shards = len(list(folder.glob("*.safetensors")))
+        report("shards, one part in", 1 / shards, 0.5)
         report(f"folder of {shards} shards: transformers", distance(expected, transformers_logits(ids, folder)), ALLOWED["f32"])
 
 
@@ -184,7 +189,7 @@ def main():
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if llama_cpp is None:
-        print("llama_cpp is not installed: llama.cpp is not asked")
+        print(f"llama_cpp cannot be imported ({why}): llama.cpp is not asked")
     for model in args.models:
         with tempfile.TemporaryDirectory() as work:
             check(args.binary, model, args.types.split(","), args.lora, args.text, pathlib.Path(work))

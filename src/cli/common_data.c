@@ -117,6 +117,10 @@ void ot_common_data_say(const ot_args *args, const ot_data_report *r) {
             r->detail != NULL ? r->detail : "", r->detail != NULL ? ")" : "", r->packing != NULL ? " (" : "", r->packing != NULL ? r->packing : "",
             r->packing != NULL ? ")" : "", ot_text_count(r->examples, examples, sizeof examples), ot_text_count(r->tokens, tokens, sizeof tokens),
             ot_text_count(r->learnt, learn, sizeof learn));
+    if (r->no_stop != NULL) {
+        ot_note(args, "warning: %s: the tokenizer has no token %s, which ends a turn of the template %s: it is learnt as ordinary text", r->path, r->no_stop, r->detail);
+    }
+    if (r->not_utf8 > 0) ot_note(args, "warning: %s: byte %" PRId64 " is not UTF-8; such bytes are learnt as they are", r->path, r->not_utf8 - 1);
     if (r->truncated > 0) ot_note(args, "%s: %" PRId64 " examples are longer than --block and were cut off", r->path, r->truncated);
     if (r->empty > 0) ot_note(args, "%s: %" PRId64 " rows have nothing to learn within a block and were left out", r->path, r->empty);
     if (r->bad == 0) return;

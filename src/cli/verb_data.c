@@ -166,6 +166,8 @@ static void put_counts(const job *j) {
         if (r->packing != NULL) printf(", %s", r->packing);
         printf("; %s examples, %s tokens, %s of them learnt\n", ot_text_count(r->examples, a, sizeof a), ot_text_count(r->tokens, b, sizeof b),
                ot_text_count(r->learnt, c, sizeof c));
+        if (r->no_stop != NULL) printf("  the tokenizer has no token %s, which ends a turn of this template: it is learnt as ordinary text\n", r->no_stop);
+        if (r->not_utf8 > 0) printf("  byte %" PRId64 " is not UTF-8; such bytes are learnt as they are\n", r->not_utf8 - 1);
         if (r->bad > 0) printf("  %s of %s rows are bad and left out\n", ot_text_count(r->bad, a, sizeof a), ot_text_count(r->rows, b, sizeof b));
         for (int64_t k = 0; k < r->bad && k < OT_DATA_SHOWN; k++) {
             printf("    line %" PRId64 ": ", r->shown[k].line);
@@ -220,6 +222,8 @@ static void json_file(ot_json_out *out, const ot_data_report *r) {
     ot_json_out_i64(out, "truncated", r->truncated);
     ot_json_out_i64(out, "split", r->split);
     ot_json_out_i64(out, "empty", r->empty);
+    if (r->no_stop != NULL) ot_json_out_str(out, "no_stop_token", r->no_stop);
+    if (r->not_utf8 > 0) ot_json_out_i64(out, "not_utf8_at", r->not_utf8 - 1);
     ot_json_out_end(out);
 }
 

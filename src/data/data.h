@@ -37,8 +37,10 @@ typedef struct ot_data_report {
     const char *packing; /* "gzip", "zstd" or NULL */
     const char *shape;   /* "text", "messages", ..., "ids" */
     const char *detail;  /* chat template or task, NULL: none */
+    const char *no_stop; /* the template's end of the assistant's turn, when the tokenizer has no such token: it becomes ordinary text */
+    int64_t not_utf8;    /* of text: the first byte that is not UTF-8, from 1; 0: all of it is */
     int64_t lines_before; /* those of the file in front of these bytes: the caller's, for messages */
-    int64_t rows;        /* lines that hold something; 0 for text */
+    int64_t rows;        /* lines, or values of a list, that hold something; 0 for text */
     int64_t bad;
     ot_data_bad_row shown[OT_DATA_SHOWN]; /* the first bad ones */
     int64_t examples, tokens, learnt;
@@ -55,9 +57,10 @@ typedef struct ot_data_reader ot_data_reader;
 ot_status ot_data_reader_open(const ot_data_options *options, ot_data_reader **out, ot_error *err);
 void ot_data_reader_close(ot_data_reader *r);
 const ot_tokenizer *ot_data_tokenizer(const ot_data_reader *r);
-/* Are these bytes JSON lines? name: of the file, without .gz and .zst. */
+/* Are these bytes JSON lines, or one list of rows? name: of the file, without .gz and .zst. */
 bool ot_data_is_rows(const ot_input *source, const char *name);
-/* Every example of JSON lines. report: zero-initialised. */
+bool ot_data_is_list(const ot_input *source);
+/* Every example of them. report: zero-initialised. */
 ot_status ot_data_read_rows(ot_data_reader *r, const ot_input *source, const char *path, ot_data_report *report, ot_data_take take, void *context,
                             ot_error *err);
 

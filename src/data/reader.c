@@ -106,6 +106,7 @@ const json_t *ot_data_get(const ot_data_reader *r, const json_t *object, const c
 typedef struct lines {
     const char *text;
     int64_t size, at, number;
+    bool list; /* one JSON list of rows, which may go over several lines each */
 } lines;
 
 static bool blank(const char *text, int64_t size) {
@@ -115,20 +116,69 @@ static bool blank(const char *text, int64_t size) {
     return true;
 }
 
-/* Behind the mark that some editors put in front of UTF-8. */
-static lines lines_of(const ot_input *source) {
-    bool marked = source->size >= 3 && memcmp(source->data, "\xEF\xBB\xBF", 3) == 0;
-    return (lines){.text = source->data, .size = source->size, .at = marked ? 3 : 0};
+static bool white(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/* Passes over white space, counting the lines. */
+static void pass_white(lines *l) {
+    for (; l->at < l->size && white(l->text[l->at]); l->at++) l->number += l->text[l->at] == '\n';
 }
 
-/* The next line that holds something. */
-static bool next_line(lines *l, const char **line, int64_t *size) {
+/* Behind the mark that some editors put in front of UTF-8; a list, "[" with a row behind it, is gone into. */
+static lines lines_of(const ot_input *source) {
+    bool marked = source->size >= 3 && memcmp(source->data, "\xEF\xBB\xBF", 3) == 0;
+    const lines plain = {.text = source->data, .size = source->size, .at = marked ? 3 : 0};
+    lines list = plain;
+    list.number = 1;
+    pass_white(&list);
+    if (list.at == list.size || list.text[list.at] != '[') return plain;
+    list.at++;
+    pass_white(&list);
+    list.list = list.at < list.size && list.text[list.at] == '{';
+    return list.list ? list : plain;
+}
+
+/* The next value of a list, as it stands there: to the comma or bracket outside all others. What follows the list is read as lines. */
+static bool next_in_list(lines *l, const char **row, int64_t *size, int64_t *number) {
+    int64_t depth = 0, from = 0;
+    bool quoted = false;
+    pass_white(l);
+    if (l->at == l->size) return false;
+    *number = l->number;
+    from = l->at;
+    for (; l->at < l->size; l->at++) {
+        char c = l->text[l->at];
+        l->number += c == '\n';
+        if (quoted) {
+            if (c == '\\' && l->at + 1 < l->size) l->at++;
+            quoted = c != '"';
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (depth > 0 && (c == '}' || c == ']')) {
+            depth--;
+        } else if (depth == 0 && (c == ',' || c == ']')) {
+            break;
+        }
+    }
+    *row = l->text + from;
+    *size = l->at - from;
+    if (l->at < l->size && l->text[l->at++] == ']') {
+        pass_white(l);
+        l->list = false;
+    }
+    return *size > 0 || l->at < l->size;
+}
+
+/* The next line that holds something, or the next value of a list; *number: of the line that it begins on. */
+static bool next_line(lines *l, const char **line, int64_t *size, int64_t *number) {
+    if (l->list) return next_in_list(l, line, size, number);
     while (l->at < l->size) {
         const char *from = l->text + l->at, *end = memchr(from, '\n', (size_t)(l->size - l->at));
         *line = from;
         *size = (end != NULL ? end - l->text : l->size) - l->at;
         l->at += *size + 1;
-        l->number++;
+        *number = ++l->number;
         if (!blank(*line, *size)) return true;
     }
     return false;
@@ -137,15 +187,17 @@ static bool next_line(lines *l, const char **line, int64_t *size) {
 bool ot_data_is_rows(const ot_input *source, const char *name) {
     lines l = lines_of(source);
     const char *line = NULL;
-    int64_t size = 0;
+    int64_t size = 0, number = 0;
     if (ot_path_ends(name, ".jsonl") || ot_path_ends(name, ".ndjson")) return true;
-    if (!next_line(&l, &line, &size) || size > LINE_LIMIT) return false;
+    if (!next_line(&l, &line, &size, &number) || size > LINE_LIMIT) return false;
     while (size > 0 && (*line == ' ' || *line == '\t')) line++, size--;
     json_t *value = NULL;
     bool rows = size > 0 && *line == '{' && ot_json_parse(line, size, name, &value, NULL) == OT_OK && json_is_object(value);
     json_decref(value);
     return rows;
 }
+
+bool ot_data_is_list(const ot_input *source) { return lines_of(source).list; }
 
 /* ==== Rows. ==== */
 
@@ -208,6 +260,8 @@ static ot_status choose_shape(reading *g, const json_t *row, ot_error *err) {
         /* Whatever is wrong with it is no matter of this row. */
         if (r->chat == NULL && ot_chat_open(r->options->tokenizer_path, NULL, &r->chat, err) != OT_OK) return OT_ERR_REFUSED;
         g->report->detail = r->chat->name;
+        const char *stop = r->chat->assistant.stop;
+        if (stop != NULL && *stop == '<' && ot_tokenizer_find(r->tokenizer, stop) < 0) g->report->no_stop = stop;
     }
     g->report->shape = g->shape->name;
     return OT_OK;
@@ -270,6 +324,15 @@ static ot_status read_row(reading *g, const char *line, int64_t size, int64_t nu
     return status;
 }
 
+/* "the row: not valid JSON at byte 3 (line 1, column 3): ..." stands behind the line's number in its file: the place in the row is said once. */
+static void cut_place(char *why) {
+    static const char row[] = "the row: ", place[] = " (line ";
+    if (strncmp(why, row, sizeof row - 1) != 0) return;
+    memmove(why, why + sizeof row - 1, strlen(why + sizeof row - 1) + 1);
+    char *from = strstr(why, place), *to = from != NULL ? strchr(from, ')') : NULL;
+    if (to != NULL) memmove(from, to + 1, strlen(to + 1) + 1);
+}
+
 static void note_bad(reading *g, int64_t number, const ot_error *problem) {
     ot_data_report *report = g->report;
     if (report->bad < OT_DATA_SHOWN) {
@@ -280,6 +343,7 @@ static void note_bad(reading *g, int64_t number, const ot_error *problem) {
         if (strncmp(why, g->path, path) == 0) at = strncmp(why + path, place, strlen(place)) == 0 ? why + path + strlen(place) : NULL;
         report->shown[report->bad].line = number;
         snprintf(report->shown[report->bad].why, sizeof report->shown[0].why, "%.255s", at != NULL ? at : why);
+        cut_place(report->shown[report->bad].why);
     }
     report->bad++;
 }
@@ -287,16 +351,16 @@ static void note_bad(reading *g, int64_t number, const ot_error *problem) {
 static ot_status read_lines(reading *g, const ot_input *source, ot_error *err) {
     const ot_data_options *o = g->r->options;
     lines l = lines_of(source);
-    l.number = g->report->lines_before;
+    l.number += g->report->lines_before;
     const char *line = NULL;
-    int64_t size = 0;
-    while (next_line(&l, &line, &size) && (o->limit == 0 || g->report->examples < o->limit)) {
+    int64_t size = 0, number = 0;
+    while (next_line(&l, &line, &size, &number) && (o->limit == 0 || g->report->examples < o->limit)) {
         ot_error problem = {0};
         g->report->rows++;
-        ot_status status = read_row(g, line, size, l.number, &problem);
+        ot_status status = read_row(g, line, size, number, &problem);
         if (is_of_row(status)) {
-            note_bad(g, l.number, &problem);
-            if (o->strict) return ot_fail(err, OT_ERR_FORMAT, "%s:%lld: %s", g->path, (long long)l.number, g->report->shown[0].why);
+            note_bad(g, number, &problem);
+            if (o->strict) return ot_fail(err, OT_ERR_FORMAT, "%s:%lld: %s", g->path, (long long)number, g->report->shown[0].why);
             continue;
         }
         if (status != OT_OK) {

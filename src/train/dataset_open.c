@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
+#include "format/unicode.h"
 #include "train/dataset.h"
 
 enum { IGNORED_LABEL = -100 };
@@ -134,10 +135,27 @@ static ot_status cut(opening *g, const char *path, const int32_t *all, int64_t c
     return status;
 }
 
-static ot_status read_text(opening *g, const ot_input *source, const char *path, ot_error *err) {
+/* Text has no zero bytes, while pictures, archives, tables and UTF-16 have. Other bytes outside UTF-8 are learnt as they are, and told. */
+static ot_status check_text(const opening *g, const ot_input *source, const char *path, ot_data_report *report, ot_error *err) {
+    const char *zero = memchr(source->data, 0, (size_t)source->size);
+    if (zero != NULL) {
+        return ot_fail_at(err, OT_ERR_REFUSED, zero - source->data, "%s is no text: byte %lld is zero; give text in UTF-8, JSON lines or .safetensors", path,
+                          (long long)(zero - source->data));
+    }
+    uint32_t code = 0;
+    for (int64_t at = 0, n = 0; at < source->size && report->not_utf8 == 0; at += n) {
+        n = ot_utf8_next(source->data + at, source->size - at, &code);
+        if (n <= 0) report->not_utf8 = at + 1;
+    }
+    if (report->not_utf8 == 0 || !g->o->strict) return OT_OK;
+    return ot_fail_at(err, OT_ERR_FORMAT, report->not_utf8 - 1, "%s: byte %lld is not UTF-8", path, (long long)report->not_utf8 - 1);
+}
+
+static ot_status read_text(opening *g, const ot_input *source, const char *path, ot_data_report *report, ot_error *err) {
     int32_t *all = NULL;
     int64_t count = 0;
     if (source->size == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
+    OT_TRY(check_text(g, source, path, report, err));
     OT_TRY(ot_tokenizer_encode(ot_data_tokenizer(g->reader), source->data, (size_t)source->size, false, &all, &count, err));
     ot_status status = cut(g, path, all, count, err);
     ot_free(all);
@@ -166,9 +184,12 @@ static ot_status read_source(opening *g, const ot_input *source, const char *pat
     ot_input_name(path, name, sizeof name);
     if (g->reader == NULL) OT_TRY(ot_data_reader_open(g->o, &g->reader, err));
     if (ot_data_is_rows(source, name)) return ot_data_read_rows(g->reader, source, path, report, take, g, err);
+    if (ot_path_ends(name, ".json")) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s holds neither JSON lines nor one list of objects: bring it into such a form, or name it .txt to have it learnt as text", path);
+    }
     report->shape = "plain text";
     report->packing = source->packing;
-    return read_text(g, source, path, err);
+    return read_text(g, source, path, report, err);
 }
 
 static ot_status read_file(opening *g, const char *path, ot_data_report *report, ot_error *err) {

@@ -135,7 +135,11 @@ static ot_status open_file(ot_stream *s, ot_error *err) {
     OT_TRY(ot_pieces_next(s->pieces, &first, err));
     if (first.size == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
     ot_input_name(path, name, sizeof name);
-    s->rows_of_json = ot_data_is_rows(&(ot_input){.data = first.data, .size = first.size}, name);
+    const ot_input begin = {.data = first.data, .size = first.size};
+    s->rows_of_json = ot_data_is_rows(&begin, name);
+    if (s->rows_of_json && ot_data_is_list(&begin)) {
+        return ot_fail(err, OT_ERR_UNSUPPORTED, "%s is one list, which can only be read whole, not streamed: bring it into lines, one row each", path);
+    }
     if (s->rows_of_json) {
         close_file(s);
         OT_TRY(ot_pieces_open(path, s->options.piece, NULL, &s->pieces, err));

@@ -47,3 +47,25 @@ fails 1 'offsite: pairs.jsonl:2: "completion" must be a text' pairs.jsonl --stri
 fails 1 'offsite: cannot open none.jsonl: No such file or directory' none.jsonl
 printf '{"prompt": "one two three", "completion": " four"}\n' >short.jsonl
 fails 3 'offsite: short.jsonl: no row has anything to learn within a block of 4 tokens: use a larger --block' short.jsonl --block 4
+
+# One list of objects, over several lines; the lines are those of the file.
+printf '[\n  {\n    "text": "one two three ] \\" }"\n  },\n  {"txt": 1}, {"text": "four five"}\n]\n' >list.json
+"$OFFSITE" data list.json -m "$tokenizer" --show 2 >out 2>err
+has out 'list.json: text; 2 examples, '
+has out '    line 5: "text" must be a text'
+has out 'o[ne two three ] " }<|endoftext|>]'
+printf '{\n  "text": "one two"\n}\n' >indented.json
+fails 1 'offsite: indented.json holds neither JSON lines nor one list of objects: bring it into such a form, or name it .txt to have it learnt as text' indented.json
+printf '{"text": "one two"}\n{"text": \n' >cut.jsonl
+fails 1 'offsite: cut.jsonl:2: not valid JSON at byte 9: unexpected token near end of file' cut.jsonl --strict
+
+# What is no text.
+printf 'PK\003\004\000\000one two three four five six seven eight nine' >archive.txt
+fails 3 'offsite: archive.txt is no text: byte 4 is zero; give text in UTF-8, JSON lines or .safetensors' archive.txt --block 4
+printf 'one tw\366 three four five six seven eight nine' >latin.txt
+"$OFFSITE" data latin.txt -m "$tokenizer" --block 4 >out 2>err
+has out '  byte 6 is not UTF-8; such bytes are learnt as they are'
+fails 1 'offsite: latin.txt: byte 6 is not UTF-8' latin.txt --block 4 --strict
+# A template whose turns end with a token that the tokenizer does not have.
+"$OFFSITE" data chat.jsonl -m "$tokenizer" --chat-template chatml >out
+has out '  the tokenizer has no token <|im_end|>, which ends a turn of this template: it is learnt as ordinary text'
