@@ -163,6 +163,7 @@ static void tell_guard(ot_training *t, const ot_train_event *e) {
 static void observe(void *context, const ot_train_event *e) {
     ot_training *t = context;
     if (e->guard.kind != OT_GUARD_FINE) tell_guard(t, e);
+    if (t->progress.shown_step < 0) t->progress.first = e->step; /* of a resumed run */
     ot_progress_sample s = OT_PROGRESS_SAMPLE;
     s.step = e->step + 1;
     s.loss = e->loss;

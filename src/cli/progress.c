@@ -13,7 +13,7 @@
 
 /* On a terminal at most ten redraws a second; in a log a line every 10 s, and every twentieth part if that comes later. */
 static const double redraw_seconds = 0.1, log_seconds = 10.0;
-enum { LOG_PARTS = 20, BAR_COLUMNS = 20 };
+enum { LOG_PARTS = 20, BAR_COLUMNS = 20, BAR_LEAST = 4 };
 
 void ot_progress_begin(ot_progress *p, const ot_args *args, const char *label, const char *unit, int64_t total, int64_t first) {
     bool silent = ot_args_flag(args, "quiet") || !ot_args_flag(args, "progress");
@@ -51,14 +51,9 @@ static double seconds_left(const ot_progress *p, double now) {
     return (now - p->started) / (double)done * (double)left;
 }
 
-static void compose(const ot_progress *p, line *l, double now) {
+static void numbers(const ot_progress *p, line *l, double now) {
     const ot_progress_sample *s = &p->last;
     char text[32];
-    add(l, "%s ", p->label);
-    if (p->terminal && p->total > 0) {
-        int full = (int)(BAR_COLUMNS * (s->step < p->total ? (double)s->step / (double)p->total : 1.0));
-        add(l, "[%.*s%*s] ", full, "####################", BAR_COLUMNS - full, "");
-    }
     if (p->total > 0) {
         add(l, "%s %" PRId64 "/%" PRId64, p->unit, s->step, p->total);
     } else {
@@ -77,12 +72,26 @@ static void compose(const ot_progress *p, line *l, double now) {
     if (s->peak_bytes > 0) add(l, "  %s", ot_text_bytes(s->peak_bytes, text, sizeof text));
 }
 
+/* On a narrow terminal the bar gives way to the numbers. The last column stays free: a full line would wrap and be left behind. */
+static void compose(const ot_progress *p, line *l, double now, int room) {
+    const ot_progress_sample *s = &p->last;
+    line behind = {.used = 0};
+    numbers(p, &behind, now);
+    add(l, "%s ", p->label);
+    int columns = room - (int)l->used - (int)behind.used - 3;
+    if (columns > BAR_COLUMNS) columns = BAR_COLUMNS;
+    if (p->terminal && p->total > 0 && columns >= BAR_LEAST) {
+        int full = (int)(columns * (s->step < p->total ? (double)s->step / (double)p->total : 1.0));
+        add(l, "[%.*s%*s] ", full, "####################", columns - full, "");
+    }
+    add(l, "%s", behind.text);
+}
+
 static void show(ot_progress *p, double now) {
     line l = {.used = 0};
-    compose(p, &l, now);
+    int room = p->width > 1 ? p->width - 1 : 1;
+    compose(p, &l, now, room);
     if (p->terminal) {
-        /* The last column stays free: a full line would wrap and be left behind. */
-        int room = p->width > 1 ? p->width - 1 : 1;
         fprintf(p->file, "\r%.*s\033[K", room, l.text);
         p->drawn = true;
     } else {

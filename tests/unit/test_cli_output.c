@@ -248,7 +248,23 @@ static void test_progress_on_a_terminal(void **state) {
     s.step = 1;
     ot_progress_step(&p, &s);
     ot_progress_end(&p);
-    end(&c, "\rtune [#####\033[K\n");
+    end(&c, "\rtune step 1\033[K\n");
+    /* The bar is what gives way; no number is cut off. */
+    static const struct {
+        int width;
+        const char *bar;
+    } widths[] = {{120, "[##########          ] "}, {90, "[###   ] "}, {80, ""}};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        char expected[200];
+        begin(&c);
+        p = progress_to(c.file, true, 200, 0);
+        p.width = widths[i].width;
+        now += 50.0;
+        ot_progress_step(&p, &(ot_progress_sample){.step = 100, .loss = 0.6687, .valid_loss = 0.7374, .tokens_per_second = 1828, .peak_bytes = 1000 << 20});
+        ot_progress_end(&p);
+        snprintf(expected, sizeof expected, "\rtune %sstep 100/200  loss 0.6687  valid 0.7374  1,828 tok/s  50 s left  1000 MiB\033[K\n", widths[i].bar);
+        end(&c, expected);
+    }
 }
 
 static void test_progress_of_unknown_length_and_silent(void **state) {
