@@ -253,7 +253,7 @@ static void test_progress_on_a_terminal(void **state) {
     static const struct {
         int width;
         const char *bar;
-    } widths[] = {{120, "[##########          ] "}, {90, "[###   ] "}, {80, ""}};
+    } widths[] = {{120, "[##########          ] "}, {90, "[####    ] "}, {80, ""}};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         char expected[200];
         begin(&c);
