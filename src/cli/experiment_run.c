@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,16 +20,19 @@
 #include "cli/interrupt.h"
 #include "cli/text.h"
 #include "format/json.h"
+#include "report/fingerprint.h"
 
 enum { PATH_ROOM = 4400, STATE_LIMIT = 1 << 26, RESULT_LIMIT = 1 << 28, LOG_TAIL = 4096 };
 
-typedef enum step_status { WAITING, DONE, FAILED, SKIPPED } step_status;
-static const char *const status_names[] = {"waiting", "done", "failed", "skipped"};
+typedef enum step_status { WAITING, RUNNING, DONE, FAILED, SKIPPED } step_status;
+static const char *const status_names[] = {"waiting", "running", "done", "failed", "skipped"};
 
 typedef struct queue {
     const ot_runs *runs;
     const char *dir, *program;
     char state[PATH_ROOM];
+    char machine[200];
+    int lock;
     json_t *steps; /* one object for each step: what state.json holds */
     step_status *status;
     bool *fresh; /* run by this call */
@@ -49,6 +54,7 @@ static json_t *describe(const ot_runs_step *s) {
     put_text(o, "split", s->setting.split);
     put_text(o, "emulator", s->setting.emulator);
     put_text(o, "peft", s->setting.peft);
+    put_text(o, "task", s->setting.task);
     json_object_set_new(o, "lr", isnan(s->setting.lr) ? json_null() : json_real(s->setting.lr));
     json_object_set_new(o, "seed", s->setting.seed < 0 ? json_null() : json_integer(s->setting.seed));
     for (int64_t i = 0; i < s->n_words; i++) json_array_append_new(command, json_string(s->words[i]));
@@ -59,7 +65,8 @@ static json_t *describe(const ot_runs_step *s) {
 }
 
 static ot_status save(const queue *q, ot_error *err) {
-    json_t *file = json_pack("{s:s,s:i,s:s?,s:O}", "format", "offsite-experiment", "version", 1, "title", q->runs->title, "steps", q->steps);
+    json_t *file = json_pack("{s:s,s:i,s:s?,s:s,s:s,s:s,s:O}", "format", "offsite-experiment", "version", 1, "title", q->runs->title, "program",
+                             "offsite " OFFSITE_VERSION, "machine", q->machine, "config", q->runs->config, "steps", q->steps);
     if (file == NULL) return ot_fail_memory(err, 4096, "the queue");
     ot_status status = ot_json_write(q->state, file, err);
     json_decref(file);
@@ -71,7 +78,37 @@ static void set_status(queue *q, int64_t i, step_status status) {
     put_text(entry(q, i), "status", status_names[status]);
 }
 
-/* Takes over what an earlier run of the queue did by the same commands. */
+/* What a step reads of the world, as it is now. */
+static json_t *look(const ot_runs_step *s) {
+    json_t *seen = json_object();
+    for (int64_t i = 0; i < s->n_inputs; i++) {
+        char print[OT_FINGERPRINT_TEXT];
+        ot_fingerprint(&s->inputs[i], print);
+        json_object_set_new(seen, s->inputs[i].path, json_string(print));
+    }
+    return seen;
+}
+
+/* The path that is no longer what the step saw, NULL: none. */
+static const char *changed_input(const ot_runs_step *s, const json_t *old) {
+    const json_t *before = json_object_get(old, "inputs");
+    if (!json_is_object(before)) return NULL;
+    json_t *now = look(s);
+    const char *path, *found = NULL;
+    json_t *print;
+    json_object_foreach(now, path, print) {
+        if (!json_equal(json_object_get(before, path), print)) found = path;
+    }
+    for (int64_t i = 0; found != NULL && i < s->n_inputs; i++) {
+        if (strcmp(s->inputs[i].path, found) != 0) continue;
+        found = s->inputs[i].path; /* lives longer than `now` */
+        break;
+    }
+    json_decref(now);
+    return found;
+}
+
+/* Takes over what an earlier run of the queue did by the same commands from the same files. */
 static ot_status load(queue *q, ot_error *err) {
     json_t *file = NULL;
     if (!ot_path_exists(q->state)) return OT_OK;
@@ -86,15 +123,19 @@ static ot_status load(queue *q, ot_error *err) {
         const json_t *old = json_array_get(steps, k);
         const char *name = json_string_value(json_object_get(old, "name")), *status = json_string_value(json_object_get(old, "status"));
         for (int64_t i = 0; name != NULL && status != NULL && i < q->runs->n_steps; i++) {
-            if (strcmp(name, q->runs->steps[i].name) != 0) continue;
+            const ot_runs_step *s = &q->runs->steps[i];
+            if (strcmp(name, s->name) != 0) continue;
             bool equal = json_equal(json_object_get(old, "command"), json_object_get(entry(q, i), "command"));
+            const char *changed = equal && strcmp(status, "done") == 0 ? changed_input(s, old) : NULL;
+            if (changed != NULL && !q->quiet) fprintf(stderr, "%s runs again: %s has changed\n", name, changed);
+            equal = equal && changed == NULL;
             char path[PATH_ROOM];
             bool kept = snprintf(path, sizeof path, "%s/steps/%s.json", q->dir, name) < PATH_ROOM && ot_path_exists(path);
             if (equal && kept && strcmp(status, "done") == 0) {
                 json_array_set(q->steps, (size_t)i, (json_t *)old);
                 q->status[i] = DONE;
-            } else if (!equal && q->runs->steps[i].output != NULL && ot_path_exists(q->runs->steps[i].output)) {
-                if (ot_remove_tree(q->runs->steps[i].output, err) != OT_OK) {
+            } else if (!equal && s->output != NULL && ot_path_exists(s->output)) {
+                if (ot_remove_tree(s->output, err) != OT_OK) {
                     json_decref(file);
                     return err != NULL ? err->code : OT_ERR_IO;
                 }
@@ -108,7 +149,9 @@ static ot_status load(queue *q, ot_error *err) {
 
 /* ==== One process. ==== */
 
-static void child(const char *program, char **words, const char *out, const char *log) {
+/* Ends with its parent: a step that outlived a killed runner would write beside the one that the next runner starts. */
+static void child(const char *program, pid_t parent, char **words, const char *out, const char *log) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(127);
     int in = open("/dev/null", O_RDONLY), to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), errors = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (in < 0 || to < 0 || errors < 0 || dup2(in, 0) < 0 || dup2(to, 1) < 0 || dup2(errors, 2) < 0) _exit(127);
     execv(program, words);
@@ -181,6 +224,17 @@ static ot_status wait_for(pid_t pid, int *code, struct rusage *usage, ot_error *
     return OT_OK;
 }
 
+/* The queue says what is at work, by which words and from which files as they are now. */
+static ot_status announce(queue *q, int64_t i, char **words, ot_error *err) {
+    json_t *o = entry(q, i), *ran = json_array();
+    for (int64_t k = 1; words[k] != NULL && strcmp(words[k], "--json") != 0; k++) json_array_append_new(ran, json_string(words[k]));
+    json_object_set_new(o, "ran", ran);
+    json_object_set_new(o, "inputs", look(&q->runs->steps[i]));
+    json_object_del(o, "error");
+    set_status(q, i, RUNNING);
+    return save(q, err);
+}
+
 static ot_status run_step(queue *q, int64_t i, ot_error *err) {
     const ot_runs_step *s = &q->runs->steps[i];
     char part[PATH_ROOM], result[PATH_ROOM], log[PATH_ROOM], message[600];
@@ -192,15 +246,19 @@ static ot_status run_step(queue *q, int64_t i, ot_error *err) {
     snprintf(result, sizeof result, "%s/steps/%s.json", q->dir, s->name);
     snprintf(log, sizeof log, "%s/steps/%s.log", q->dir, s->name);
     make_words(q, s, words);
+    OT_TRY(announce(q, i, words, err));
     clock_gettime(CLOCK_MONOTONIC, &began);
-    pid_t pid = fork();
+    pid_t parent = getpid(), pid = fork();
     if (pid < 0) return ot_fail_errno(err, errno, "starting a step failed");
-    if (pid == 0) child(q->program, words, part, log);
+    if (pid == 0) child(q->program, parent, words, part, log);
     OT_TRY(wait_for(pid, &code, &usage, err));
     clock_gettime(CLOCK_MONOTONIC, &ended);
-    if (ot_interrupted()) return ot_fail(err, OT_ERR_INTERRUPTED, "interrupted at step %s: the same command goes on from there", s->name);
+    if (ot_interrupted()) {
+        set_status(q, i, WAITING);
+        OT_TRY(save(q, err));
+        return ot_fail(err, OT_ERR_INTERRUPTED, "interrupted at step %s: the same command goes on from there", s->name);
+    }
     json_t *o = entry(q, i);
-    json_object_del(o, "error");
     json_object_set_new(o, "seconds", json_real((double)(ended.tv_sec - began.tv_sec) + 1e-9 * (double)(ended.tv_nsec - began.tv_nsec)));
     json_object_set_new(o, "peak_memory_bytes", json_integer((json_int_t)usage.ru_maxrss * 1024));
     json_object_set_new(o, "exit", json_integer(WIFEXITED(code) ? WEXITSTATUS(code) : 128 + WTERMSIG(code)));
@@ -284,6 +342,30 @@ static ot_status run_queue(queue *q, ot_experiment_summary *out, ot_error *err) 
     return save(q, err);
 }
 
+/* The processor and how many of it: speeds are of no use without. */
+static void name_machine(queue *q) {
+    char *text = NULL, model[120] = "a processor without a name";
+    int64_t size = 0;
+    ot_error ignored;
+    if (ot_read_file("/proc/cpuinfo", 1 << 24, &text, &size, &ignored) == OT_OK) {
+        const char *at = strstr(text, "model name"), *colon = at != NULL ? strchr(at, ':') : NULL;
+        if (colon != NULL) snprintf(model, sizeof model, "%.*s", (int)strcspn(colon + 1 + strspn(colon + 1, " "), "\n"), colon + 1 + strspn(colon + 1, " "));
+        ot_free(text);
+    }
+    snprintf(q->machine, sizeof q->machine, "%s, %ld threads", model, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+/* Two runners on one queue would undo each other's work. The lock goes with the process, however it ends. */
+static ot_status lock(queue *q, ot_error *err) {
+    char path[PATH_ROOM];
+    if (!ot_path_join(path, sizeof path, q->dir, "lock")) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", q->dir);
+    q->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (q->lock < 0) return ot_fail_errno(err, errno, "%s cannot be opened", path);
+    if (flock(q->lock, LOCK_EX | LOCK_NB) == 0) return OT_OK;
+    if (errno == EWOULDBLOCK) return ot_fail(err, OT_ERR_REFUSED, "another experiment is at work in %s: wait for it, or choose another -o", q->dir);
+    return ot_fail_errno(err, errno, "%s cannot be locked", path);
+}
+
 static ot_status prepare(queue *q, ot_error *err) {
     char steps[PATH_ROOM], work[PATH_ROOM];
     bool fits = ot_path_join(q->state, sizeof q->state, q->dir, "state.json") && ot_path_join(steps, sizeof steps, q->dir, "steps") &&
@@ -291,6 +373,8 @@ static ot_status prepare(queue *q, ot_error *err) {
     if (!fits) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", q->dir);
     OT_TRY(ot_make_dirs(steps, err));
     OT_TRY(ot_make_dirs(work, err));
+    OT_TRY(lock(q, err));
+    name_machine(q);
     q->steps = json_array();
     for (int64_t i = 0; i < q->runs->n_steps; i++) json_array_append_new(q->steps, describe(&q->runs->steps[i]));
     OT_TRY(ot_calloc(q->runs->n_steps, (int64_t)sizeof *q->status, "the queue", (void **)&q->status, err));
@@ -304,10 +388,11 @@ ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot
     if (n <= 0) return ot_fail_errno(err, errno, "the path of this program is not known (/proc/self/exe)");
     program[n] = '\0';
     *out = (ot_experiment_summary){0};
-    queue q = {.runs = runs, .dir = dir, .program = program, .quiet = quiet};
+    queue q = {.runs = runs, .dir = dir, .program = program, .quiet = quiet, .lock = -1};
     ot_interrupt_install();
     ot_status status = prepare(&q, err);
     if (status == OT_OK) status = run_queue(&q, out, err);
+    if (q.lock >= 0) close(q.lock);
     json_decref(q.steps);
     ot_free(q.status);
     ot_free(q.fresh);

@@ -5,13 +5,77 @@
 #include <string.h>
 
 #include "cli/output.h"
+#include "cli/report_sheet.h"
 #include "cli/text.h"
 
-static bool shown(const ot_report_view *v, int role) { return !v->data_owner || role == OT_ROLE_EMULATOR || role == OT_ROLE_TUNED; }
-static const char *text_of(const char *text) { return text != NULL && *text != '\0' ? text : "-"; }
+const char *const ot_part_names[OT_PART_COUNT] = {"model", "split", "emulator", "offer", "tuning"};
+
+const char *ot_part_text(const ot_report_row *row, ot_part part) {
+    const ot_setting *s = &row->setting;
+    const char *const texts[OT_PART_COUNT] = {s->model, s->split, s->emulator != NULL && *s->emulator == '\0' ? "whole" : s->emulator, row->offer, s->peft};
+    return texts[part] != NULL && *texts[part] != '\0' ? texts[part] : "-";
+}
+
+static bool belongs(bool data_owner, int part) {
+    return part == OT_PART_TUNING || (part == OT_PART_OFFER) == data_owner;
+}
+
+ot_report_view ot_report_view_of(const ot_report *report, const ot_report_table *table, bool data_owner) {
+    ot_report_view v = {.report = report, .table = table, .data_owner = data_owner};
+    for (int part = 0; part < OT_PART_COUNT; part++) {
+        for (int64_t i = 1; i < table->n && belongs(data_owner, part); i++) {
+            if (strcmp(ot_part_text(&table->rows[i], (ot_part)part), ot_part_text(&table->rows[0], (ot_part)part)) != 0) v.varies[part] = true;
+        }
+    }
+    return v;
+}
+
+bool ot_report_shows(const ot_report_view *v, int role) { return !v->data_owner || role == OT_ROLE_EMULATOR || role == OT_ROLE_TUNED; }
+
+/* An offer's id is as good as unique in its first eight digits. */
+static int part_width(ot_part part) { return part == OT_PART_OFFER ? 8 : 400; }
+
+void ot_report_label(const ot_report_view *v, const ot_report_row *row, char *text, size_t size) {
+    size_t used = 0;
+    *text = '\0';
+    for (int part = 0; part < OT_PART_COUNT; part++) {
+        if (!v->varies[part] || used + 1 >= size) continue;
+        snprintf(text + used, size - used, "%s%.*s", used > 0 ? ", " : "", part_width((ot_part)part), ot_part_text(row, (ot_part)part));
+        used = strlen(text);
+    }
+}
+
+void ot_report_common(const ot_report_view *v, char *text, size_t size) {
+    const ot_report_row *row = &v->table->rows[0];
+    size_t used = 0;
+    *text = '\0';
+    for (int part = 0; part < OT_PART_COUNT; part++) {
+        if (v->varies[part] || !belongs(v->data_owner, part) || strcmp(ot_part_text(row, (ot_part)part), "-") == 0 || used + 1 >= size) continue;
+        snprintf(text + used, size - used, "%s%s: %.*s", used > 0 ? "; " : "", ot_part_names[part], part_width((ot_part)part), ot_part_text(row, (ot_part)part));
+        used = strlen(text);
+        if (part == OT_PART_OFFER && row->layers > 0) snprintf(text + used, size - used, " (%" PRId64 " blocks)", row->layers);
+        used = strlen(text);
+    }
+}
+
+bool ot_report_first(const ot_report_view *v, int64_t row, bool each_rate) {
+    const ot_report_row *r = &v->table->rows[row];
+    for (int64_t i = 0; i < row; i++) {
+        const ot_report_row *a = &v->table->rows[i];
+        bool rate = !each_rate || a->setting.lr == r->setting.lr || (isnan(a->setting.lr) && isnan(r->setting.lr));
+        if (rate && ot_report_same_kind(a, r)) return false;
+    }
+    return true;
+}
+
+bool ot_report_tells(const ot_report_view *v, const ot_step_facts *step) {
+    bool own = strcmp(step->verb, "tune") == 0 || (strcmp(step->verb, "eval") == 0 && (step->role == OT_ROLE_EMULATOR || step->role == OT_ROLE_TUNED));
+    return !v->data_owner || own;
+}
+
 static const char *verdict(ot_verdict v) { return v == OT_HOLDS ? "yes" : v == OT_FAILS ? "NO" : "-"; }
 
-static const char *number(const ot_number *n, char *room, size_t size) {
+const char *ot_report_number(const ot_number *n, char *room, size_t size) {
     if (n->n == 0) {
         snprintf(room, size, "-");
     } else if (isnan(n->spread)) {
@@ -36,97 +100,82 @@ static const char *bytes(int64_t n, char *room, size_t size) {
     snprintf(room, size, "-");
     return room;
 }
+static const char *count(int64_t n, char *room, size_t size) {
+    if (n >= 0) return ot_text_count(n, room, size);
+    snprintf(room, size, "-");
+    return room;
+}
 
-/* One cell of the three tables that people see. */
-typedef struct cells {
-    ot_table *table; /* NULL: Markdown into f */
-    FILE *f;
-} cells;
-static void cell(const cells *c, const char *text) {
-    if (c->table != NULL) {
-        ot_table_cell(c->table, "%s", text);
-        return;
+/* ==== Tables for people, in a terminal or as Markdown. ==== */
+
+static void add_parts(ot_sheet *s, const ot_report_view *v) {
+    for (int part = 0; part < OT_PART_COUNT; part++) {
+        if (v->varies[part]) ot_sheet_column(s, ot_part_names[part], OT_LEFT);
     }
-    fputs(" ", c->f);
-    for (; *text != '\0'; text++) {
-        if (*text == '|') fputc('\\', c->f);
-        fputc((unsigned char)*text < 0x20 ? ' ' : *text, c->f);
+    ot_sheet_column(s, "rate", OT_RIGHT);
+}
+
+static void part_cells(ot_sheet *s, const ot_report_view *v, const ot_report_row *r) {
+    char room[420];
+    for (int part = 0; part < OT_PART_COUNT; part++) {
+        if (!v->varies[part]) continue;
+        snprintf(room, sizeof room, "%.*s", part_width((ot_part)part), ot_part_text(r, (ot_part)part));
+        ot_sheet_cell(s, room);
     }
-    fputs(" |", c->f);
-}
-static void begin(const cells *c) {
-    if (c->table == NULL) fputc('|', c->f);
-}
-static void end(const cells *c) {
-    if (c->table == NULL) fputc('\n', c->f);
+    ot_sheet_cell(s, real(r->setting.lr, "", room, sizeof room));
 }
 
-static void who(const cells *c, const ot_report_row *r) {
-    char room[64];
-    cell(c, text_of(r->setting.model));
-    cell(c, text_of(r->setting.split));
-    cell(c, r->setting.emulator != NULL && *r->setting.emulator == '\0' ? "whole" : text_of(r->setting.emulator));
-    cell(c, text_of(r->setting.peft));
-    cell(c, real(r->setting.lr, "", room, sizeof room));
-}
-
-static void score_rows(const ot_report_view *v, const cells *c) {
+static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
+    ot_sheet s = {.f = f, .markdown = markdown};
     char room[96];
+    ot_sheet_column(&s, "", OT_LEFT);
+    add_parts(&s, v);
+    ot_sheet_column(&s, "measure", OT_LEFT);
+    for (int k = 0; k < OT_ROLE_COUNT; k++) {
+        if (ot_report_shows(v, k)) ot_sheet_column(&s, ot_role_names[k], OT_RIGHT);
+    }
+    static const char *const conditions[] = {"gains", "needs model", "near full"};
+    for (int k = 0; k < 3 && !v->data_owner; k++) ot_sheet_column(&s, conditions[k], OT_LEFT);
+    ot_sheet_head(&s);
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
-        begin(c);
-        cell(c, r->chosen ? "*" : "");
-        who(c, r);
-        cell(c, r->measure);
+        ot_sheet_cell(&s, r->chosen ? "*" : "");
+        part_cells(&s, v, r);
+        ot_sheet_cell(&s, r->measure);
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
-            if (shown(v, k)) cell(c, number(&r->of[k], room, sizeof room));
+            if (ot_report_shows(v, k)) ot_sheet_cell(&s, ot_report_number(&r->of[k], room, sizeof room));
         }
-        if (!v->data_owner) {
-            cell(c, verdict(r->gains));
-            cell(c, verdict(r->needs_model));
-            cell(c, verdict(r->close));
-        }
-        end(c);
+        const ot_verdict verdicts[] = {r->gains, r->needs_model, r->close};
+        for (int k = 0; k < 3 && !v->data_owner; k++) ot_sheet_cell(&s, verdict(verdicts[k]));
     }
+    return ot_sheet_end(&s, err);
 }
 
-static void cost_rows(const ot_report_view *v, const cells *c) {
+static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
+    ot_sheet s = {.f = f, .markdown = markdown};
     char room[64];
+    add_parts(&s, v);
+    static const char *const titles[] = {"trained", "seconds", "tokens/s", "memory", "offer", "return", "middle exact", "CPL", "fidelity"};
+    for (int k = 0; k < (v->data_owner ? 6 : 9); k++) ot_sheet_column(&s, titles[k], OT_RIGHT);
+    ot_sheet_head(&s);
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
-        bool first = true;
-        for (int64_t k = 0; k < i && first; k++) {
-            const ot_setting *a = &v->table->rows[k].setting, *b = &r->setting;
-            first = !(strcmp(text_of(a->model), text_of(b->model)) == 0 && strcmp(text_of(a->split), text_of(b->split)) == 0 &&
-                      strcmp(text_of(a->emulator), text_of(b->emulator)) == 0 && strcmp(text_of(a->peft), text_of(b->peft)) == 0 &&
-                      (a->lr == b->lr || isnan(a->lr)));
-        }
-        if (!first) continue;
-        begin(c);
-        who(c, r);
-        cell(c, real(r->seconds, "", room, sizeof room));
-        cell(c, real(r->tokens_per_second, "", room, sizeof room));
-        cell(c, bytes(r->peak_bytes, room, sizeof room));
-        cell(c, bytes(r->offer_bytes, room, sizeof room));
-        cell(c, bytes(r->return_bytes, room, sizeof room));
+        if (!ot_report_first(v, i, true)) continue;
+        part_cells(&s, v, r);
+        ot_sheet_cell(&s, count(r->tuning.trainable, room, sizeof room));
+        ot_sheet_cell(&s, real(r->tuning.seconds, "", room, sizeof room));
+        ot_sheet_cell(&s, real(r->tuning.tokens_per_second, "", room, sizeof room));
+        ot_sheet_cell(&s, bytes(r->tuning.peak_bytes, room, sizeof room));
+        ot_sheet_cell(&s, bytes(r->offer_bytes, room, sizeof room));
+        ot_sheet_cell(&s, bytes(r->return_bytes, room, sizeof room));
         if (!v->data_owner) {
-            cell(c, real(r->exact, "%", room, sizeof room));
-            cell(c, real(r->cpl, "", room, sizeof room));
-            cell(c, real(r->fidelity, "", room, sizeof room));
+            ot_sheet_cell(&s, real(r->exact, "%", room, sizeof room));
+            ot_sheet_cell(&s, real(r->cpl, "", room, sizeof room));
+            ot_sheet_cell(&s, real(r->fidelity, "", room, sizeof room));
         }
-        end(c);
     }
+    return ot_sheet_end(&s, err);
 }
-
-static const ot_column score_columns[] = {{"", OT_LEFT}, {"model", OT_LEFT}, {"split", OT_LEFT}, {"emulator", OT_LEFT}, {"tuning", OT_LEFT}, {"rate", OT_RIGHT},
-                                          {"measure", OT_LEFT}, {"zero-shot", OT_RIGHT}, {"emulator", OT_RIGHT}, {"tuned emulator", OT_RIGHT},
-                                          {"plug-in", OT_RIGHT}, {"full", OT_RIGHT}, {"gains", OT_LEFT}, {"needs model", OT_LEFT}, {"near full", OT_LEFT}};
-static const ot_column client_columns[] = {{"", OT_LEFT}, {"model", OT_LEFT}, {"split", OT_LEFT}, {"emulator", OT_LEFT}, {"tuning", OT_LEFT}, {"rate", OT_RIGHT},
-                                           {"measure", OT_LEFT}, {"emulator", OT_RIGHT}, {"tuned emulator", OT_RIGHT}};
-static const ot_column cost_columns[] = {{"model", OT_LEFT}, {"split", OT_LEFT}, {"emulator", OT_LEFT}, {"tuning", OT_LEFT}, {"rate", OT_RIGHT}, {"seconds", OT_RIGHT},
-                                         {"tokens/s", OT_RIGHT}, {"memory", OT_RIGHT}, {"offer", OT_RIGHT}, {"return", OT_RIGHT}, {"middle exact", OT_RIGHT},
-                                         {"CPL", OT_RIGHT}, {"fidelity", OT_RIGHT}};
-enum { SCORE_COLUMNS = 15, CLIENT_COLUMNS = 9, COST_COLUMNS = 13, CLIENT_COST_COLUMNS = 10 };
 
 static const char *foot(const ot_report_view *v) {
     return v->data_owner ? "* the rate with the best tuned emulator; ± is the spread over seeds"
@@ -134,17 +183,47 @@ static const char *foot(const ot_report_view *v) {
                            "gains: plug-in is better than zero-shot; needs model: better than the tuned emulator; near full: it has half or more of full fine-tuning's gain";
 }
 
-/* Failures of commands that only the other party runs are not told to the data owner. */
-static void failures(const ot_report_view *v, FILE *f) {
-    for (int64_t i = 0; i < v->report->n_steps; i++) {
-        const ot_step_facts *s = &v->report->steps[i];
-        if (!s->failed || (v->data_owner && strcmp(s->verb, "tune") != 0)) continue;
-        fputs("failed: ", f);
-        ot_put_safe(f, s->name);
-        fputs(": ", f);
-        ot_put_safe(f, s->error != NULL ? s->error : "no message");
+/* The answer first: a sentence for each combination and measure, at the chosen rate. */
+static void verdicts(const ot_report_view *v, FILE *f, bool markdown) {
+    void (*put)(FILE *, const char *) = markdown ? ot_put_markdown : ot_put_safe;
+    for (int64_t i = 0; i < v->table->n; i++) {
+        const ot_report_row *r = &v->table->rows[i];
+        char label[1200], sentence[600];
+        if (!r->chosen) continue;
+        ot_report_label(v, r, label, sizeof label);
+        ot_report_sentence(r, v->data_owner, sentence, sizeof sentence);
+        fputs(markdown ? "- **" : "", f);
+        put(f, r->measure);
+        if (*label != '\0') fputs(", ", f);
+        put(f, label);
+        fputs(markdown ? "**: " : ": ", f);
+        fputs(sentence, f);
         fputc('\n', f);
     }
+    fputc('\n', f);
+}
+
+static void failures(const ot_report_view *v, FILE *f, bool markdown) {
+    void (*put)(FILE *, const char *) = markdown ? ot_put_markdown : ot_put_safe;
+    const ot_report *r = v->report;
+    for (int64_t i = 0; i < r->n_steps; i++) {
+        const ot_step_facts *s = &r->steps[i];
+        if (!s->failed || !ot_report_tells(v, s)) continue;
+        fputs(markdown ? "- failed: " : "failed: ", f);
+        put(f, s->name);
+        fputs(": ", f);
+        put(f, s->error != NULL ? s->error : "no message");
+        fputc('\n', f);
+    }
+    if (r->waiting > 0) fprintf(f, "not done: %" PRId64 " commands are still waiting or running\n", r->waiting);
+}
+
+static void common(const ot_report_view *v, FILE *f, bool markdown) {
+    char text[2400];
+    ot_report_common(v, text, sizeof text);
+    if (*text == '\0') return;
+    (markdown ? ot_put_markdown : ot_put_safe)(f, text);
+    fputs("\n\n", f);
 }
 
 ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err) {
@@ -152,39 +231,28 @@ ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err) {
         ot_put_safe(f, v->report->title);
         fputs("\n\n", f);
     }
-    ot_table scores = v->data_owner ? ot_table_begin(client_columns, CLIENT_COLUMNS) : ot_table_begin(score_columns, SCORE_COLUMNS);
-    score_rows(v, &(cells){.table = &scores});
-    OT_TRY(ot_table_print(&scores, f, err));
+    verdicts(v, f, false);
+    common(v, f, false);
+    OT_TRY(scores(v, f, false, err));
     fprintf(f, "%s\n\n", foot(v));
-    ot_table costs = ot_table_begin(cost_columns, v->data_owner ? CLIENT_COST_COLUMNS : COST_COLUMNS);
-    cost_rows(v, &(cells){.table = &costs});
-    OT_TRY(ot_table_print(&costs, f, err));
-    failures(v, f);
+    OT_TRY(costs(v, f, false, err));
+    failures(v, f, false);
     return OT_OK;
 }
 
-static void markdown_head(FILE *f, const ot_column *columns, int n) {
-    fputc('|', f);
-    for (int i = 0; i < n; i++) fprintf(f, " %s |", columns[i].title);
-    fputs("\n|", f);
-    for (int i = 0; i < n; i++) fputs(columns[i].align == OT_RIGHT ? "---:|" : "---|", f);
-    fputc('\n', f);
-}
-
 ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f) {
-    cells c = {.f = f};
+    ot_error ignored;
     if (v->report->title != NULL) {
         fputs("# ", f);
-        ot_put_safe(f, v->report->title);
+        ot_put_markdown(f, v->report->title);
         fputs("\n\n", f);
     }
-    markdown_head(f, v->data_owner ? client_columns : score_columns, v->data_owner ? CLIENT_COLUMNS : SCORE_COLUMNS);
-    score_rows(v, &c);
-    fprintf(f, "\n\\%s\n\n", foot(v));
-    markdown_head(f, cost_columns, v->data_owner ? CLIENT_COST_COLUMNS : COST_COLUMNS);
-    cost_rows(v, &c);
-    fputc('\n', f);
-    failures(v, f);
+    verdicts(v, f, true);
+    common(v, f, true);
+    scores(v, f, true, &ignored);
+    fprintf(f, "\\%s\n\n", foot(v));
+    costs(v, f, true, &ignored);
+    failures(v, f, true);
     return OT_OK;
 }
 
@@ -203,37 +271,59 @@ static void csv_real(FILE *f, double x) {
     fputc(',', f);
 }
 
+static void csv_whole(FILE *f, int64_t n) {
+    if (n >= 0) fprintf(f, "%" PRId64, n);
+    fputc(',', f);
+}
+static void csv_cost(FILE *f, const ot_cost *c) {
+    csv_real(f, c->seconds);
+    csv_real(f, c->tokens_per_second);
+    csv_whole(f, c->peak_bytes);
+}
+
+/* New columns go to the end: scripts count them. */
 ot_status ot_report_print_csv(const ot_report_view *v, FILE *f) {
-    fputs("model,split,emulator,peft,lr,measure,chosen,", f);
+    fputs(v->data_owner ? "offer,peft,lr,measure,chosen," : "model,split,emulator,peft,lr,measure,chosen,", f);
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
-        if (shown(v, k)) fprintf(f, "%s,%s_spread,%s_seeds,", ot_role_keys[k], ot_role_keys[k], ot_role_keys[k]);
+        if (ot_report_shows(v, k)) fprintf(f, "%s,%s_spread,%s_seeds,", ot_role_keys[k], ot_role_keys[k], ot_role_keys[k]);
     }
     if (!v->data_owner) fputs("recovered,middle_exact,cpl,fidelity,", f);
-    fputs("seconds,tokens_per_second,peak_memory_bytes,offer_bytes,return_bytes\n", f);
+    fputs("seconds,tokens_per_second,peak_memory_bytes,offer_bytes,return_bytes,trained", f);
+    if (!v->data_owner) fputs(",full_lr,full_seconds,full_tokens_per_second,full_peak_memory_bytes,full_trained", f);
+    for (int k = 0; k < OT_ROLE_COUNT; k++) {
+        if (ot_report_shows(v, k)) fprintf(f, ",%s_stderr", ot_role_keys[k]);
+    }
+    fputs(",documents\n", f);
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
-        const char *const names[] = {r->setting.model, r->setting.split, r->setting.emulator, r->setting.peft};
-        for (size_t k = 0; k < 4; k++) csv_text(f, names[k]);
+        const char *const names[] = {r->setting.model, r->setting.split, r->setting.emulator};
+        for (size_t k = 0; k < 3 && !v->data_owner; k++) csv_text(f, names[k]);
+        if (v->data_owner) csv_text(f, r->offer);
+        csv_text(f, r->setting.peft);
         csv_real(f, r->setting.lr);
         csv_text(f, r->measure);
         fprintf(f, "%d,", r->chosen);
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
-            if (!shown(v, k)) continue;
+            if (!ot_report_shows(v, k)) continue;
             csv_real(f, r->of[k].mean);
             csv_real(f, r->of[k].spread);
             fprintf(f, "%" PRId64 ",", r->of[k].n);
         }
+        const double told[] = {r->recovered, r->exact, r->cpl, r->fidelity};
+        for (size_t k = 0; k < 4 && !v->data_owner; k++) csv_real(f, told[k]);
+        csv_cost(f, &r->tuning);
+        csv_whole(f, r->offer_bytes);
+        csv_whole(f, r->return_bytes);
+        csv_whole(f, r->tuning.trainable);
         if (!v->data_owner) {
-            const double told[] = {r->recovered, r->exact, r->cpl, r->fidelity};
-            for (size_t k = 0; k < 4; k++) csv_real(f, told[k]);
+            csv_real(f, r->full_lr);
+            csv_cost(f, &r->full);
+            csv_whole(f, r->full.trainable);
         }
-        csv_real(f, r->seconds);
-        csv_real(f, r->tokens_per_second);
-        if (r->peak_bytes >= 0) fprintf(f, "%" PRId64, r->peak_bytes);
-        fputc(',', f);
-        if (r->offer_bytes >= 0) fprintf(f, "%" PRId64, r->offer_bytes);
-        fputc(',', f);
-        if (r->return_bytes >= 0) fprintf(f, "%" PRId64, r->return_bytes);
+        for (int k = 0; k < OT_ROLE_COUNT; k++) {
+            if (ot_report_shows(v, k)) csv_real(f, r->of[k].error);
+        }
+        if (r->documents >= 0) fprintf(f, "%" PRId64, r->documents);
         fputc('\n', f);
     }
     return OT_OK;
@@ -254,22 +344,35 @@ static void json_whole(ot_json_out *out, const char *key, int64_t n) {
     }
 }
 
+static void json_cost(ot_json_out *out, const ot_cost *c) {
+    ot_json_out_f64(out, "seconds", c->seconds);
+    ot_json_out_f64(out, "tokens_per_second", c->tokens_per_second);
+    json_whole(out, "peak_memory_bytes", c->peak_bytes);
+    json_whole(out, "trained", c->trainable);
+}
+
 static void json_row(const ot_report_view *v, const ot_report_row *r, ot_json_out *out) {
+    char sentence[600];
     ot_json_out_object(out, NULL);
-    ot_json_out_str(out, "model", r->setting.model);
-    ot_json_out_str(out, "split", r->setting.split);
-    ot_json_out_str(out, "emulator", r->setting.emulator);
+    ot_json_out_str(out, "offer", r->offer);
+    if (!v->data_owner) {
+        ot_json_out_str(out, "model", r->setting.model);
+        ot_json_out_str(out, "split", r->setting.split);
+        ot_json_out_str(out, "emulator", r->setting.emulator);
+    }
     ot_json_out_str(out, "peft", r->setting.peft);
     ot_json_out_f64(out, "lr", r->setting.lr);
     ot_json_out_str(out, "measure", r->measure);
     ot_json_out_bool(out, "higher_is_better", r->higher);
     ot_json_out_bool(out, "chosen", r->chosen);
+    json_whole(out, "documents", r->documents);
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
-        if (!shown(v, k)) continue;
+        if (!ot_report_shows(v, k)) continue;
         ot_json_out_object(out, ot_role_keys[k]);
         ot_json_out_f64(out, "mean", r->of[k].mean);
         ot_json_out_f64(out, "spread", r->of[k].spread);
         ot_json_out_i64(out, "seeds", r->of[k].n);
+        ot_json_out_f64(out, "stderr", r->of[k].error);
         ot_json_out_end(out);
     }
     if (!v->data_owner) {
@@ -287,12 +390,18 @@ static void json_row(const ot_report_view *v, const ot_report_row *r, ot_json_ou
         ot_json_out_end(out);
     }
     ot_json_out_object(out, "cost");
-    ot_json_out_f64(out, "seconds", r->seconds);
-    ot_json_out_f64(out, "tokens_per_second", r->tokens_per_second);
-    json_whole(out, "peak_memory_bytes", r->peak_bytes);
+    json_cost(out, &r->tuning);
     json_whole(out, "offer_bytes", r->offer_bytes);
     json_whole(out, "return_bytes", r->return_bytes);
     ot_json_out_end(out);
+    if (!v->data_owner) {
+        ot_json_out_object(out, "full_cost");
+        ot_json_out_f64(out, "lr", r->full_lr);
+        json_cost(out, &r->full);
+        ot_json_out_end(out);
+    }
+    ot_report_sentence(r, v->data_owner, sentence, sizeof sentence);
+    ot_json_out_str(out, "verdict", sentence);
     ot_json_out_end(out);
 }
 
@@ -306,11 +415,13 @@ ot_status ot_report_print_json(const ot_report_view *v, FILE *f, ot_error *err) 
     ot_json_out_array(&out, "failed");
     for (int64_t i = 0; i < v->report->n_steps; i++) {
         const ot_step_facts *s = &v->report->steps[i];
-        if (!s->failed || (v->data_owner && strcmp(s->verb, "tune") != 0)) continue;
+        if (!s->failed || !ot_report_tells(v, s)) continue;
         ot_json_out_object(&out, NULL);
         ot_json_out_str(&out, "name", s->name);
         ot_json_out_str(&out, "error", s->error);
         ot_json_out_end(&out);
     }
+    ot_json_out_end(&out);
+    ot_json_out_i64(&out, "waiting", v->report->waiting);
     return ot_json_out_close(&out, err);
 }

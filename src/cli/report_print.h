@@ -6,11 +6,30 @@
 
 #include "report/report.h"
 
+/* What tells combinations apart. The data owner knows an offer, not what it was made from. */
+typedef enum ot_part { OT_PART_MODEL, OT_PART_SPLIT, OT_PART_EMULATOR, OT_PART_OFFER, OT_PART_TUNING, OT_PART_COUNT } ot_part;
+extern const char *const ot_part_names[OT_PART_COUNT];
+const char *ot_part_text(const ot_report_row *row, ot_part part); /* "-" where it is not known */
+
 typedef struct ot_report_view {
     const ot_report *report;
     const ot_report_table *table;
     bool data_owner;
+    bool varies[OT_PART_COUNT]; /* has a column; what all rows share is said once */
 } ot_report_view;
+
+ot_report_view ot_report_view_of(const ot_report *report, const ot_report_table *table, bool data_owner);
+bool ot_report_shows(const ot_report_view *v, int role);
+/* The parts that vary, "1-1, layerdrop:keep=2"; empty when none does. */
+void ot_report_label(const ot_report_view *v, const ot_report_row *row, char *text, size_t size);
+/* The parts that do not, "model: base; split: 1-1". */
+void ot_report_common(const ot_report_view *v, char *text, size_t size);
+/* Is this the first row of its combination (and rate, if asked)? Costs are told once for all measures. */
+bool ot_report_first(const ot_report_view *v, int64_t row, bool each_rate);
+/* Failures of commands that only the other party runs are not told to the data owner. */
+bool ot_report_tells(const ot_report_view *v, const ot_step_facts *step);
+/* "12.3 ± 0.4", "-". */
+const char *ot_report_number(const ot_number *n, char *room, size_t size);
 
 ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err);
 ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "cli/args.h"
 #include "cli/common_options.h"
 #include "cli/experiment_run.h"
 #include "cli/report_print.h"
@@ -15,8 +16,11 @@ static void list(const ot_runs *runs) {
         const ot_runs_step *s = &runs->steps[i];
         printf("%s: offsite", s->name);
         for (int64_t k = 0; k < s->n_words; k++) {
-            printf(" %s", s->words[k]);
-            if (k == 0 && s->subject != NULL) printf(" %s", s->subject);
+            putchar(' ');
+            ot_runs_put_word(stdout, s->words[k]);
+            if (k > 0 || s->subject == NULL) continue;
+            putchar(' ');
+            ot_runs_put_word(stdout, s->subject);
         }
         putchar('\n');
     }
@@ -27,7 +31,7 @@ static ot_status show(const ot_args *args, const char *dir, ot_error *err) {
     ot_report_table table = {0};
     ot_status status = ot_report_read(&report, dir, err);
     if (status == OT_OK) status = ot_report_tabulate(&report, false, &table, err);
-    ot_report_view view = {.report = &report, .table = &table};
+    ot_report_view view = status == OT_OK ? ot_report_view_of(&report, &table, false) : (ot_report_view){0};
     if (status == OT_OK) status = ot_args_flag(args, "json") ? ot_report_print_json(&view, stdout, err) : ot_report_print(&view, stdout, err);
     ot_report_table_free(&table);
     ot_report_free(&report);
@@ -40,10 +44,26 @@ static ot_status execute(const ot_args *args, const ot_runs *runs, const char *d
     if (s.failed > 0 && s.done + s.before == 0) {
         return ot_fail(err, OT_ERR_REFUSED, "none of the %" PRId64 " steps of %s went through: see %s/state.json", runs->n_steps, ot_args_operand(args, "RUNS"), dir);
     }
-    OT_TRY(show(args, dir, err));
-    if (s.failed + s.skipped == 0) return OT_OK;
+    ot_status shown = show(args, dir, err);
+    if (s.failed + s.skipped == 0) return shown;
     return ot_fail(err, OT_ERR_IO, "%" PRId64 " steps failed and %" PRId64 " that need them were left out: %s/state.json says why; the same command tries them again",
                    s.failed, s.skipped, dir);
+}
+
+/* Every command line is read as the command itself will read it: a misspelt option is told before the first one runs. */
+static ot_status check(const ot_runs *runs, ot_error *err) {
+    for (int64_t i = 0; i < runs->n_steps; i++) {
+        const ot_runs_step *s = &runs->steps[i];
+        char *words[OT_RUNS_MAX_WORDS + 1];
+        int n = 0;
+        if (s->subject != NULL) words[n++] = (char *)s->subject;
+        for (int64_t k = 1; k < s->n_words; k++) words[n++] = (char *)s->words[k];
+        ot_args parsed = {0};
+        ot_status status = ot_args_parse(&parsed, ot_verb_find(s->verb), n, words, err);
+        ot_args_free(&parsed);
+        if (status != OT_OK) return ot_error_prefix(err, "the command %s", s->name);
+    }
+    return OT_OK;
 }
 
 static ot_status run(const ot_args *args, ot_error *err) {
@@ -53,6 +73,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_runs runs = {0};
     OT_TRY(ot_read_file(path, FILE_LIMIT, &text, &size, err));
     ot_status status = ot_runs_parse(text, size, path, dir, &runs, err);
+    if (status == OT_OK) status = check(&runs, err);
     if (status == OT_OK && ot_args_flag(args, "dry-run")) {
         list(&runs);
     } else if (status == OT_OK) {
@@ -81,7 +102,8 @@ const ot_verb ot_verb_experiment = {
     .audience = OT_FOR_ANYONE,
     .summary = "run models, splits, emulators, rates and seeds from one file",
     .about = "Every command is a process of its own. One that fails is recorded, what needs it is left out, and the rest goes on. The same command goes on after an "
-             "interruption: commands that are done are not run again, unless their words in the file changed. Adapted models are removed once they are measured.",
+             "interruption: commands that are done are not run again, unless their words in the file or the files they read changed. Adapted models are removed once they are "
+             "measured. All command lines are checked before the first one runs.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_json, NULL},

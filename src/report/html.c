@@ -30,6 +30,7 @@ static const char style[] =
     "th{font-weight:600}tbody th{font-weight:400;max-width:22rem}.n{text-align:right;white-space:nowrap}tr.chosen{background:var(--panel)}tr.chosen th{font-weight:600}\n"
     "td.good{color:var(--good)}td.bad{color:var(--bad)}td.muted{color:var(--soft)}td.strong{font-weight:600}\n"
     "figure{margin:1rem 0}figure svg{display:block;width:100%;max-width:46rem;height:auto}figcaption{color:var(--soft);font-size:.875rem;max-width:46rem}\n"
+    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));gap:0 2rem}.charts figure{margin:.75rem 0}\n"
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.75rem 1rem;overflow-x:auto;font:.8125rem/1.55 ui-monospace,monospace;margin:.5rem 0}\n"
     "summary{cursor:pointer;color:var(--link);padding:.25rem 0}\n"
     ".gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.5rem,1fr));gap:1rem}.gallery figure{margin:0}.gallery img{width:100%;height:auto;"
@@ -39,7 +40,7 @@ static const char style[] =
     "@media(max-width:40rem){main{padding:1.25rem .9rem 3rem}h1{font-size:1.4rem}th,td{padding:.3rem .45rem}}\n"
     "@media print{@page{margin:14mm}body{font-size:10.5pt}main{max-width:none;padding:0}h2{margin-top:1.5rem;break-after:avoid}h3{break-after:avoid}"
     ".verdict,figure,tr{break-inside:avoid}.wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:7.5pt}"
-    "summary{color:var(--ink)}details::details-content{content-visibility:visible;height:auto}.verdict,.marks li,tr.chosen{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
+    "h2+p,h3+p{break-after:avoid}figure svg{max-width:13cm}.charts{grid-template-columns:repeat(auto-fit,minmax(8cm,1fr))}summary{color:var(--ink)}details::details-content{content-visibility:visible;height:auto}.verdict,.marks li,tr.chosen{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
 static const char *const tones[] = {"", "good", "bad", "muted", "strong"};
 
@@ -231,6 +232,9 @@ void ot_html_table_end(ot_html *h) {
 }
 
 /* ==== Charts and pictures. ==== */
+
+void ot_html_charts(ot_html *h) { put(h, "<div class=\"charts\">\n"); }
+void ot_html_charts_end(ot_html *h) { put(h, "</div>\n"); }
 
 ot_status ot_html_plot(ot_html *h, const ot_plot *plot, const char *caption, ot_error *err) {
     char *svg = NULL;

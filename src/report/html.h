@@ -69,6 +69,9 @@ void ot_html_row(ot_html *h, bool chosen);
 void ot_html_cell(ot_html *h, ot_tone tone, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void ot_html_table_end(ot_html *h);
 
+/* Charts between these two stand side by side where there is room. */
+void ot_html_charts(ot_html *h);
+void ot_html_charts_end(ot_html *h);
 /* A chart with a caption (NULL: none). One without a point is left out. */
 ot_status ot_html_plot(ot_html *h, const ot_plot *plot, const char *caption, ot_error *err);
 

@@ -3,6 +3,7 @@
 #define OT_REPORT_REPORT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/mem.h"
@@ -16,6 +17,7 @@ extern const char *const ot_role_names[OT_ROLE_COUNT];
 /* What a number belongs to. Texts are NULL, lr NAN and seed -1 where they play no part, as the emulator for a zero-shot score. */
 typedef struct ot_setting {
     const char *model, *split, *emulator, *peft;
+    const char *task; /* whose rows were learnt; NULL: one set of data for all that is measured */
     double lr;
     int64_t seed;
 } ot_setting;
@@ -25,8 +27,16 @@ typedef struct ot_score {
     ot_setting setting;
     const char *measure; /* "arc_easy acc", "perplexity" */
     double value;
-    bool higher; /* is better */
+    double error;      /* standard error over documents, NAN: not told */
+    int64_t documents; /* or blocks, or pictures; -1: not told */
+    bool higher;  /* is better */
 } ot_score;
+
+/* Losses by step; a step without validation has NAN in `valid`. */
+typedef struct ot_curve {
+    double *step, *loss, *valid;
+    int64_t n, capacity;
+} ot_curve;
 
 /* What one command took, and what it told of an offer; NAN or -1: not told. */
 typedef struct ot_step_facts {
@@ -34,13 +44,28 @@ typedef struct ot_step_facts {
     ot_setting setting;
     bool failed;
     const char *error;
+    const char *command;         /* as a shell takes it; NULL: not told */
+    const char *offer;           /* the id that the manifest of an offer holds */
+    int role;                    /* of an eval, else -1 */
     double seconds, tokens_per_second, exact, cpl, fidelity;
-    int64_t peak_bytes, output_bytes;
+    int64_t peak_bytes, output_bytes, trainable;
+    int64_t layers, middle, kept; /* blocks of an offer, of the model's middle, of it kept */
+    const char *data;             /* of an eval: the text or pictures */
+    ot_curve curve;
 } ot_step_facts;
+
+/* Where results came from: what made them, on what, from which settings. Texts are NULL where the folder does not tell. */
+typedef struct ot_report_source {
+    const char *dir, *title, *program, *machine, *config;
+} ot_report_source;
 
 typedef struct ot_report {
     ot_arena arena;
     const char *title;
+    int64_t waiting, skipped; /* commands of a queue that is not done; that need one that failed */
+    const char *running;      /* the name of the one at work, NULL: none */
+    ot_report_source *sources;
+    int64_t n_sources, sources_capacity;
     ot_score *scores;
     int64_t n_scores, scores_capacity;
     ot_step_facts *steps;
@@ -54,22 +79,33 @@ void ot_report_free(ot_report *r);
 
 typedef struct ot_number {
     double mean, spread; /* spread: standard deviation over seeds, NAN for one */
+    double error;        /* standard error over documents, NAN: not told */
     int64_t n;           /* seeds; 0: no such number */
 } ot_number;
+/* What the mean is uncertain by: over documents or over seeds, whichever is larger; NAN: not known. */
+double ot_number_error(const ot_number *n);
 
 typedef enum ot_verdict { OT_UNKNOWN, OT_HOLDS, OT_FAILS } ot_verdict;
+
+/* What training took: the mean over seeds, the largest of memory and bytes. NAN or -1: not told. */
+typedef struct ot_cost {
+    double seconds, tokens_per_second;
+    int64_t peak_bytes, trainable;
+} ot_cost;
 
 /* One learning rate of one combination. */
 typedef struct ot_report_row {
     ot_setting setting; /* seed -1 */
-    const char *measure;
+    const char *measure, *offer, *data; /* offer: its id; data: the text or pictures that were measured, NULL: a task's */
     bool higher, chosen; /* chosen: the rate with the best tuned emulator */
     ot_number of[OT_ROLE_COUNT];
     double full_lr;
     ot_verdict gains, needs_model, close; /* zero-shot < plug-in; tuned emulator < plug-in; plug-in near full */
+    ot_verdict sure_gain, sure_need;      /* the difference is more than two standard errors */
     double recovered;                     /* share of full fine-tuning's gain that plug-in has */
-    double exact, cpl, fidelity, tokens_per_second, seconds;
-    int64_t offer_bytes, return_bytes, peak_bytes;
+    double exact, cpl, fidelity;
+    ot_cost tuning, full; /* full: at full_lr */
+    int64_t offer_bytes, return_bytes, layers, middle, kept, documents;
 } ot_report_row;
 
 typedef struct ot_report_table {
@@ -80,5 +116,15 @@ typedef struct ot_report_table {
 /* data_owner: only what that party can know, emulator scores and its own costs. Rows in the order of the first tuned score. */
 ot_status ot_report_tabulate(const ot_report *r, bool data_owner, ot_report_table *out, ot_error *err);
 void ot_report_table_free(ot_report_table *t);
+/* Do a and b differ in the learning rate or the measure at most? */
+bool ot_report_same_kind(const ot_report_row *a, const ot_report_row *b);
+/* What the data owner holds of a combination: "offer 8a551c04 (24 blocks, 2-20-2)"; what the owner calls it: "gpt2, 2-2, layerdrop:keep=8".
+ * Parts that are the same in the whole table may be left out by the caller: this tells all. */
+void ot_report_describe(const ot_report_row *row, bool data_owner, char *text, size_t size);
+
+/* Did it work? One sentence, and whether all, some or none of the conditions that can be known hold; unknown too when they hold within two
+ * standard errors only. */
+typedef enum ot_outcome { OT_OUTCOME_UNKNOWN, OT_OUTCOME_WORKED, OT_OUTCOME_PARTLY, OT_OUTCOME_FAILED } ot_outcome;
+ot_outcome ot_report_sentence(const ot_report_row *row, bool data_owner, char *text, size_t size);
 
 #endif

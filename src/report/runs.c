@@ -7,347 +7,323 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/yaml.h"
+#include "base/file.h"
+#include "report/runs_internal.h"
 
-enum { MAX_VALUES = 64, TEXT_ROOM = 4600 };
+enum { TEXT_ROOM = 4600 };
 
-typedef struct list {
-    const char *at[MAX_VALUES];
-    int64_t n;
-} list;
+/* A step while it is put together; the first failure stays in *err and `status`. */
+typedef struct draft {
+    ot_grid *g;
+    ot_error *err;
+    ot_status status;
+    ot_runs_step step;
+    const char *words[OT_RUNS_MAX_WORDS];
+    ot_runs_input inputs[OT_RUNS_MAX_INPUTS];
+} draft;
 
-typedef struct grid {
-    ot_runs *runs;
-    const char *name, *dir;
-    const ot_yaml *top;
-    list models, splits, emulators, peft, rates, seeds, tasks, data;
-    const char *train, *valid, *blocks, *measured;
-    const ot_yaml *split_options, *train_options, *eval_options;
-    bool full;
-} grid;
-
-/* ==== Reading. ==== */
-
-static ot_status read_list(const grid *g, const char *key, const char *fallback, list *out, ot_error *err) {
-    const ot_yaml *value = ot_yaml_get(g->top, key);
-    *out = (list){0};
-    if (value == NULL) {
-        if (fallback != NULL) out->at[out->n++] = fallback;
-        return OT_OK;
-    }
-    const ot_yaml *item = value->kind == OT_YAML_LIST ? value->first : value;
-    for (; item != NULL; item = value->kind == OT_YAML_LIST ? item->next : NULL) {
-        if (out->n == MAX_VALUES) return ot_yaml_fail(item, g->name, err, "%s has more than %d values", key, (int)MAX_VALUES);
-        const char *text = NULL;
-        OT_TRY(ot_yaml_text(item, g->name, key, &text, err));
-        for (int64_t i = 0; i < out->n; i++) {
-            if (strcmp(out->at[i], text) == 0) return ot_yaml_fail(item, g->name, err, "%s has the value %s twice", key, text);
-        }
-        out->at[out->n++] = text;
-    }
-    if (out->n == 0) return ot_yaml_fail(value, g->name, err, "%s is an empty list: leave the key out, or give a value", key);
-    return OT_OK;
-}
-
-static ot_status read_text(const grid *g, const char *key, const char **out, ot_error *err) {
-    const ot_yaml *value = ot_yaml_get(g->top, key);
-    return value == NULL ? OT_OK : ot_yaml_text(value, g->name, key, out, err);
-}
-
-/* A mapping of a verb's options; the ones that the experiment sets itself are refused. `training` may name a task: how rows are rendered. */
-static ot_status read_options(const grid *g, const char *key, const ot_yaml **out, ot_error *err) {
-    static const char *const own[] = {"output", "json", "force", "resume", "seed", "lr", "lr-grid", "peft", "emulator", "bottom", "top",
-                                      "train", "valid", "task", "data", "blocks", "log", "adapter", "config", "search", "images"};
-    const ot_yaml *map = ot_yaml_get(g->top, key);
-    *out = map;
-    if (map == NULL) return OT_OK;
-    if (map->kind != OT_YAML_MAP) return ot_yaml_fail(map, g->name, err, "%s must be a mapping of options, as in {steps: 100}", key);
-    int64_t n = 0;
-    for (const ot_yaml *o = map->first; o != NULL; o = o->next) {
-        const char *text = NULL;
-        if (strspn(o->key, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(o->key) || *o->key == '-' || *o->key == '\0') {
-            return ot_yaml_fail(o, g->name, err, "%s: an option's name has lower-case letters, digits and '-' only", key);
-        }
-        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-            bool rendering = strcmp(own[i], "task") == 0 && strcmp(key, "training") == 0;
-            if (strcmp(o->key, own[i]) == 0 && !rendering) {
-                return ot_yaml_fail(o, g->name, err, "%s: %s is set by the experiment itself: leave it out here", key, own[i]);
-            }
-        }
-        OT_TRY(ot_yaml_text(o, g->name, o->key, &text, err));
-        if (++n > 40) return ot_yaml_fail(o, g->name, err, "%s has more than 40 options", key);
-    }
-    return OT_OK;
-}
-
-static ot_status check_keys(const grid *g, ot_error *err) {
-    static const char *const known[] = {"title", "models", "splits", "emulators", "peft", "rates", "seeds", "train", "valid", "measure-emulator-on",
-                                        "tasks", "data", "blocks", "split", "training", "eval", "full"};
-    if (g->top->kind != OT_YAML_MAP) return ot_yaml_fail(g->top, g->name, err, "an experiment is a mapping with models, emulators, train and tasks or blocks");
-    for (const ot_yaml *o = g->top->first; o != NULL; o = o->next) {
-        bool found = false;
-        for (size_t i = 0; !found && i < sizeof known / sizeof *known; i++) found = strcmp(o->key, known[i]) == 0;
-        if (!found) {
-            return ot_yaml_fail(o, g->name, err, "no key %s; there are title, models, splits, emulators, peft, rates, seeds, train, valid, "
-                                "measure-emulator-on, tasks, data, blocks, split, training, eval, full", o->key);
-        }
-    }
-    return OT_OK;
-}
-
-static ot_status read_grid(grid *g, ot_error *err) {
-    OT_TRY(check_keys(g, err));
-    OT_TRY(read_list(g, "models", NULL, &g->models, err));
-    OT_TRY(read_list(g, "splits", "2-2", &g->splits, err));
-    OT_TRY(read_list(g, "emulators", "", &g->emulators, err));
-    OT_TRY(read_list(g, "peft", "full", &g->peft, err));
-    OT_TRY(read_list(g, "rates", "1e-4", &g->rates, err));
-    OT_TRY(read_list(g, "seeds", "1", &g->seeds, err));
-    OT_TRY(read_list(g, "tasks", NULL, &g->tasks, err));
-    OT_TRY(read_list(g, "data", NULL, &g->data, err));
-    OT_TRY(read_text(g, "title", &g->runs->title, err));
-    OT_TRY(read_text(g, "train", &g->train, err));
-    OT_TRY(read_text(g, "valid", &g->valid, err));
-    OT_TRY(read_text(g, "blocks", &g->blocks, err));
-    OT_TRY(read_text(g, "measure-emulator-on", &g->measured, err));
-    OT_TRY(read_options(g, "split", &g->split_options, err));
-    OT_TRY(read_options(g, "training", &g->train_options, err));
-    OT_TRY(read_options(g, "eval", &g->eval_options, err));
-    if (ot_yaml_get(g->top, "full") != NULL) OT_TRY(ot_yaml_bool(ot_yaml_get(g->top, "full"), g->name, "full", &g->full, err));
-    if (g->models.n == 0) return ot_yaml_fail(g->top, g->name, err, "models is missing: name the foundation model");
-    if (g->train == NULL) return ot_yaml_fail(g->top, g->name, err, "train is missing: name the training data");
-    if (g->tasks.n == 0 && g->blocks == NULL) return ot_yaml_fail(g->top, g->name, err, "nothing is measured: give tasks (and data), blocks, or both");
-    return OT_OK;
-}
-
-/* "2-3" as bottom and top. */
-static bool split_numbers(const char *text, char bottom[8], char top[8]) {
-    size_t n = strspn(text, "0123456789"), m = text[n] == '-' ? strspn(text + n + 1, "0123456789") : 0;
-    if (n < 1 || n > 5 || m < 1 || m > 5 || text[n + 1 + m] != '\0') return false;
-    snprintf(bottom, 8, "%.*s", (int)n, text);
-    snprintf(top, 8, "%s", text + n + 1);
-    return true;
-}
-
-static ot_status check_numbers(const grid *g, ot_error *err) {
-    char bottom[8], top[8], *end = NULL;
-    for (int64_t i = 0; i < g->splits.n; i++) {
-        if (!split_numbers(g->splits.at[i], bottom, top)) {
-            return ot_yaml_fail(ot_yaml_get(g->top, "splits"), g->name, err, "splits: %s is not BOTTOM-TOP, as in 2-2", g->splits.at[i]);
-        }
-    }
-    for (int64_t i = 0; i < g->rates.n; i++) {
-        double rate = strtod(g->rates.at[i], &end);
-        if (end == g->rates.at[i] || *end != '\0' || !(rate > 0.0) || rate > 100.0) {
-            return ot_yaml_fail(ot_yaml_get(g->top, "rates"), g->name, err, "rates: %s is no learning rate above 0", g->rates.at[i]);
-        }
-    }
-    for (int64_t i = 0; i < g->seeds.n; i++) {
-        size_t n = strspn(g->seeds.at[i], "0123456789");
-        if (n < 1 || n > 9 || g->seeds.at[i][n] != '\0') {
-            return ot_yaml_fail(ot_yaml_get(g->top, "seeds"), g->name, err, "seeds: %s is no whole number below 1000000000", g->seeds.at[i]);
-        }
-    }
-    return OT_OK;
-}
-
-/* ==== Steps. ==== */
-
-/* Texts of one step; the first failure stays in *err and status. */
-static const char *text(grid *g, ot_status *status, ot_error *err, const char *format, ...) __attribute__((format(printf, 4, 5)));
-static const char *text(grid *g, ot_status *status, ot_error *err, const char *format, ...) {
+static const char *text(draft *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static const char *text(draft *d, const char *format, ...) {
     char room[TEXT_ROOM];
     va_list given;
     va_start(given, format);
     int n = vsnprintf(room, sizeof room, format, given);
     va_end(given);
-    if (*status != OT_OK) return "";
+    if (d->status != OT_OK) return "";
     if (n < 0 || n >= TEXT_ROOM) {
-        *status = ot_fail(err, OT_ERR_USAGE, "%s: a value is longer than %d bytes", g->name, TEXT_ROOM - 200);
+        d->status = ot_fail(d->err, OT_ERR_USAGE, "%s: a value is longer than %d bytes", d->g->name, TEXT_ROOM - 200);
         return "";
     }
-    const char *copy = ot_arena_strdup(&g->runs->arena, room, err);
-    if (copy == NULL) *status = OT_ERR_MEMORY;
+    const char *copy = ot_arena_strdup(&d->g->runs->arena, room, d->err);
+    if (copy == NULL) d->status = OT_ERR_MEMORY;
     return copy != NULL ? copy : "";
 }
 
-static void word(ot_runs_step *s, const char *w) {
-    if (s->n_words < OT_RUNS_MAX_WORDS) s->words[s->n_words++] = w;
-}
-
-static void put_options(grid *g, ot_status *status, ot_error *err, ot_runs_step *s, const ot_yaml *map) {
-    for (const ot_yaml *o = map != NULL ? map->first : NULL; o != NULL; o = o->next) word(s, text(g, status, err, "--%s=%s", o->key, o->text));
-}
-
-static ot_status add(grid *g, const ot_runs_step *s, int64_t *index, ot_error *err) {
-    ot_runs *r = g->runs;
-    if (r->n_steps == OT_RUNS_MAX_STEPS) return ot_fail(err, OT_ERR_FORMAT, "%s: the grid has more than %d commands: make it smaller", g->name, (int)OT_RUNS_MAX_STEPS);
-    OT_TRY(ot_grow((void **)&r->steps, &r->capacity, r->n_steps + 1, (int64_t)sizeof *r->steps, "the experiment's commands", err));
-    *index = r->n_steps;
-    r->steps[r->n_steps++] = *s;
-    return OT_OK;
-}
-
-/* Up to two evals of one subject: the tasks, the blocks. */
-static ot_status add_evals(grid *g, int role, const ot_setting *setting, const char *prefix, const char *subject, const char *base, int64_t a, int64_t b,
-                           ot_error *err) {
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass == 0 ? g->tasks.n == 0 : g->blocks == NULL) continue;
-        ot_status status = OT_OK;
-        int64_t index;
-        ot_runs_step s = {.verb = "eval", .role = role, .setting = *setting, .subject = subject, .needs = {a, b}};
-        s.name = text(g, &status, err, "%s.%s", prefix, pass == 0 ? "tasks" : "blocks");
-        word(&s, "eval");
-        if (base != NULL) {
-            word(&s, base);
-            word(&s, text(g, &status, err, "--adapter=%s", subject));
-            s.subject = NULL;
-        }
-        for (int64_t i = 0; pass == 0 && i < g->tasks.n && i < 20; i++) word(&s, text(g, &status, err, "--task=%s", g->tasks.at[i]));
-        for (int64_t i = 0; pass == 0 && i < g->data.n && i < 20; i++) word(&s, text(g, &status, err, "--data=%s", g->data.at[i]));
-        if (pass == 1) word(&s, text(g, &status, err, "--blocks=%s", g->blocks));
-        put_options(g, &status, err, &s, g->eval_options);
-        OT_TRY(status);
-        OT_TRY(add(g, &s, &index, err));
+static void word(draft *d, const char *w) {
+    if (d->status != OT_OK) return;
+    if (d->step.n_words == OT_RUNS_MAX_WORDS) {
+        d->status = ot_fail(d->err, OT_ERR_FORMAT, "%s: a command has more than %d words: give it fewer tasks, files or options", d->g->name, (int)OT_RUNS_MAX_WORDS);
+        return;
     }
+    d->words[d->step.n_words++] = w;
+}
+
+static void input(draft *d, const char *path, const char *prefix) {
+    if (path == NULL || d->status != OT_OK) return;
+    if (d->step.n_inputs == OT_RUNS_MAX_INPUTS) {
+        d->status = ot_fail(d->err, OT_ERR_FORMAT, "%s: a command reads more than %d files and folders: give it fewer", d->g->name, (int)OT_RUNS_MAX_INPUTS);
+        return;
+    }
+    d->inputs[d->step.n_inputs++] = (ot_runs_input){path, prefix};
+}
+
+static void put_options(draft *d, const ot_yaml *map) {
+    for (const ot_yaml *o = map != NULL ? map->first : NULL; o != NULL; o = o->next) word(d, text(d, "--%s=%s", o->key, o->text));
+}
+
+static void put_files(draft *d, const char *option, const ot_grid_list *files) {
+    for (int64_t i = 0; i < files->n; i++) {
+        word(d, text(d, "--%s=%s", option, files->at[i]));
+        input(d, files->at[i], NULL);
+    }
+}
+
+static draft begin(ot_grid *g, const char *verb, int role, const ot_setting *setting, ot_error *err) {
+    return (draft){.g = g, .err = err, .step = {.verb = verb, .role = role, .setting = *setting, .needs = {-1, -1}}};
+}
+
+static ot_status end(draft *d, int64_t *index) {
+    ot_runs *r = d->g->runs;
+    ot_error *err = d->err;
+    OT_TRY(d->status);
+    if (r->n_steps == OT_RUNS_MAX_STEPS) return ot_fail(err, OT_ERR_FORMAT, "%s: the grid has more than %d commands: make it smaller", d->g->name, (int)OT_RUNS_MAX_STEPS);
+    OT_TRY(ot_grow((void **)&r->steps, &r->capacity, r->n_steps + 1, (int64_t)sizeof *r->steps, "the experiment's commands", err));
+    const char **words = ot_arena_alloc(&r->arena, d->step.n_words * (int64_t)sizeof *words, err);
+    ot_runs_input *inputs = ot_arena_alloc(&r->arena, (d->step.n_inputs + 1) * (int64_t)sizeof *inputs, err);
+    if (words == NULL || inputs == NULL) return OT_ERR_MEMORY;
+    memcpy(words, d->words, (size_t)d->step.n_words * sizeof *words);
+    memcpy(inputs, d->inputs, (size_t)d->step.n_inputs * sizeof *inputs);
+    d->step.words = words;
+    d->step.inputs = inputs;
+    *index = r->n_steps;
+    r->steps[r->n_steps++] = d->step;
     return OT_OK;
 }
+
+/* ==== Measuring. ==== */
+
+typedef struct subject {
+    const char *path;  /* a model, an offer, or an adapter of base */
+    const char *base;  /* NULL: path stands alone, or is an adapter of the setting's model: that is seen when it is there */
+    int64_t needs[2];
+    bool outside; /* no step made it */
+} subject;
+
+/* The files that a user's task names. One that cannot be read is the eval's to complain about. */
+static void put_task_files(draft *d, const char *path) {
+    ot_runs *r = d->g->runs;
+    ot_yaml *top = NULL;
+    ot_error ignored;
+    input(d, path, NULL);
+    if (ot_yaml_read(path, &r->arena, &top, &ignored) != OT_OK || top->kind != OT_YAML_MAP) return;
+    const ot_yaml *given = ot_yaml_get(top, "dataset_kwargs"), *name = ot_yaml_get(top, "task");
+    const ot_yaml *files = given != NULL && given->kind == OT_YAML_MAP ? ot_yaml_get(given, "data_files") : NULL;
+    for (const ot_yaml *f = files != NULL && files->kind == OT_YAML_MAP ? files->first : NULL; f != NULL; f = f->next) {
+        int folder = (int)(strlen(path) - strlen(ot_path_base(path)));
+        if (f->kind == OT_YAML_SCALAR) input(d, text(d, "%.*s%s", *f->text == '/' ? 0 : folder, path, f->text), NULL);
+    }
+    for (int64_t i = 0; name != NULL && name->kind == OT_YAML_SCALAR && i < d->g->data.n; i++) input(d, d->g->data.at[i], name->text);
+}
+
+/* A task's rows: its own files and those of its name in the folders of data. */
+static void put_task(draft *d, const char *task) {
+    const ot_grid_list *data = &d->g->data;
+    word(d, text(d, "--task=%s", task));
+    if (ot_path_ends(task, ".yaml") || ot_path_ends(task, ".yml")) {
+        put_task_files(d, task);
+        return;
+    }
+    for (int64_t i = 0; i < data->n; i++) input(d, data->at[i], task);
+}
+
+static ot_status add_eval(ot_grid *g, int role, const ot_setting *setting, const char *prefix, const subject *what, const char *measure, ot_error *err) {
+    draft d = begin(g, "eval", role, setting, err);
+    int64_t index;
+    bool blocks = strcmp(measure, "blocks") == 0, images = strcmp(measure, "images") == 0;
+    d.step.name = text(&d, "%s.%s", prefix, measure);
+    d.step.subject = what->base == NULL ? what->path : NULL;
+    memcpy(d.step.needs, what->needs, sizeof d.step.needs);
+    if (what->outside) input(&d, what->path, NULL);
+    word(&d, "eval");
+    if (what->base != NULL) {
+        word(&d, what->base);
+        word(&d, text(&d, "--adapter=%s", what->path));
+    }
+    if (blocks) put_files(&d, "blocks", &(ot_grid_list){.at = {g->blocks}, .n = 1});
+    if (images) put_files(&d, "images", &g->images);
+    if (!blocks && !images) {
+        for (int64_t i = 0; i < g->tasks.n; i++) {
+            if (setting->task == NULL || strcmp(setting->task, g->tasks.at[i]) == 0) put_task(&d, g->tasks.at[i]);
+        }
+        for (int64_t i = 0; i < g->data.n; i++) word(&d, text(&d, "--data=%s", g->data.at[i]));
+    }
+    put_options(&d, g->eval_options);
+    return end(&d, &index);
+}
+
+/* By what the setting's training data are for: one task, the blocks, the pictures; or all of it. */
+static ot_status add_evals(ot_grid *g, int role, const ot_setting *setting, const char *prefix, const subject *what, ot_error *err) {
+    const char *only = setting->task;
+    bool blocks = g->blocks != NULL && (only == NULL || strcmp(only, "blocks") == 0), images = g->images.n > 0 && (only == NULL || strcmp(only, "images") == 0);
+    bool own = only != NULL && (blocks || images);
+    if (g->tasks.n > 0 && !own) OT_TRY(add_eval(g, role, setting, prefix, what, "tasks", err));
+    if (blocks) OT_TRY(add_eval(g, role, setting, prefix, what, "blocks", err));
+    if (images) OT_TRY(add_eval(g, role, setting, prefix, what, "images", err));
+    return OT_OK;
+}
+
+/* ==== Training. ==== */
+
+/* One point of the grid behind the offer. */
+typedef struct point {
+    const ot_grid_set *set;
+    const char *rate, *seed, *prefix;
+} point;
 
 /* `tune` of an offer or `finetune` of a model. */
-static ot_status add_training(grid *g, const char *verb, const ot_setting *setting, const char *prefix, const char *what, const char *rate, const char *seed,
-                              int64_t need, int64_t *index, const char **output, ot_error *err) {
-    ot_status status = OT_OK;
-    ot_runs_step s = {.verb = verb, .role = -1, .setting = *setting, .needs = {need, -1}};
-    s.name = text(g, &status, err, "%s.%s", prefix, verb);
-    s.output = *output = text(g, &status, err, "%s/work/%s", g->dir, s.name);
-    word(&s, verb);
-    word(&s, what);
-    word(&s, text(g, &status, err, "--train=%s", g->train));
-    if (g->valid != NULL) word(&s, text(g, &status, err, "--valid=%s", g->valid));
-    word(&s, text(g, &status, err, "--lr=%s", rate));
-    word(&s, text(g, &status, err, "--seed=%s", seed));
-    if (strcmp(setting->peft, "full") != 0) word(&s, text(g, &status, err, "--peft=%s", setting->peft));
-    word(&s, text(g, &status, err, "--log=%s/steps/%s.jsonl", g->dir, s.name));
-    put_options(g, &status, err, &s, g->train_options);
-    word(&s, "--resume");
-    word(&s, text(g, &status, err, "--output=%s", s.output));
-    OT_TRY(status);
-    return add(g, &s, index, err);
+static ot_status add_training(ot_grid *g, const char *verb, const ot_setting *setting, const point *p, const char *what, int64_t need, int64_t *index,
+                              const char **output, ot_error *err) {
+    draft d = begin(g, verb, -1, setting, err);
+    const char *task = p->set->task;
+    d.step.needs[0] = need;
+    d.step.name = text(&d, "%s.%s", p->prefix, verb);
+    d.step.output = *output = text(&d, "%s/work/%s", g->dir, d.step.name);
+    if (need < 0) input(&d, what, NULL);
+    word(&d, verb);
+    word(&d, what);
+    put_files(&d, "train", &p->set->train);
+    put_files(&d, "valid", &p->set->valid);
+    if (task != NULL && strcmp(task, "blocks") != 0 && strcmp(task, "images") != 0) word(&d, text(&d, "--task=%s", task));
+    word(&d, text(&d, "--lr=%s", p->rate));
+    word(&d, text(&d, "--seed=%s", p->seed));
+    if (strcmp(setting->peft, "full") != 0) word(&d, text(&d, "--peft=%s", setting->peft));
+    word(&d, text(&d, "--log=%s/steps/%s.jsonl", g->dir, d.step.name));
+    put_options(&d, g->train_options);
+    word(&d, "--resume");
+    word(&d, text(&d, "--output=%s", d.step.output));
+    return end(&d, index);
 }
 
-static ot_status add_tuning(grid *g, ot_setting setting, const char *prefix, const char *offer, int64_t split, const char *rate, const char *seed, ot_error *err) {
-    ot_status status = OT_OK;
+static ot_status add_tuning(ot_grid *g, const ot_setting *setting, const point *p, const char *offer, int64_t split, ot_error *err) {
     int64_t tune, plug;
-    const char *returned, *name;
-    OT_TRY(add_training(g, "tune", &setting, prefix, offer, rate, seed, split, &tune, &returned, err));
-    name = text(g, &status, err, "%s.tuned", prefix);
-    OT_TRY(status);
-    OT_TRY(add_evals(g, OT_ROLE_TUNED, &setting, name, returned, offer, tune, split, err));
-    ot_runs_step s = {.verb = "plug", .role = -1, .setting = setting, .needs = {tune, -1}};
-    s.name = text(g, &status, err, "%s.plug", prefix);
-    s.output = text(g, &status, err, "%s/work/%s", g->dir, s.name);
-    word(&s, "plug");
-    word(&s, setting.model);
-    word(&s, returned);
-    word(&s, text(g, &status, err, "--ledger=%s.owner.json", offer));
-    word(&s, "--force");
-    word(&s, text(g, &status, err, "--output=%s", s.output));
-    OT_TRY(status);
-    OT_TRY(add(g, &s, &plug, err));
-    name = text(g, &status, err, "%s.plug_in", prefix);
-    OT_TRY(status);
-    return add_evals(g, OT_ROLE_PLUG_IN, &setting, name, s.output, NULL, plug, -1, err);
+    const char *returned;
+    OT_TRY(add_training(g, "tune", setting, p, offer, split, &tune, &returned, err));
+    draft d = begin(g, "plug", -1, setting, err);
+    const char *tuned = text(&d, "%s.tuned", p->prefix), *plugged = text(&d, "%s.plug_in", p->prefix);
+    OT_TRY(d.status);
+    OT_TRY(add_evals(g, OT_ROLE_TUNED, setting, tuned, &(subject){.path = returned, .base = offer, .needs = {tune, split}}, err));
+    d.step.needs[0] = tune;
+    d.step.name = text(&d, "%s.plug", p->prefix);
+    d.step.output = text(&d, "%s/work/%s", g->dir, d.step.name);
+    input(&d, setting->model, NULL);
+    word(&d, "plug");
+    word(&d, setting->model);
+    word(&d, returned);
+    word(&d, text(&d, "--ledger=%s.owner.json", offer));
+    put_options(&d, g->plug_options);
+    word(&d, "--force");
+    word(&d, text(&d, "--output=%s", d.step.output));
+    OT_TRY(end(&d, &plug));
+    return add_evals(g, OT_ROLE_PLUG_IN, setting, plugged, &(subject){.path = d.step.output, .needs = {plug, -1}}, err);
 }
 
-static ot_status add_offer(grid *g, ot_setting setting, const char *prefix, ot_error *err) {
-    ot_status status = OT_OK;
+static ot_status add_full(ot_grid *g, const ot_setting *setting, const point *p, ot_error *err) {
+    int64_t trained;
+    const char *output;
+    OT_TRY(add_training(g, "finetune", setting, p, setting->model, -1, &trained, &output, err));
+    return add_evals(g, OT_ROLE_FULL, setting, p->prefix, &(subject){.path = output, .needs = {trained, -1}}, err);
+}
+
+/* Tuning methods, training data, rates, seeds; offer NULL: full fine-tuning. */
+static ot_status add_points(ot_grid *g, ot_setting setting, const char *prefix, const char *offer, int64_t split, ot_error *err) {
+    for (int64_t m = 0; m < g->peft.n; m++) {
+        for (int64_t t = 0; t < g->n_sets; t++) {
+            for (int64_t k = 0; k < g->rates.n * g->seeds.n; k++) {
+                draft d = begin(g, "", -1, &setting, err);
+                point p = {.set = &g->sets[t], .rate = g->rates.at[k / g->seeds.n], .seed = g->seeds.at[k % g->seeds.n]};
+                char set[32] = "";
+                if (p.set->task != NULL) snprintf(set, sizeof set, ".t%" PRId64, t);
+                p.prefix = text(&d, "%s%s.p%" PRId64 "%s.lr%s.seed%s", prefix, offer == NULL ? ".full" : "", m, set, p.rate, p.seed);
+                OT_TRY(d.status);
+                setting.peft = g->peft.at[m];
+                setting.task = p.set->task;
+                setting.lr = strtod(p.rate, NULL);
+                setting.seed = strtoll(p.seed, NULL, 10);
+                OT_TRY(offer == NULL ? add_full(g, &setting, &p, err) : add_tuning(g, &setting, &p, offer, split, err));
+            }
+        }
+    }
+    return OT_OK;
+}
+
+/* ==== Offers and models. ==== */
+
+static ot_status add_offer(ot_grid *g, const ot_setting *setting, const char *prefix, ot_error *err) {
+    draft d = begin(g, "split", -1, setting, err);
     char bottom[8] = "", top[8] = "";
     int64_t split;
-    split_numbers(setting.split, bottom, top);
-    ot_runs_step s = {.verb = "split", .role = -1, .setting = setting, .needs = {-1, -1}};
-    s.name = text(g, &status, err, "%s.split", prefix);
-    s.output = text(g, &status, err, "%s/work/%s", g->dir, s.name);
-    word(&s, "split");
-    word(&s, setting.model);
-    word(&s, text(g, &status, err, "--bottom=%s", bottom));
-    word(&s, text(g, &status, err, "--top=%s", top));
-    word(&s, text(g, &status, err, "--emulator=%s", setting.emulator));
-    if (g->measured != NULL) word(&s, text(g, &status, err, "--data=%s", g->measured));
-    put_options(g, &status, err, &s, g->split_options);
-    word(&s, "--force");
-    word(&s, text(g, &status, err, "--output=%s", s.output));
-    OT_TRY(status);
-    OT_TRY(add(g, &s, &split, err));
-    const char *name = text(g, &status, err, "%s.emulator", prefix);
-    OT_TRY(status);
-    OT_TRY(add_evals(g, OT_ROLE_EMULATOR, &setting, name, s.output, NULL, split, -1, err));
-    for (int64_t p = 0; p < g->peft.n; p++) {
-        for (int64_t l = 0; l < g->rates.n; l++) {
-            for (int64_t k = 0; k < g->seeds.n; k++) {
-                ot_setting one = setting;
-                one.peft = g->peft.at[p];
-                one.lr = strtod(g->rates.at[l], NULL);
-                one.seed = strtoll(g->seeds.at[k], NULL, 10);
-                name = text(g, &status, err, "%s.p%" PRId64 ".lr%s.seed%s", prefix, p, g->rates.at[l], g->seeds.at[k]);
-                OT_TRY(status);
-                OT_TRY(add_tuning(g, one, name, s.output, split, g->rates.at[l], g->seeds.at[k], err));
-            }
-        }
-    }
-    return OT_OK;
+    ot_grid_split(setting->split, bottom, top);
+    const char *emulator = text(&d, "%s.emulator", prefix);
+    d.step.name = text(&d, "%s.split", prefix);
+    d.step.output = text(&d, "%s/work/%s", g->dir, d.step.name);
+    input(&d, setting->model, NULL);
+    word(&d, "split");
+    word(&d, setting->model);
+    word(&d, text(&d, "--bottom=%s", bottom));
+    word(&d, text(&d, "--top=%s", top));
+    word(&d, text(&d, "--emulator=%s", setting->emulator));
+    if (g->measured != NULL) put_files(&d, "data", &(ot_grid_list){.at = {g->measured}, .n = 1});
+    put_options(&d, g->split_options);
+    word(&d, "--force");
+    word(&d, text(&d, "--output=%s", d.step.output));
+    OT_TRY(end(&d, &split));
+    OT_TRY(add_evals(g, OT_ROLE_EMULATOR, setting, emulator, &(subject){.path = d.step.output, .needs = {split, -1}}, err));
+    return add_points(g, *setting, prefix, d.step.output, split, err);
 }
 
-static ot_status add_full(grid *g, ot_setting setting, const char *prefix, ot_error *err) {
-    for (int64_t p = 0; p < g->peft.n; p++) {
-        for (int64_t l = 0; l < g->rates.n; l++) {
-            for (int64_t k = 0; k < g->seeds.n; k++) {
-                ot_status status = OT_OK;
-                int64_t trained;
-                const char *output;
-                setting.peft = g->peft.at[p];
-                setting.lr = strtod(g->rates.at[l], NULL);
-                setting.seed = strtoll(g->seeds.at[k], NULL, 10);
-                const char *name = text(g, &status, err, "%s.full.p%" PRId64 ".lr%s.seed%s", prefix, p, g->rates.at[l], g->seeds.at[k]);
-                OT_TRY(status);
-                OT_TRY(add_training(g, "finetune", &setting, name, setting.model, g->rates.at[l], g->seeds.at[k], -1, &trained, &output, err));
-                OT_TRY(add_evals(g, OT_ROLE_FULL, &setting, name, output, NULL, trained, -1, err));
-            }
-        }
-    }
-    return OT_OK;
-}
-
-static ot_status add_model(grid *g, int64_t m, ot_error *err) {
-    ot_status status = OT_OK;
+static ot_status add_model(ot_grid *g, int64_t m, ot_error *err) {
     ot_setting setting = {.model = g->models.at[m], .lr = NAN, .seed = -1};
-    const char *name = text(g, &status, err, "m%" PRId64 ".zero_shot", m);
-    OT_TRY(status);
-    OT_TRY(add_evals(g, OT_ROLE_ZERO_SHOT, &setting, name, setting.model, NULL, -1, -1, err));
+    draft d = begin(g, "", -1, &setting, err);
+    const char *model = text(&d, "m%" PRId64, m), *zero_shot = text(&d, "m%" PRId64 ".zero_shot", m);
+    OT_TRY(d.status);
+    OT_TRY(add_evals(g, OT_ROLE_ZERO_SHOT, &setting, zero_shot, &(subject){.path = setting.model, .needs = {-1, -1}, .outside = true}, err));
     for (int64_t s = 0; s < g->splits.n; s++) {
         for (int64_t e = 0; e < g->emulators.n; e++) {
             setting.split = g->splits.at[s];
             setting.emulator = g->emulators.at[e];
-            name = text(g, &status, err, "m%" PRId64 ".%s.e%" PRId64, m, setting.split, e);
-            OT_TRY(status);
-            OT_TRY(add_offer(g, setting, name, err));
+            const char *prefix = text(&d, "%s.%s.e%" PRId64, model, setting.split, e);
+            OT_TRY(d.status);
+            OT_TRY(add_offer(g, &setting, prefix, err));
         }
     }
     setting.split = setting.emulator = NULL;
-    name = text(g, &status, err, "m%" PRId64, m);
-    OT_TRY(status);
-    return g->full ? add_full(g, setting, name, err) : OT_OK;
+    return g->full ? add_points(g, setting, model, NULL, -1, err) : OT_OK;
 }
 
 ot_status ot_runs_parse(const char *source, int64_t size, const char *name, const char *dir, ot_runs *runs, ot_error *err) {
-    grid g = {.runs = runs, .name = name, .dir = dir, .full = true};
+    ot_grid g = {.runs = runs, .name = name, .dir = dir, .full = true};
     ot_yaml *top = NULL;
     *runs = (ot_runs){0};
     OT_TRY(ot_yaml_parse(source, size, name, &runs->arena, &top, err));
+    runs->config = ot_arena_strndup(&runs->arena, source, (size_t)size, err);
+    if (runs->config == NULL) return OT_ERR_MEMORY;
     g.top = top;
-    OT_TRY(read_grid(&g, err));
-    OT_TRY(check_numbers(&g, err));
+    OT_TRY(ot_grid_read(&g, err));
     for (int64_t m = 0; m < g.models.n; m++) OT_TRY(add_model(&g, m, err));
     return OT_OK;
+}
+
+void ot_runs_put_word(FILE *f, const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+=/:,@%";
+    bool control = false;
+    for (const char *c = word; *c != '\0'; c++) control = control || (unsigned char)*c < 0x20 || *c == 0x7f;
+    if (*word != '\0' && strspn(word, plain) == strlen(word)) {
+        fputs(word, f);
+        return;
+    }
+    fputs(control ? "$'" : "'", f);
+    for (; *word != '\0'; word++) {
+        if ((unsigned char)*word < 0x20 || *word == 0x7f) {
+            fprintf(f, "\\x%02x", (unsigned)(unsigned char)*word);
+        } else if (*word == '\'') {
+            fputs(control ? "\\'" : "'\\''", f);
+        } else if (*word == '\\' && control) {
+            fputs("\\\\", f);
+        } else {
+            fputc(*word, f);
+        }
+    }
+    fputc('\'', f);
 }
 
 void ot_runs_free(ot_runs *runs) {

@@ -69,7 +69,7 @@ fails 1 'nowhere.yaml' report fig4 --config nowhere.yaml -o none
 fails 2 'fig4 needs --config RUNS.yaml to run, or a folder' report fig4
 fails 2 'leave figure out' report fig3 figure --config grid.yaml
 fails 2 'the data owner cannot know' report fig3 figure --data-owner
-fails 2 'is for the files of fig3 and fig4' report figure -o none
+fails 2 'must end in .html (fig3 and fig4 take a folder)' report figure -o none
 fails 1 'no folder nowhere' report fig3 nowhere
 fails 2 'ask for one at a time' report fig4 figure --json --csv
 mkdir single

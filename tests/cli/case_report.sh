@@ -23,7 +23,7 @@ code=0
 [ "$code" = 1 ] || die "a failed step: exit code $code: $(cat err)"
 grep -q '1 steps failed and 17 that need them' err || die "$(cat err)"
 grep -q 'm0.1-1.e1.split failed: .*keep' err || die "$(cat err)"
-grep -q 'A tiny grid' table && grep -q '^\*  *base' table && grep -q 'failed: m0.1-1.e1.split' table || die "$(cat table)"
+grep -q 'A tiny grid' table && grep -q '^model: base; split: 1-1; emulator: layerdrop:keep=2' table && grep -q '^\*  *0.0' table && grep -q 'failed: m0.1-1.e1.split' table || die "$(cat table)"
 [ "$(grep -c '"status": "done"' runs/state.json)" = 27 ] || die "$(grep '"status"' runs/state.json | sort | uniq -c)"
 ! ls runs/work | grep -qE '(plug|finetune)$' || die "adapted models were left: $(ls runs/work)"
 
@@ -33,12 +33,13 @@ before=$(cat runs/steps/m0.zero_shot.blocks.json; ls -l --full-time runs/steps/*
 run experiment sound.yaml -o runs --json
 [ "$before" = "$(cat runs/steps/m0.zero_shot.blocks.json; ls -l --full-time runs/steps/*.json)" ] || die "steps ran again"
 run report runs --json
-grep -q '"chosen": true' out && grep -q '"full": {"mean": [0-9.]*, "spread": [0-9.e-]*, "seeds": 2}' out && grep -q '"middle_exact": 0.5' out || die "$(cat out)"
+grep -q '"chosen": true' out && grep -q '"full": {"mean": [0-9.]*, "spread": [0-9.e-]*, "seeds": 2, "stderr": null}' out && grep -q '"middle_exact": 0.5' out || die "$(cat out)"
 grep -q '"tokens_per_second": [0-9]' out && grep -q '"return_bytes": [1-9]' out || die "no cost: $(cat out)"
 
 # The chosen rate is the one with the best tuned emulator, whatever plug-in says.
 run report runs --csv
-awk -F, 'NR > 1 { value[$7] = $11; n++ } END { exit !(n == 2 && value[1] <= value[0]) }' out || die "$(cat out)"
+awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR > 1 { value[$at["chosen"]] = $at["tuned"]; n++ } END { exit !(n == 2 && value[1] <= value[0]) }' out ||
+    die "$(cat out)"
 # Its zero-shot number is eval's own.
 run eval base --blocks held-out-notes.txt --block 32 --limit 4 --threads 1 --json
 cmp -s out runs/steps/m0.zero_shot.blocks.json || die "zero-shot is not what eval says"
@@ -53,10 +54,38 @@ cmp kept.json runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.plug_in.blocks.json || die "a
 for form in --json --csv --markdown --quiet; do
     "$OFFSITE" report runs --data-owner "$form" >out
     ! grep -qiE 'plug|"full":|full_|near|zero|cpl|exact|fidelity|conditions' out || die "--data-owner $form tells: $(cat out)"
-    grep -q 'layerdrop:keep=2' out || die "$(cat out)"
+    ! grep -q 'layerdrop\|base' out || die "--data-owner $form tells what the offer was made from: $(cat out)"
+    grep -q "$(sed -n 's/.*"offer_id": "\(........\).*/\1/p' runs/steps/m0.1-1.e0.split.json)" out || die "$(cat out)"
 done
+# One page in one file: nothing from elsewhere, charts, and what the data owner may not know stays out of that party's.
+run report runs -o page.html
+grep -q '<h2>Did it work?</h2>' page.html && grep -q 'It worked in part: plug-in has\|It worked: plug-in has\|It seems to have worked' page.html || die "no verdict in the page"
+[ "$(grep -c '<svg ' page.html)" = 4 ] || die "not the charts of scores, rates, tuning and full fine-tuning"
+grep -q 'offsite tune .*--lr=1e-2 --seed=1' page.html && grep -q 'emulators: \[' page.html && grep -q 'offsite 0\.' page.html || die "how it was made is missing"
+! grep -oE '[a-z]+://[^"<]*' page.html | grep -v '^http://www.w3.org/2000/svg$' || die "the page names an address"
+run report runs --data-owner -o client.html
+! grep -qiE 'plug|zero-shot|cpl|fidelity|conditions|layerdrop|base' client.html || die "the data owner's page tells: $(grep -iE 'plug|zero-shot|cpl|fidelity|layerdrop|base' client.html | head -3)"
+grep -q 'Tuning was learnt: the emulator went from' client.html && [ "$(grep -c '<svg ' client.html)" = 3 ] || die "the data owner's page is empty"
+fails 1 'no/such/page.html' report runs -o no/such/page.html
+fails 2 'must end in .html' report runs -o page.pdf
+fails 2 'writes a page' report runs -o page.html --json
+fails 2 'who knows both sides' report runs --paper --data-owner
+
+# Names from outside cannot become markup, nor reach the terminal as commands.
+cp -r runs hostile
+evil='<\/title><script>alert(1)<\/script>\\u001b[31m'
+sed -i "s/\"title\": .*/\"title\": \"$evil\",/; s/\"model\": \"base\"/\"model\": \"$evil\"/; s/\"error\": \".*\"/\"error\": \"$evil\"/; s/\"machine\": .*/\"machine\": \"$evil\",/" hostile/state.json
+run report hostile -o hostile.html
+! grep -q '<script' hostile.html && [ "$(grep -c '&lt;script&gt;' hostile.html)" -ge 3 ] || die "markup went through"
+run report hostile
+! grep -q "$(printf '\033')" out || die "an escape sequence went through"
+run report hostile --markdown
+! grep -q '[^\\]<script' out || die "markup went through into Markdown: $(cat out)"
+
+run report runs --paper
+grep -q '^OT Plug-in  *[0-9.]*$' out && grep -q '^None of these models is one of the paper' out && grep -q '^OT  *[0-9.e+]*  *[0-9]*  *[0-9.]*  *[0-9.]*$' out || die "$(cat out)"
 run report runs --markdown
-grep -q '^| \* | base | 1-1 |' out || die "$(cat out)"
+grep -q '^| \\\* | 0.0' out && grep -q '^- \*\*perplexity\*\*: It ' out || die "$(cat out)"
 
 # Files named for their role.
 mkdir own

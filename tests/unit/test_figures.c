@@ -24,9 +24,9 @@ static ot_report_row *put(table *t, const char *split, const char *emulator, dou
     ot_report_row *r = &t->rows[t->table.n++];
     *r = (ot_report_row){.setting = {.model = "m", .split = split, .emulator = emulator, .peft = "full", .lr = 1e-4, .seed = -1}, .measure = "perplexity", .chosen = true,
                          .cpl = NAN, .fidelity = NAN, .exact = NAN, .offer_bytes = -1};
-    r->of[OT_ROLE_ZERO_SHOT] = (ot_number){30, NAN, 1};
-    r->of[OT_ROLE_TUNED] = (ot_number){tuned, spread, seeds};
-    r->of[OT_ROLE_PLUG_IN] = (ot_number){plug, spread, seeds};
+    r->of[OT_ROLE_ZERO_SHOT] = (ot_number){30, NAN, NAN, 1};
+    r->of[OT_ROLE_TUNED] = (ot_number){tuned, spread, NAN, seeds};
+    r->of[OT_ROLE_PLUG_IN] = (ot_number){plug, spread, NAN, seeds};
     t->table.rows = t->rows;
     return r;
 }

@@ -1,0 +1,143 @@
+# The queue of experiment when things go wrong: a missing model, a child and a runner that are killed, a full disk, a changed file, two runners;
+# and its wider grids: training data for each task, lists of files, options of plug.
+. "$CLI_TEST_DIR/train_setup.sh"
+tasks=$CLI_TEST_DIR/../../examples/tasks
+cp "$tasks/tickets.yaml" "$tasks/tickets.test.jsonl" "$tasks/tickets.train.jsonl" .
+cp secret-notes.txt more-notes.txt
+cat >runs.yaml <<'END'
+title: Two measures, each with its own data
+models: [base, nowhere]
+splits: 1-1
+emulators: "layerdrop:keep=2"
+rates: 1e-2
+train:
+  tickets.yaml: tickets.train.jsonl
+  blocks: [secret-notes.txt, more-notes.txt]
+valid: {blocks: held-out-notes.txt}
+tasks: tickets.yaml
+blocks: held-out-notes.txt
+split: {threads: 1}
+training: {steps: 3, block: 32, threads: 1, batch-tokens: 64}
+plug: {dtype: bf16}
+eval: {block: 32, limit: 4, threads: 1}
+full: no
+END
+status_of() { sed -n '/"name": "'"$1"'",/,/"status"/s/.*"status": "\(.*\)",*/\1/p' "$2/state.json"; }
+ok() { "$OFFSITE" experiment "$@" --quiet >table 2>err || die "experiment $*: exit code $?: $(cat err)"; }
+
+run experiment runs.yaml -o runs --dry-run
+grep -q '^m0.1-1.e0.p0.t0.lr1e-2.seed1.tune: .* --train=tickets.train.jsonl --task=tickets.yaml --lr' out || die "$(cat out)"
+grep -q '^m0.1-1.e0.p0.t1.lr1e-2.seed1.tune: .* --train=secret-notes.txt --train=more-notes.txt --valid=held-out-notes.txt --lr' out || die "$(cat out)"
+grep -q 'plug base .* --dtype=bf16 ' out || die "$(cat out)"
+
+# The missing model's commands fail or are left out; the others go on, each measured by what it learnt alone.
+code=0
+"$OFFSITE" experiment runs.yaml -o runs --quiet >table 2>err || code=$?
+[ "$code" = 1 ] && grep -q '3 steps failed and 10 that need them' err || die "$code: $(cat err)"
+grep -q 'm1.zero_shot.tasks failed: .*nowhere' err || die "$(cat err)"
+grep -q '^tickets acc: ' table && grep -q '^perplexity: ' table || die "$(cat table)"
+[ ! -e runs/steps/m0.1-1.e0.p0.t0.lr1e-2.seed1.tuned.blocks.json ] && [ ! -e runs/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tuned.tasks.json ] || die "measured by another's data"
+sed 's/, nowhere\]/]/' runs.yaml >sound.yaml
+ok sound.yaml -o runs
+
+# Nothing changed: nothing runs. A file's contents change: what read it runs again, and what needs that; nothing else.
+kept=$(ls -l --full-time runs/steps/*.json)
+ok sound.yaml -o runs
+[ "$kept" = "$(ls -l --full-time runs/steps/*.json)" ] || die "steps ran again"
+cp -p runs/steps/m0.zero_shot.tasks.json runs/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tune.json .
+sed -i 's/"refund"/"billing"/; 1s/[a-z] /e /' tickets.train.jsonl
+"$OFFSITE" experiment sound.yaml -o runs >table 2>err || die "$(cat err)"
+grep -q 'm0.1-1.e0.p0.t0.lr1e-2.seed1.tune runs again: tickets.train.jsonl has changed' err || die "$(cat err)"
+[ "$(grep -c '^\[' err)" = 6 ] || die "not the zero-shot, emulator, tune, tuned, plug and plug-in of the task: $(cat err)"
+[ -z "$(find m0.1-1.e0.p0.t1.lr1e-2.seed1.tune.json -not -newer runs/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tune.json -a -newer runs/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tune.json)" ] ||
+    die "the text's tuning ran again"
+
+# A killed child is a failed step; a killed runner takes its child with it, and the next one ends the queue.
+sed 's/steps: 3,/steps: 3000,/; s/full: no/full: no/' sound.yaml >long.yaml
+wait_for() { # a file with something in it
+    for i in $(seq 200); do [ -s "$1" ] && return; sleep 0.05; done
+    die "$1 did not come: $(cat err)"
+}
+"$OFFSITE" experiment long.yaml -o long --quiet >table 2>err & runner=$!
+wait_for long/steps/m0.1-1.e0.p0.t0.lr1e-2.seed1.tune.jsonl
+[ "$(status_of m0.1-1.e0.p0.t0.lr1e-2.seed1.tune long)" = running ] || die "the queue does not say what runs"
+fails 3 'another experiment is at work in long' experiment long.yaml -o long
+child=$(ps -o pid= --ppid $runner | tr -d ' ')
+kill -9 "$child"
+wait_for long/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tune.jsonl
+grep -q 't0.lr1e-2.seed1.tune failed: ended by signal 9' err || die "$(cat err)"
+child=$(ps -o pid= --ppid $runner | tr -d ' ')
+kill -9 $runner
+wait $runner 2>/dev/null || :
+for i in $(seq 100); do kill -0 "$child" 2>/dev/null || break; sleep 0.05; done
+! kill -0 "$child" 2>/dev/null || die "the step outlived its runner"
+sed 's/steps: 3000/steps: 5/' long.yaml >short.yaml
+ok short.yaml -o long
+! grep -q '"status": "[^d]' long/state.json || die "$(grep '"status"' long/state.json)"
+
+# No room for the offer: that step fails, and what needs it is left out; with room again the queue ends.
+code=0
+(ulimit -f 100 && "$OFFSITE" experiment sound.yaml -o full --quiet >table 2>err) || code=$?
+[ "$code" = 1 ] && grep -q 'm0.1-1.e0.split failed' err || die "$code: $(cat err)"
+[ "$(status_of m0.zero_shot.tasks full)" = done ] || die "$(cat full/state.json)"
+ok sound.yaml -o full
+
+# Pictures: accuracy of a classifier, with the emulator distilled and measured on pictures without labels.
+cat >config/config.json <<'END'
+{"model_type": "vit", "num_hidden_layers": 6, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 16, "patch_size": 4,
+ "id2label": {"0": "ash", "1": "birch", "2": "cedar", "3": "date"}, "label2id": {"ash": 0, "birch": 1, "cedar": 2, "date": 3}}
+END
+"$MAKE_PICTURES" four.safetensors 64 4 16 1
+"$MAKE_PICTURES" plain.safetensors 60 3 16 5 nolabels
+run pretrain config -o vit --train four.safetensors --batch 16 --steps 20 --lr 3e-3
+cat >vit.yaml <<'END'
+models: vit
+splits: 1-1
+emulators: "layerdrop:keep=2|distill:steps=2,batch=8"
+rates: 1e-3
+train: four.safetensors
+images: four.safetensors
+measure-emulator-on: plain.safetensors
+training: {steps: 2, batch: 16, threads: 1}
+END
+ok vit.yaml -o vit.runs
+grep -q '^accuracy: It' table || die "$(cat table)"
+run report vit.runs --json
+grep -q '"measure": "accuracy", "higher_is_better": true, "chosen": true, "documents": 64' out && grep -q '"stderr": 0.0' out || die "$(cat out)"
+
+# The paper's tables, as files: each is a sound grid, whose command lines the commands take.
+for file in "$CLI_TEST_DIR"/../../examples/experiments/*.yaml; do
+    run experiment "$file" -o none --dry-run
+    [ "$(grep -c ': offsite plug ' out)" -ge 1 ] && [ ! -e none ] || die "$file: $(head -3 out)"
+done
+[ "$(ls "$CLI_TEST_DIR"/../../examples/experiments/table*.yaml | wc -l)" = 7 ] || die "a table of the paper is missing"
+
+# Slips in what is new are told by their line.
+bad() { printf '%s\n' "$2" >bad.yaml; fails 1 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
+bad 'bad.yaml:3: train: piqa is not measured' 'models: x
+train:
+  piqa: y
+tasks: arc_easy'
+bad 'train has no data for the task piqa' 'models: x
+train: {arc_easy: y}
+tasks: [arc_easy, piqa]'
+bad 'train has no data for blocks' 'models: x
+train: {arc_easy: y}
+tasks: arc_easy
+blocks: z'
+bad 'valid: train has no piqa' 'models: x
+train: {arc_easy: y}
+valid: {piqa: z}
+tasks: arc_easy'
+bad 'renders its own rows' 'models: x
+train: {arc_easy: y}
+training: {task: piqa}
+tasks: arc_easy'
+bad 'train is an empty mapping' 'models: x
+train: {}
+tasks: arc_easy'
+code=0
+sed 's/steps: 3,/step: 3,/' runs.yaml >bad.yaml
+fails 2 'the command m0.1-1.e0.p0.t0.lr1e-2.seed1.tune: tune: unknown option .--step' experiment bad.yaml -o none
+bad 'plug: output is set by' 'models: x
+plug: {output: z}'
