@@ -62,7 +62,7 @@ code=0
 # An ordinary report still takes options from a file.
 echo 'markdown: yes' >options.yaml
 run report figure --config options.yaml
-grep -q '^| \* | base |' out || die "$(cat out)"
+grep -q '^| \\\* | 1-1 |' out || die "$(cat out)"
 printf 'models: base\ntrain: x\n' >bad.yaml
 fails 1 'bad.yaml:1: nothing is measured' report fig4 --config bad.yaml -o none
 fails 1 'nowhere.yaml' report fig4 --config nowhere.yaml -o none
