@@ -138,6 +138,7 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
     *out = (ot_trace_info){.kind = c.kind,
                            .phase = plan->trace[entry].phase,
                            .block = plan->ops[plan->trace[entry].op].block,
+                           .rank = c.kind != OT_OP_LINEAR ? 0 : c.w[0].rows < c.w[0].cols ? c.w[0].rows : c.w[0].cols,
                            .flops = flops,
                            .bytes = bytes};
 }

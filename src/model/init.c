@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/parallel.h"
 #include "base/rng.h"
 #include "model/model.h"
 
@@ -28,17 +29,28 @@ static void fill(const ot_model *m, const ot_param *p, uint64_t seed, float *out
     }
 }
 
+typedef struct filling {
+    const ot_model *m;
+    uint64_t seed;
+} filling;
+
+static void fill_one(void *context, int64_t i) {
+    const filling *f = context;
+    const ot_param *p = &f->m->params[i];
+    fill(f->m, p, f->seed, (float *)(uintptr_t)p->slot.data);
+}
+
 ot_status ot_model_initialise(ot_model *m, uint64_t seed, ot_error *err) {
     int64_t total = 0, at = 0;
     for (int64_t i = 0; i < m->n_params; i++) total += ot_round_up(ot_param_elements(&m->params[i]), 16);
     OT_TRY(ot_malloc(total, 4, "fresh weights", &m->copies, err));
     for (int64_t i = 0; i < m->n_params; i++) {
         ot_param *p = &m->params[i];
-        float *values = (float *)m->copies + at;
-        fill(m, p, seed, values);
-        p->slot.data = values;
+        p->slot.data = (float *)m->copies + at;
         p->slot.dtype = OT_F32;
         at += ot_round_up(ot_param_elements(p), 16);
     }
+    filling f = {m, seed};
+    ot_parallel_for(m->n_params, fill_one, &f);
     return OT_OK;
 }

@@ -7,8 +7,6 @@
 #include "base/parallel.h"
 #include "base/rng.h"
 
-enum { WARM_UP = 2 };
-
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
@@ -56,8 +54,16 @@ static void add_lines(ot_bench_result *out, const ot_plan *plan, const double *s
         ot_trace_info info;
         ot_plan_trace_info(plan, e, rows, o->batch, targets, &info);
         int i = 0;
-        while (i < out->n_lines && (out->lines[i].kind != info.kind || out->lines[i].phase != info.phase)) i++;
-        if (i == out->n_lines) out->lines[out->n_lines++] = (ot_bench_line){.kind = info.kind, .phase = info.phase};
+        bool low_rank = info.rank > 0 && info.rank <= OT_BENCH_LOW_RANK && info.block >= 0, in_block = info.block >= 0;
+        while (i < out->n_lines && (out->lines[i].kind != info.kind || out->lines[i].phase != info.phase || out->lines[i].low_rank != low_rank ||
+                                    out->lines[i].in_block != in_block)) {
+            i++;
+        }
+        if (i == out->n_lines) {
+            out->lines[out->n_lines++] = (ot_bench_line){.kind = info.kind, .phase = info.phase, .low_rank = low_rank, .in_block = in_block};
+        }
+        if (in_block) out->block_seconds += seconds[e] / (double)o->steps;
+        if (low_rank) out->low_rank_seconds += seconds[e] / (double)o->steps;
         out->lines[i].entries++;
         out->lines[i].seconds += seconds[e] / (double)o->steps;
         out->lines[i].flops += info.flops;
@@ -69,14 +75,14 @@ static void add_lines(ot_bench_result *out, const ot_plan *plan, const double *s
 static ot_status time_steps(ot_network *net, const ot_model *m, ot_trainables *t, const ot_bench_options *o, double *times, double *profile,
                             ot_bench_result *out, ot_error *err) {
     OT_TRY(fill_batch(net, m, o, err));
-    for (int64_t s = -WARM_UP; s < o->steps; s++) {
+    for (int64_t s = -o->warm_up; s < o->steps; s++) {
         ot_profile timer = {.seconds = profile};
         double start = ot_seconds(), sum = 0;
         OT_TRY(ot_network_run(net, &(ot_run_options){.profile = profile != NULL && s >= 0 ? &timer : NULL}, &sum, err));
         double ran = ot_seconds();
         if (!o->forward_only) {
             double norm = ot_trainables_gradient_norm(t);
-            ot_trainables_update(t, &(ot_update){.lr = 1e-5, .decay = 0.01, .step = s + WARM_UP + 1, .grad_scale = fmin(1.0, 1.0 / (norm + 1e-6))});
+            ot_trainables_update(t, &(ot_update){.lr = 1e-5, .decay = 0.01, .step = s + o->warm_up + 1, .grad_scale = fmin(1.0, 1.0 / (norm + 1e-6))});
         }
         if (s < 0) continue;
         double end = ot_seconds();
@@ -85,6 +91,17 @@ static ot_status time_steps(ot_network *net, const ot_model *m, ot_trainables *t
         out->loss = sum / (double)ot_network_targets(net);
     }
     return OT_OK;
+}
+
+/* Weights of a file, and fresh ones, which lie in memory alone. */
+static int64_t weight_bytes(const ot_model *m) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const ot_param *p = &m->params[i];
+        int64_t bytes = ot_param_stored_bytes(p);
+        if (p->stored.data == NULL && ot_dtype_bytes(p->slot.dtype, ot_param_elements(p), &bytes)) sum += bytes;
+    }
+    return sum + ot_model_stored_bytes(m);
 }
 
 ot_status ot_bench_run(ot_model *m, ot_trainables *t, const ot_bench_options *o, ot_bench_result *out, ot_error *err) {
@@ -103,7 +120,15 @@ ot_status ot_bench_run(ot_model *m, ot_trainables *t, const ot_bench_options *o,
     };
     ot_network *net = NULL;
     double *times = NULL, *profile = NULL;
+    if (o->optimizer != NULL) t->optimizer = *o->optimizer;
     ot_status status = ot_network_new(m, &options, &net, err);
+    if (status == OT_OK) {
+        int64_t halves = o->compute == OT_BF16 ? t->stretch * 2 : 0;
+        out->planned_bytes = weight_bytes(m) + ot_network_bytes(net) + (o->forward_only ? 0 : ot_trainables_bytes(t, false) + halves);
+        if (o->room > 0 && out->planned_bytes > o->room) {
+            status = ot_fail(err, OT_ERR_MEMORY, "the plan needs %lld bytes, but there are %lld", (long long)out->planned_bytes, (long long)o->room);
+        }
+    }
     if (status == OT_OK && !o->forward_only) status = ot_trainables_bind(t, o->compute, false, err);
     if (status == OT_OK) status = ot_calloc(o->steps, sizeof *times, "step times", (void **)&times, err);
     if (status == OT_OK && o->profile) {
@@ -116,7 +141,6 @@ ot_status ot_bench_run(ot_model *m, ot_trainables *t, const ot_bench_options *o,
         out->seconds_best = times[0];
         out->tokens_per_second = (double)rows / out->seconds;
         out->sequences_per_second = (double)o->batch / out->seconds;
-        out->planned_bytes = ot_model_stored_bytes(m) + ot_network_bytes(net) + (o->forward_only ? 0 : ot_trainables_bytes(t, false));
         if (profile != NULL) add_lines(out, ot_network_plan(net), profile, m, o);
     }
     ot_free(times);

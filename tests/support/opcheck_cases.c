@@ -158,6 +158,11 @@ static const struct linear_case {
     {8, 96, 10, false, false, false, true, 1, OT_Q4_0, false, false},
     {5, 10, 64, true, true, false, false, 1, OT_Q4_1, false, false},
     {160, 256, 192, false, true, false, false, 1, OT_F32, false, false},
+    {37, 70, 4, false, false, false, true, 2, OT_F32, false, false},
+    {71, 6, 83, false, false, true, true, 0.5F, OT_F32, false, false},
+    {40, 48, 13, false, false, false, false, 1, OT_BF16, true, false},
+    {66, 16, 129, false, false, true, false, 3, OT_BF16, false, true},
+    {5, 1, 64, false, false, false, false, 1, OT_F32, false, false},
 };
 
 static void make_linear(opcheck_problem *p, int variant, uint64_t seed) {

@@ -6,6 +6,7 @@
 #include "engine/cpu/vec_math.h"
 #include "engine/cpu/loops_impl.h"
 #include "engine/cpu/attention_common.h"
+#include "engine/cpu/thin_impl.h"
 #include "engine/cpu/turn.h"
 
 #define UNIT_BF16 0
@@ -50,6 +51,9 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .dropout = loop_dropout,
     .column_sum = loop_column_sum,
     .dots = loop_dots,
+    .thin_in = thin_in,
+    .thin_out = thin_out,
+    .thin_grad = thin_grad,
     .softmax_loss = loop_softmax_loss,
     .softmax_loss_sums16 = loop_softmax_loss_sums16,
     .divergence = loop_divergence,

@@ -104,6 +104,12 @@ typedef struct ot_head_part {
     float *top, *sum, *at_target;  /* [OT_HEAD_TOKENS]: maximum, sum of e^(score - top) (sums16: 16 of them, one behind the other), score of the target or 0 */
 } ot_head_part;
 
+/* A product with one narrow side (see thin_impl.h and thin.c). */
+typedef struct ot_thin {
+    int64_t r, n, ld; /* narrow columns, padded; wide columns; floats between rows of w */
+    const float *w;   /* [r, ld] */
+} ot_thin;
+
 typedef struct ot_cpu_kernels {
     const char *name;
     bool bf16_dot; /* has a bf16 dot product instruction */
@@ -131,6 +137,10 @@ typedef struct ot_cpu_kernels {
     void (*column_sum)(ot_span x, int64_t stride, int64_t rows, int64_t n, float *sum);
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
+    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x */
+    void (*thin_in)(const ot_thin *t, ot_span x, float *z, int64_t rows);
+    void (*thin_out)(const ot_thin *t, const float *z, ot_span y, int64_t rows, bool add);
+    void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, int64_t rows, float *dw);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
     /* The loss alone, by 16 float sums as PyTorch makes them (ot_network_options.sums16). The bias is added to the logits. */

@@ -5,6 +5,7 @@
  * their own that reads each weight once and decodes it on the way. */
 #include "engine/cpu/cpu.h"
 #include "engine/cpu/gemm.h"
+#include "engine/cpu/thin.h"
 
 static ot_dtype product_type(const ot_call *call) {
     bool half = call->in[0].dtype == OT_BF16 || call->out.dtype == OT_BF16;
@@ -44,6 +45,8 @@ static int64_t few_rows_scratch(const ot_call *call) {
 
 int64_t ot_cpu_linear_scratch(const ot_call *call) {
     int64_t most = few_rows_scratch(call);
+    /* Besides the others': a batch of fewer rows than planned may take another path. */
+    if (ot_cpu_thin(call) && ot_cpu_thin_scratch(call) > most) most = ot_cpu_thin_scratch(call);
     for (int backward = 0; backward < 2; backward++) {
         ot_cpu_work work = {0};
         linear_layout(call, backward, &work);
@@ -144,6 +147,7 @@ static const void *weight_in_type(const ot_cpu_kernels *table, const ot_weight *
 ot_status ot_cpu_linear_forward(const ot_call *call) {
     const ot_view *in = &call->in[0], *out = &call->out;
     if (in->rows <= OT_GEMV_ROWS) return few_rows(call);
+    if (ot_cpu_thin(call)) return ot_cpu_thin_run(call, false);
     const ot_cpu_kernels *table = ot_cpu_pick();
     ot_cpu_work work = {.base = call->scratch};
     linear_work l = linear_layout(call, false, &work);
@@ -178,6 +182,7 @@ static ot_status weight_gradient(const ot_call *call, const linear_work *l, cons
 }
 
 ot_status ot_cpu_linear_backward(const ot_call *call) {
+    if (ot_cpu_thin(call)) return ot_cpu_thin_run(call, true);
     const ot_view *in = &call->in[0], *out = &call->out;
     const ot_cpu_kernels *table = ot_cpu_pick();
     ot_cpu_work work = {.base = call->scratch};
