@@ -5,7 +5,7 @@
 #
 # The owner distils on PUBLIC; the data owner tunes on the first half of PRIVATE; perplexity is that of the second half. Both emulators go through the same
 # tuning; the five numbers and the three conditions are printed for both. OFFSITE names the program (default: build/offsite of this checkout), THREADS the
-# processor threads (default: all). Settings: see below; each may be given in the environment.
+# processor threads (default: all). Settings: see below; each may be given in the environment. AGAIN=--resume keeps what is trained already.
 #
 # owner$ and client$ are the two parties; baseline$ has both the model and the data, which no party of a real exchange has.
 set -eu
@@ -22,6 +22,7 @@ model=$1 public=$2 private=$3 out=distill-run
 bottom=${BOTTOM:-2} top=${TOP:-2} keep=${KEEP:-20} block=${BLOCK:-512} dtype=${DTYPE:-bf16} threads=${THREADS:-0} seed=${SEED:-1}
 distill_steps=${DISTILL_STEPS:-100} distill_lr=${DISTILL_LR:-3e-4} distill_more=${DISTILL_MORE:-}
 steps=${STEPS:-80} lr=${LR:-2e-4} full_lr=${FULL_LR:-1e-4} limit=${LIMIT:-40}
+again=${AGAIN:---force}
 export OMP_WAIT_POLICY=passive
 mkdir -p "$out"
 
@@ -49,23 +50,24 @@ head -c $((size - 40000)) "$public" >"$out/public.txt"
 tail -c 40000 "$public" >"$out/held-out.txt"
 common="--block $block --dtype $dtype --seed $seed"
 
-say owner split "$model" -o "$out/plain" --bottom "$bottom" --top "$top" --emulator "layerdrop:keep=$keep" --force
+[ "$again" = --resume ] && [ -e "$out/plain/manifest.json" ] ||
+    say owner split "$model" -o "$out/plain" --bottom "$bottom" --top "$top" --emulator "layerdrop:keep=$keep" --force
 # shellcheck disable=SC2086 # lists of words
 say owner distill "$out/plain" --teacher "$model" --train "$out/public.txt" --valid "$out/held-out.txt" --valid-every 50 --steps "$distill_steps" \
-    --lr "$distill_lr" $common $distill_more --log "$out/distill.jsonl" -o "$out/distilled" --force
+    --lr "$distill_lr" $common $distill_more --log "$out/distill.jsonl" -o "$out/distilled" "$again"
 score zero-shot owner "$model"
 for offer in plain distilled; do
     score "$offer-emulator" client "$out/$offer"
     # shellcheck disable=SC2086
-    say client tune "$out/$offer" --train "$out/train.txt" --steps "$steps" --lr "$lr" $common --log "$out/$offer-tune.jsonl" -o "$out/$offer-return" --force
+    say client tune "$out/$offer" --train "$out/train.txt" --steps "$steps" --lr "$lr" $common --log "$out/$offer-tune.jsonl" -o "$out/$offer-return" "$again"
     score "$offer-tuned" client "$out/$offer" --adapter "$out/$offer-return"
     say owner plug "$model" "$out/$offer-return" --ledger "$out/$offer.owner.json" -o "$out/plugged" --force
     score "$offer-plug-in" owner "$out/plugged"
 done
 # shellcheck disable=SC2086
-say baseline finetune "$model" --train "$out/train.txt" --steps "$steps" --lr "$full_lr" $common -o "$out/full" --force
+say baseline finetune "$model" --train "$out/train.txt" --steps "$steps" --lr "$full_lr" $common -o "$out/full" "$again"
 score full baseline "$out/full"
-rm -rf "$out/plugged" "$out/full"
+rm -rf "$out/plugged"
 
 awk -v zs="$(perplexity zero-shot)" -v ft="$(perplexity full)" \
     -v em0="$(perplexity plain-emulator)" -v et0="$(perplexity plain-tuned)" -v pi0="$(perplexity plain-plug-in)" \

@@ -30,7 +30,8 @@ ot_status ot_training_open(ot_training *t, const ot_args *args, const char *labe
     char finished[4200];
     if (!ot_path_join(finished, sizeof finished, t->output, finished_file) ||
         !ot_path_join(t->checkpoint, sizeof t->checkpoint, t->output, "checkpoint.safetensors") ||
-        !ot_path_join(t->grid_path, sizeof t->grid_path, t->output, "grid.safetensors")) {
+        !ot_path_join(t->grid_path, sizeof t->grid_path, t->output, "grid.safetensors") ||
+        !ot_path_join(t->teacher_cache, sizeof t->teacher_cache, t->output, "teacher.cache")) {
         return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
     }
     bool unfinished = ot_checkpoints_exist(t->checkpoint) || ot_path_exists(t->grid_path), done = ot_path_exists(finished) && !unfinished;
@@ -354,6 +355,21 @@ static void say_plan(const ot_training *t) {
             ot_text_bytes(m->program, e, sizeof e), ot_text_bytes(ot_training_planned(t), f, sizeof f));
 }
 
+static void say_teacher(const ot_training *t, const ot_teacher_plan *p) {
+    char bytes[32], room[32] = "", kept[4300];
+    if (p->room >= 0) {
+        char free_bytes[32];
+        snprintf(room, sizeof room, " of %s free", ot_text_bytes(p->room, free_bytes, sizeof free_bytes));
+    }
+    snprintf(kept, sizeof kept, "%s%s", p->cached ? "kept in " : "not kept, ", p->cached ? t->teacher_cache : p->why_not);
+    if (t->train.stream != NULL) {
+        ot_note(t->args, "teacher: its blocks are %.0f %% of the arithmetic; hidden states %s", 100 * p->share, kept);
+        return;
+    }
+    ot_note(t->args, "teacher: its blocks are %.0f %% of the arithmetic in %" PRId64 " visits of %" PRId64 " rows; hidden states take %s%s on disk, and the blocks %.0f %% then: %s",
+            100 * p->share, p->visits, p->rows, ot_text_bytes(p->bytes, bytes, sizeof bytes), room, 100 * p->cached_share, kept);
+}
+
 ot_status ot_training_run(ot_training *t, ot_error *err) {
     ot_trainer *trainer = NULL;
 #ifdef __GLIBC__
@@ -363,6 +379,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     OT_TRY(ot_trainer_new(t->model, &t->trained, &t->train, t->has_valid ? &t->valid : NULL, &t->options, &trainer, err));
     ot_trainer_memory(trainer, &t->memory);
     say_plan(t);
+    if (t->options.teacher != NULL) say_teacher(t, ot_trainer_teacher_plan(trainer));
     ot_status status = ot_training_check_memory(t, err);
     if (status == OT_OK && !t->silent) status = ot_training_record_check(t, err);
     if (status == OT_OK) status = prepare_output(t, err);
@@ -430,6 +447,7 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
 ot_status ot_training_close(ot_training *t, ot_error *err) {
     OT_TRY(ot_checkpoints_remove(t->checkpoint, err));
     if (ot_path_exists(t->grid_path)) OT_TRY(ot_remove_tree(t->grid_path, err));
+    if (ot_path_exists(t->teacher_cache)) OT_TRY(ot_remove_tree(t->teacher_cache, err));
     return t->silent ? OT_OK : print_summary(t, err);
 }
 

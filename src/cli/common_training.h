@@ -22,7 +22,7 @@ typedef struct ot_training {
     ot_train_memory memory;
     double seconds;
     ot_progress progress;
-    char checkpoint[4200], grid_path[4200];
+    char checkpoint[4200], grid_path[4200], teacher_cache[4200];
     ot_grid grid; /* n is 0 without --lr-grid */
     char run_label[96];
     char *fingerprint;

@@ -60,6 +60,14 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
     return OT_OK;
 }
 
+static ot_status teacher_arithmetic(const ot_training *t, ot_teacher *teacher, ot_error *err) {
+    teacher->bf16 = ot_args_has(t->args, "teacher-dtype") && ot_args_choice(t->args, "teacher-dtype") == 1;
+    bool narrower = ot_args_has(t->args, "teacher-dtype") && !teacher->bf16 && t->options.compute == OT_BF16;
+    if (narrower) return ot_args_fail(t->args, err, "--teacher-dtype f32 is more than the student's --dtype bf16: give f32 for both");
+    if (!teacher->bf16 || t->options.backend->supports(OT_BF16)) return OT_OK;
+    return ot_args_fail(t->args, err, "--teacher-dtype bf16: the backend %s has no such arithmetic", t->options.backend->name);
+}
+
 static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, ot_error *err) {
     OT_TRY(write_own_text(t, d, err));
     OT_TRY(ot_training_prepare(t, d->student, 2000, err));
@@ -68,7 +76,10 @@ static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, 
     teacher->hidden_weight = ot_args_f64(t->args, "hidden-weight");
     teacher->kl_weight = ot_args_f64(t->args, "kl-weight");
     teacher->kl_temperature = ot_args_f64(t->args, "kl-temperature");
+    OT_TRY(teacher_arithmetic(t, teacher, err));
     t->options.teacher = teacher;
+    t->options.teacher_caching = (ot_teacher_caching)ot_args_choice(t->args, "teacher-cache");
+    t->options.teacher_cache_path = t->teacher_cache;
     if (!(teacher->weight > 0 || teacher->hidden_weight > 0 || teacher->kl_weight > 0)) {
         return ot_args_fail(t->args, err, "--kd-weight: must be above 0, or --hidden-weight or --kl-weight: without any of them there is no teacher");
     }
@@ -103,10 +114,15 @@ ot_status ot_distill_run(const ot_args *args, bool silent, ot_error *err) {
 
 static ot_status run(const ot_args *args, ot_error *err) { return ot_distill_run(args, false, err); }
 
+static const char *const precisions[] = {"f32", "bf16", NULL};
+static const char *const caching[] = {"auto", "yes", "no", NULL}; /* as ot_teacher_caching */
+
 static const ot_option options[] = {
     {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OFFER2", .required = true, .transient = true,
      .help = "folder of the distilled offer; its ledger becomes OFFER2.owner.json; holds the checkpoint while the run is not finished"},
     {.name = "teacher", .kind = OT_KIND_PATH, .value = "MODEL", .required = true, .help = "the whole model that the offer was split from"},
+    {.name = "teacher-dtype", .kind = OT_KIND_ENUM, .choices = precisions, .shown = "--dtype",
+     .help = "arithmetic of the teacher's blocks: bf16 is enough for what is learnt from, and faster; the student's stays --dtype"},
     {.name = "ledger", .kind = OT_KIND_PATH, .value = "FILE", .shown = "*.owner.json beside the offer or the teacher, by offer id",
      .help = "the offer's ledger"},
     {.name = "temperature", .kind = OT_KIND_F64, .fallback = "1", .min = 0, .max = 100,
@@ -120,6 +136,8 @@ static const ot_option options[] = {
     {.name = "kl-weight", .kind = OT_KIND_F64, .fallback = "0", .min = 0, .max = OT_NO_MAX,
      .help = "weight of the divergence of the next-token distribution from the teacher's, T^2 KL(teacher || student)"},
     {.name = "kl-temperature", .kind = OT_KIND_F64, .fallback = "1", .min = 0.01, .max = 100, .help = "T: logits of both are divided by it"},
+    {.name = "teacher-cache", .kind = OT_KIND_ENUM, .choices = caching, .fallback = "auto", .adjustable = true,
+     .help = "keep the teacher's hidden states in OFFER2/teacher.cache while the run lasts: auto where several epochs pass over the same rows and reading is cheaper"},
     {0},
 };
 static const ot_option_group group = {"Distillation", options};

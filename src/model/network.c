@@ -76,6 +76,9 @@ static void carve_all(ot_network *n, carver *c) {
     n->cos = carve(c, rows * n->half, 4);
     n->sin = carve(c, rows * n->half, 4);
     n->segments = carve(c, n->options.max_segments, (int64_t)sizeof *n->segments);
+    const ot_teacher *t = n->options.teacher;
+    bool given = t != NULL && t->use == OT_TEACHER_GIVEN;
+    for (int64_t k = 0; given && k < ot_teacher_outputs(t); k++) n->given[k] = carve(c, rows * n->model->desc.hidden_size, 4);
     n->sequence_start = carve(c, n->options.max_segments + 1, 8);
     n->row_of = carve(c, rows * 2 + n->options.max_segments, 4);
 }
@@ -92,10 +95,12 @@ ot_status ot_network_new(const ot_model *m, const ot_network_options *options, o
     n->half = m->desc.position == OT_POSITION_ROPE ? m->desc.rotary_dim / 2 : 0;
     n->hidden = calloc((size_t)n->n_items + 1, sizeof *n->hidden);
     n->distances = calloc((size_t)n->n_items + OT_OWN_DISTANCES, sizeof *n->distances);
+    n->taught = calloc((size_t)n->n_items + 2, sizeof *n->taught);
+    n->given = calloc((size_t)n->n_items + 2, sizeof *n->given);
     n->alibi = calloc((size_t)m->desc.heads * (size_t)(m->forms.count + 1), sizeof *n->alibi);
     n->inv_freq = calloc((size_t)n->half + 1, sizeof *n->inv_freq);
     ot_status status = OT_OK;
-    if (n->hidden == NULL || n->distances == NULL || n->alibi == NULL || n->inv_freq == NULL) status = ot_fail_memory(err, (uint64_t)n->n_items * 4, "a network");
+    if (n->hidden == NULL || n->distances == NULL || n->taught == NULL || n->given == NULL || n->alibi == NULL || n->inv_freq == NULL) status = ot_fail_memory(err, (uint64_t)n->n_items * 4, "a network");
     if (status == OT_OK) {
         all_slopes(n);
         rope_frequencies(&m->desc, n->inv_freq);
@@ -120,6 +125,8 @@ void ot_network_free(ot_network *n) {
     ot_plan_free(n->plan);
     free(n->hidden);
     free(n->distances);
+    free(n->taught);
+    free(n->given);
     free(n->alibi);
     free(n->inv_freq);
     ot_free(n->storage);
@@ -281,6 +288,7 @@ ot_status ot_network_run(ot_network *n, const ot_run_options *options, double *l
         .loss_scale = options->loss_scale != 0 ? options->loss_scale : n->n_targets > 0 ? 1.0 / (double)n->n_targets : 0.0,
         .distance_scale = options->distance_scale != 0 ? options->distance_scale : 1.0,
         .distances = n->distances,
+        .given = (const float *const *)n->given,
         .target_loss = options->target_loss,
         .target_margin = options->target_margin,
         .dropout_seed = options->dropout_seed,
@@ -307,5 +315,9 @@ double ot_network_hidden_distance(const ot_network *n) {
     for (int64_t i = 0; i < n->n_hidden; i++) sum += n->distances[OT_OWN_DISTANCES + i];
     return n->n_hidden > 0 ? sum / (double)n->n_hidden : 0.0;
 }
+
+const float *ot_network_taught(const ot_network *n, int64_t output) { return ot_plan_value(n->plan, n->taught[output]); }
+
+float *ot_network_given(ot_network *n, int64_t output) { return n->given[output]; }
 
 const void *ot_network_logits(const ot_network *n) { return ot_plan_value(n->plan, n->logits); }

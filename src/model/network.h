@@ -33,6 +33,12 @@ static inline int64_t ot_hooks_front(const ot_hooks *h) { return h == NULL ? 0 :
 
 /* Distillation: a second model's blocks, run forward only from the hidden states that enter this network's emulator, and the distance of the
  * emulator's output from theirs as a further loss (paper section 4.3). They stand in the same trace, so their memory serves the emulator afterwards. */
+typedef enum ot_teacher_use {
+    OT_TEACHER_RUN,
+    OT_TEACHER_ALONE, /* forward only and nothing but it: ot_network_taught has its outputs after a run */
+    OT_TEACHER_GIVEN, /* its blocks are not run: the caller puts such outputs into ot_network_given before a run */
+} ot_teacher_use;
+
 typedef struct ot_teacher {
     const ot_model *model;          /* frozen */
     int64_t first_block, end_block; /* of the teacher: its middle */
@@ -45,7 +51,12 @@ typedef struct ot_teacher {
     /* Of text only: the divergence of the network's next-token distributions from those of the teacher with its own blocks above the middle, at the
      * targets. Is computed whatever the outputs are. */
     double kl_weight, kl_temperature;
+    ot_teacher_use use;
+    bool bf16; /* its blocks compute in bf16, whatever the network does */
 } ot_teacher;
+
+/* Hidden states of the teacher that its terms need, each [rows, hidden size]: of its middle; of every matched block but the last; of its last block. */
+int64_t ot_teacher_outputs(const ot_teacher *t);
 
 enum {
     OT_OUT_LOSS = 1,         /* cross-entropy over the batch's targets */
@@ -124,6 +135,8 @@ const void *ot_network_last_block(const ot_network *n);
 double ot_network_distance(const ot_network *n);   /* from the teacher: mean(((T - S) / rms(T))^2), without weight */
 double ot_network_hidden_distance(const ot_network *n); /* of the hidden term, without weight */
 double ot_network_divergence(const ot_network *n);      /* T^2 KL(teacher || network), the mean over the targets, without weight */
+const float *ot_network_taught(const ot_network *n, int64_t output); /* F32 and BF16 plans */
+float *ot_network_given(ot_network *n, int64_t output);             /* [max_rows, hidden size], when a sequence was added */
 const void *ot_network_logits(const ot_network *n); /* [rows or targets, vocabulary], F32 (F64) */
 
 #endif

@@ -15,6 +15,8 @@ struct ot_network {
     int32_t last_block, logits;
     double *distances; /* [OT_OWN_DISTANCES + items]: from the teacher, the divergence, then the hidden ones */
     int64_t n_hidden;  /* of them */
+    int32_t *taught;   /* [items + 2] value ids of a teacher's outputs, where it is alone */
+    float **given;     /* [items + 2] its outputs, where they are given */
     int64_t head_cols;
     float *alibi; /* [1 + blocks of another form][heads] */
     float *inv_freq;

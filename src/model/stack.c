@@ -315,29 +315,58 @@ static int32_t emit_teachers_block(emitter *of_teacher, int64_t block, int32_t x
     return emit_block(of_teacher, item, block, x);
 }
 
+int64_t ot_teacher_outputs(const ot_teacher *t) {
+    return 1 + (t->hidden_weight > 0 ? t->end_item - t->first_item - 1 : 0) + (t->kl_weight > 0);
+}
+
+/* Its output k: given, or x, which is noted where somebody wants to read it. */
+static int32_t teachers_output(emitter *e, int64_t k, int32_t x) {
+    const ot_teacher *t = e->net->options.teacher;
+    if (t->use == OT_TEACHER_ALONE) {
+        e->net->taught[k] = x;
+        ot_build_pin(e->b, x);
+    }
+    if (t->use != OT_TEACHER_GIVEN) return x;
+    int32_t y = ot_build_value(e->b, OT_SPACE_ROWS, e->stream, e->d->hidden_size);
+    op(e, OT_OP_GIVEN, (ot_op_attr){.given = {.index = (int32_t)k}}, OT_NO_VALUE, OT_NO_VALUE, OT_NO_VALUE, y, NULL, NULL);
+    return y;
+}
+
+/* Blocks [from, end) on x; what is matched with one of them is noted. */
+static int32_t emit_teachers_blocks(emitter *e, emitter *of_teacher, int64_t from, int64_t end, int32_t x) {
+    const ot_teacher *t = e->net->options.teacher;
+    for (int64_t block = from; block < end && t->use != OT_TEACHER_GIVEN; block++) {
+        x = emit_teachers_block(of_teacher, block, x);
+        for (int64_t i = 0; block < t->end_block && t->hidden_weight > 0 && i + 1 < t->end_item - t->first_item; i++) {
+            if (t->match[i] == block) e->matched[i] = x;
+        }
+    }
+    return x;
+}
+
 /* Its middle on the hidden states x, and as far as its logits are wanted what stands above it. */
 static void emit_teacher(emitter *e, int32_t x) {
     const ot_teacher *t = e->net->options.teacher;
+    int64_t outputs = ot_teacher_outputs(t);
     emitter of_teacher = *e;
     of_teacher.m = t->model;
     of_teacher.d = &t->model->desc;
     of_teacher.alibi = e->net->alibi;
     of_teacher.hooks = NULL;
     of_teacher.dropout = 0;
-    int64_t block = t->first_block;
-    for (; block < t->end_block; block++) {
-        x = emit_teachers_block(&of_teacher, block, x);
-        for (int64_t i = 0; t->hidden_weight > 0 && i + 1 < t->end_item - t->first_item; i++) {
-            if (t->match[i] == block) e->matched[i] = x;
-        }
-    }
-    e->taught = x;
-    if (!(t->kl_weight > 0)) return;
-    for (; block < t->model->desc.layers; block++) x = emit_teachers_block(&of_teacher, block, x);
-    int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
+    if (t->bf16) of_teacher.inner = OT_BF16;
+    x = emit_teachers_blocks(e, &of_teacher, t->first_block, t->end_block, x);
     ot_build_block(e->b, -1);
+    e->taught = teachers_output(e, 0, x);
+    for (int64_t i = 0; t->hidden_weight > 0 && i + 1 < t->end_item - t->first_item; i++) e->matched[i] = teachers_output(e, 1 + i, e->matched[i]);
+    if (!(t->kl_weight > 0)) return;
+    x = emit_teachers_blocks(e, &of_teacher, t->end_block, t->model->desc.layers, x);
+    ot_build_block(e->b, -1);
+    x = teachers_output(e, outputs - 1, x);
+    if (t->use == OT_TEACHER_ALONE) return;
+    int32_t rows = ot_build_value(e->b, OT_SPACE_TARGETS, e->stream, e->d->hidden_size);
     op(e, OT_OP_GATHER, no_attr, x, OT_NO_VALUE, OT_NO_VALUE, rows, NULL, NULL);
-    e->taught_read = emit_before_head(&of_teacher, rows, e->inner);
+    e->taught_read = emit_before_head(&of_teacher, rows, of_teacher.inner);
 }
 
 static void emit_distance(emitter *e, int32_t student, int32_t teacher, double weight, int64_t index) {
@@ -380,10 +409,12 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
     const ot_teacher *teacher = n->options.teacher;
     int32_t x = emit_embedding(&e);
     bool below = teacher != NULL && n->options.outputs == 0 && !(teacher->kl_weight > 0); /* nothing above the emulator counts */
-    int64_t end = below ? teacher->end_item : n->n_items;
+    bool alone = teacher != NULL && teacher->use == OT_TEACHER_ALONE;
+    int64_t end = alone ? teacher->first_item + 1 : below ? teacher->end_item : n->n_items;
     for (int64_t i = 0; i < end; i++) {
         n->hidden[i] = x;
         if (teacher != NULL && i == teacher->first_item) emit_teacher(&e, x);
+        if (alone && i == teacher->first_item) break;
         if (hidden) ot_build_pin(e.b, x);
         ot_build_block(e.b, (int32_t)i);
         int64_t block = n->options.items == NULL ? ot_model_block_at(n->model, i) : n->options.items[i].block;
@@ -396,7 +427,7 @@ ot_status ot_network_emit(ot_network *n, ot_error *err) {
     }
     n->last_block = x;
     if (hidden) ot_build_pin(e.b, x);
-    emit_outputs(&e, x);
+    if (!alone) emit_outputs(&e, x);
     free(e.matched);
     return ot_plan_compile(e.b, &n->plan, err);
 }

@@ -8,7 +8,7 @@
 #include "protocol/split.h"
 
 ot_status ot_output_replaceable(const char *path, ot_error *err) {
-    static const char *const ours[] = {"manifest.json", "config.json", "checkpoint.safetensors", "adapter_config.json"};
+    static const char *const ours[] = {"manifest.json", "config.json", "checkpoint.safetensors", "teacher.cache", "adapter_config.json"};
     if (!ot_path_exists(path)) return OT_OK;
     ot_arena arena = {0};
     char **names = NULL;

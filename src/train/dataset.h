@@ -24,6 +24,7 @@ struct ot_pixels {
     /* Announce a row that get will be asked for, after those announced before; false: there is no room now. NULL: nothing is read ahead. */
     bool (*expect)(ot_pixels *pixels, int64_t row, int64_t epoch);
     void (*close)(ot_pixels *pixels);
+    bool varies;              /* pictures of training are changed at random */
     int64_t bad;              /* pictures left out, because they cannot be read */
     const char *const *shown; /* [n_shown] why, of the first ones */
     int64_t n_shown;

@@ -286,7 +286,7 @@ ot_status ot_dataset_open_picture_files(const char *path, const ot_desc *desc, c
     p->base.close = close_pixels;
     p->next = -1;
     p->seed = options->seed;
-    p->augmented = options->augment != NULL;
+    p->augmented = p->base.varies = options->augment != NULL;
     if (p->augmented) p->augment = *options->augment;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wanted, NULL);

@@ -25,8 +25,9 @@ double ot_schedule_rate(ot_schedule schedule, double lr, int64_t warmup, int64_t
 /* Does the language-model loss count, besides or instead of a teacher? */
 static bool has_lm(const ot_trainer *tr) { return tr->options.teacher == NULL || tr->options.lm_weight > 0; }
 
-static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train, ot_network **out, ot_error *err) {
+ot_status ot_trainer_make_network(ot_trainer *tr, const ot_dataset *data, bool train, const ot_teacher *teacher, ot_network **out, ot_error *err) {
     int64_t rows = 0;
+    bool alone = teacher != NULL && teacher->use == OT_TEACHER_ALONE;
     if (!ot_mul_i64(tr->options.batch, data->length, &rows) || rows > INT32_MAX / 4) {
         return ot_fail(err, OT_ERR_USAGE, "a micro-batch of %lld rows of %lld tokens is too large: use a smaller --batch or --block",
                        (long long)tr->options.batch, (long long)data->length);
@@ -39,21 +40,23 @@ static ot_status make_network(ot_trainer *tr, const ot_dataset *data, bool train
                  .train = train,
                  .recompute = train && tr->options.recompute},
         .hooks = tr->options.hooks,
-        .outputs = has_lm(tr) ? OT_OUT_LOSS : 0,
+        .outputs = has_lm(tr) && !alone ? OT_OUT_LOSS : 0,
         .max_segments = ot_dataset_most_examples(data) * tr->options.batch,
         .dropout = train ? tr->options.dropout : 0.0,
         .label_smoothing = train ? tr->options.label_smoothing : 0.0,
         .image_height = data->pixels != NULL ? data->pixels->height : 0,
         .image_width = data->pixels != NULL ? data->pixels->width : 0,
-        .teacher = train || !has_lm(tr) ? tr->options.teacher : NULL,
+        .teacher = teacher,
     };
-    ot_teacher by_distance;
-    if (!train && options.teacher != NULL) {
-        by_distance = *options.teacher;
-        by_distance.hidden_weight = by_distance.kl_weight = 0;
-        options.teacher = &by_distance;
-    }
     return ot_network_new(tr->model, &options, out, err);
+}
+
+/* Validation scores the language model, or the distance alone where there is none. */
+static ot_status make_valid_network(ot_trainer *tr, ot_error *err) {
+    if (has_lm(tr)) return ot_trainer_make_network(tr, tr->valid, false, NULL, &tr->valid_net, err);
+    tr->valid_teacher = *tr->options.teacher;
+    tr->valid_teacher.hidden_weight = tr->valid_teacher.kl_weight = 0;
+    return ot_trainer_make_network(tr, tr->valid, false, &tr->valid_teacher, &tr->valid_net, err);
 }
 
 ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train, const ot_dataset *valid, const ot_train_options *options,
@@ -73,8 +76,10 @@ ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train,
     tr->order_epoch = tr->best_step = tr->on_disk = -1;
     tr->best_valid = tr->last_valid = tr->last_loss = NAN;
     ot_status status = ot_malloc(train->rows, 8, "the row order", (void **)&tr->order, err);
-    if (status == OT_OK) status = make_network(tr, train, true, &tr->net, err);
-    if (status == OT_OK && valid != NULL) status = make_network(tr, valid, false, &tr->valid_net, err);
+    if (status == OT_OK) {
+        status = options->teacher != NULL ? ot_trainer_plan_teacher(tr, err) : ot_trainer_make_network(tr, train, true, NULL, &tr->net, err);
+    }
+    if (status == OT_OK && valid != NULL) status = make_valid_network(tr, err);
     if (status != OT_OK) {
         ot_trainer_free(tr);
         return status;
@@ -92,12 +97,14 @@ static int64_t weight_bytes(const ot_model *m) {
     return bytes;
 }
 
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 void ot_trainer_memory(const ot_trainer *tr, ot_train_memory *out) {
     *out = (ot_train_memory){
         .program = OT_PROGRAM_BYTES,
         .weights = weight_bytes(tr->model) + (tr->options.teacher != NULL ? weight_bytes(tr->options.teacher->model) : 0),
         .trained = ot_trainables_bytes(tr->t, keeps_best(tr)) + (tr->options.compute == OT_BF16 ? tr->t->stretch * 2 : 0),
-        .activations = ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0),
+        .activations = larger(ot_network_bytes(tr->net) + (tr->valid_net != NULL ? ot_network_bytes(tr->valid_net) : 0), tr->alone_bytes),
         .data = ot_dataset_bytes(tr->train) + (tr->valid != NULL ? ot_dataset_bytes(tr->valid) : 0) + tr->train->rows * 8,
     };
 }
@@ -108,6 +115,7 @@ void ot_trainer_free(ot_trainer *tr) {
     if (tr == NULL) return;
     ot_network_free(tr->net);
     ot_network_free(tr->valid_net);
+    ot_teacher_cache_close(tr->cache);
     ot_free(tr->order);
     if (tr->log != NULL) fclose(tr->log);
     free(tr);
@@ -144,8 +152,10 @@ static void look_ahead(ot_trainer *tr, int64_t position) {
 }
 
 static ot_status add_row(ot_trainer *tr, int64_t position, ot_error *err) {
+    int64_t row = ot_trainer_row(tr, position), at = ot_network_rows(tr->net);
     look_ahead(tr, position);
-    return ot_dataset_add_training_row(tr->net, rows_of(tr), ot_trainer_row(tr, position), position / tr->train->rows, err);
+    OT_TRY(ot_dataset_add_training_row(tr->net, rows_of(tr), row, position / tr->train->rows, err));
+    return tr->cache != NULL ? ot_trainer_give(tr, row, at, err) : OT_OK;
 }
 
 /* The teacher's terms, summed over the micro-batches by their shares. */
@@ -376,6 +386,7 @@ static double expected_save(const ot_trainer *tr) { return (double)ot_trainables
 ot_status ot_trainer_run(ot_trainer *tr, ot_train_result *result, ot_error *err) {
     const ot_train_options *o = &tr->options;
     OT_TRY(ot_trainables_bind(tr->t, o->compute, keeps_best(tr), err));
+    if (tr->teacher_plan.cached) OT_TRY(ot_trainer_fill_cache(tr, err));
     OT_TRY(ot_network_allocate(tr->net, err));
     if (tr->valid_net != NULL) OT_TRY(ot_network_allocate(tr->valid_net, err));
     if (o->resume && o->checkpoint_path != NULL) OT_TRY(ot_trainer_load(tr, err));

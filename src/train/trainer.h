@@ -35,6 +35,9 @@ const char *ot_train_rows_text(const ot_train_event *e, char *text, size_t size)
 
 enum { OT_SAVE_SELDOM = -1 };
 
+/* Whether a teacher's hidden states are kept on disk instead of being computed in every epoch: AUTO: where that is cheaper, YES: or else the run is refused. */
+typedef enum ot_teacher_caching { OT_TEACHER_CACHE_AUTO, OT_TEACHER_CACHE_YES, OT_TEACHER_CACHE_NO } ot_teacher_caching;
+
 typedef struct ot_train_options {
     const ot_backend *backend;
     ot_dtype compute;
@@ -62,6 +65,8 @@ typedef struct ot_train_options {
     const ot_hooks *hooks;
     const ot_teacher *teacher; /* distillation: the loss is lm_weight * LM and the teacher's terms; NULL: LM alone */
     double lm_weight;          /* with a teacher; 0: nothing above the emulator is run, and --valid is scored by distance */
+    ot_teacher_caching teacher_caching;
+    const char *teacher_cache_path; /* a file, or NULL: there is none */
     const volatile sig_atomic_t *stop; /* raised: save and return OT_ERR_INTERRUPTED; NULL: never */
     void (*observe)(void *context, const ot_train_event *event); /* after every step; NULL: nobody */
     void *context;
@@ -80,6 +85,15 @@ typedef struct ot_train_memory {
 /* All of it together. */
 int64_t ot_train_memory_sum(const ot_train_memory *m);
 
+/* What running a teacher costs, and what keeping its hidden states would. */
+typedef struct ot_teacher_plan {
+    bool cached;
+    const char *why_not; /* NULL when it is */
+    int64_t rows, visits;             /* of the data; of them in the run */
+    int64_t bytes, room;              /* of the cache; free on that disk, -1: unknown */
+    double share, cached_share;       /* of the run's arithmetic that is the teacher's blocks: run every time; once for every row */
+} ot_teacher_plan;
+
 typedef struct ot_train_result {
     int64_t steps_done, first_step; /* first_step > 0: resumed */
     double last_loss, valid_loss, best_valid_loss; /* NaN where there is none */
@@ -96,6 +110,8 @@ typedef struct ot_trainer ot_trainer;
 ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train, const ot_dataset *valid, const ot_train_options *options,
                          ot_trainer **out, ot_error *err);
 void ot_trainer_memory(const ot_trainer *trainer, ot_train_memory *out);
+/* Of a run with a teacher; all zero without. */
+const ot_teacher_plan *ot_trainer_teacher_plan(const ot_trainer *trainer);
 /* Runs to the end (or to an interruption). Afterwards the masters hold the weights that go back: the last, or the best. */
 ot_status ot_trainer_run(ot_trainer *trainer, ot_train_result *result, ot_error *err);
 void ot_trainer_free(ot_trainer *trainer);
