@@ -45,7 +45,7 @@ ot_status ot_common_images_open(const ot_args *args, const char *option, const o
     if (ot_args_declares(args, "seed")) options.seed = (uint64_t)ot_args_i64(args, "seed");
     if (ot_args_declares(args, "augment")) {
         OT_TRY(ot_augment_parse(ot_args_str(args, "augment"), &augment, err));
-        options.augment = &augment;
+        if (augment.crop || augment.flip > 0 || augment.jitter > 0) options.augment = &augment;
     }
     if (ot_args_declares(args, "limit") && ot_args_has(args, "limit")) options.limit = ot_args_i64(args, "limit");
     OT_TRY(read_names(args, &names, &options.n_classes, err));
