@@ -84,8 +84,8 @@ static const ot_option training[] = {
      .choices = guards,
      .fallback = "warn",
      .adjustable = true,
-     .help = "steps that are not finite and spikes of the loss or the gradient norm: warn skips the former and tells of the latter, skip skips both, "
-             "stop ends the run at the first of either; off looks for no spikes"},
+     .help = "steps that are not finite, spikes of the loss or the gradient norm, and a loss that has risen far above the first ones: warn skips the first and "
+             "tells of the others, skip skips spikes too, stop ends the run at the first of any; off looks for the first only"},
     {.name = "guard-limit",
      .kind = OT_KIND_I64,
      .fallback = "5",

@@ -154,6 +154,9 @@ static void tell_guard(ot_training *t, const ot_train_event *e) {
     const char *done = e->skipped ? ": skipped" : "";
     if (e->guard.kind == OT_GUARD_NOT_FINITE) {
         ot_progress_warn(&t->progress, t->args, "step %" PRId64 ": the loss is %g and the gradient norm %g (data %s)%s", e->step, e->loss, e->grad_norm, rows, done);
+    } else if (e->guard.kind == OT_GUARD_DIVERGED) {
+        ot_progress_warn(&t->progress, t->args, "step %" PRId64 ": the run has diverged: losses like %.4g where it began with %.4g; use a smaller --lr or a longer --warmup",
+                         e->step, e->loss, e->guard.usual);
     } else {
         bool loss = e->guard.kind == OT_GUARD_LOSS;
         ot_progress_warn(&t->progress, t->args, "step %" PRId64 ": the %s is %.4g where %.4g was usual (data %s)%s", e->step, loss ? "loss" : "gradient norm",

@@ -66,7 +66,7 @@ typedef struct field {
     double *real; /* when there is no whole */
 } field;
 
-enum { N_FIELDS = 27, FIELD_TEXT = 40 };
+enum { N_FIELDS = 29, FIELD_TEXT = 40 };
 
 static void fields_of(ot_trainer *tr, int64_t *run, field out[N_FIELDS]) {
     ot_guard *g = &tr->guard;
@@ -88,6 +88,8 @@ static void fields_of(ot_trainer *tr, int64_t *run, field out[N_FIELDS]) {
                                  {"guard.norm.n", NULL, &g->norm.n},
                                  {"guard.norm.mean", NULL, &g->norm.mean},
                                  {"guard.norm.variance", NULL, &g->norm.variance},
+                                 {"guard.start", NULL, &g->start},
+                                 {"guard.diverged", &g->diverged, NULL},
                                  {"data.epoch", &d->epoch, NULL},
                                  {"data.window", &d->window, NULL},
                                  {"data.file", &d->file, NULL},

@@ -7,7 +7,7 @@
 static const double loss_factor = 1.5, loss_rise = 0.1, norm_factor = 3.0, forgetting = 0.02, loss_floor = 1e-3, norm_floor = 0.05;
 
 const char *ot_guard_kind_name(ot_guard_kind kind) {
-    static const char *const names[] = {"fine", "non-finite", "loss-spike", "gradient-spike"};
+    static const char *const names[] = {"fine", "non-finite", "loss-spike", "gradient-spike", "diverged"};
     return names[kind];
 }
 
@@ -40,6 +40,12 @@ static ot_guard_verdict not_finite(ot_guard *g, ot_guard_mode mode, int64_t limi
     return v;
 }
 
+/* Has the usual loss, this one included, risen far above the first ones? Asked when there is no spike. */
+static bool has_diverged(const ot_guard *g, double loss) {
+    double mean = g->loss.mean + forgetting * (loss - g->loss.mean);
+    return g->loss.n >= OT_GUARD_WARM_UP && g->start > 0 && mean > g->start + OT_GUARD_RISE && mean > loss_factor * g->start;
+}
+
 ot_guard_verdict ot_guard_judge(ot_guard *g, double loss, double norm, ot_guard_mode mode, int64_t limit) {
     if (!isfinite(loss) || !isfinite(norm)) return not_finite(g, mode, limit);
     ot_guard_verdict v = {.kind = OT_GUARD_FINE};
@@ -52,12 +58,20 @@ ot_guard_verdict ot_guard_judge(ot_guard *g, double loss, double norm, ot_guard_
             v = (ot_guard_verdict){.kind = OT_GUARD_NORM, .usual = exp(g->norm.mean), .z = z_norm};
         }
     }
-    if (v.kind != OT_GUARD_FINE) v.in_a_row = g->in_a_row + 1;
-    if (v.kind != OT_GUARD_FINE && mode != OT_GUARD_WARN) v.action = skip(g, limit, mode == OT_GUARD_STOP);
+    bool diverged = has_diverged(g, loss);
+    if (mode != OT_GUARD_OFF && v.kind == OT_GUARD_FINE && diverged && (g->diverged == 0 || mode == OT_GUARD_STOP)) {
+        v = (ot_guard_verdict){.kind = OT_GUARD_DIVERGED, .usual = g->start};
+        if (mode == OT_GUARD_STOP) v.action = OT_GUARD_STOPPED;
+    }
+    bool spike = v.kind == OT_GUARD_LOSS || v.kind == OT_GUARD_NORM;
+    if (spike) v.in_a_row = g->in_a_row + 1;
+    if (spike && mode != OT_GUARD_WARN) v.action = skip(g, limit, mode == OT_GUARD_STOP);
     if (v.action == OT_GUARD_STOPPED) return v;
+    g->diverged = diverged ? 1 : 0;
+    if (g->loss.n < 2) g->start += (loss - g->start) / (g->loss.n + 1.0);
     learn(&g->loss, loss, loss_floor);
     learn(&g->norm, size, norm_floor);
-    if (v.kind != OT_GUARD_FINE) g->spikes++;
+    if (spike) g->spikes++;
     if (v.action == OT_GUARD_PASSED) g->in_a_row = 0;
     return v;
 }

@@ -329,6 +329,11 @@ static ot_status stopped_by_guard(ot_trainer *tr, const ot_train_event *e, ot_er
                        "or --dtype f32",
                        e->step, e->loss, e->grad_norm, rows, series, kept);
     }
+    if (v->kind == OT_GUARD_DIVERGED) {
+        return ot_fail(err, OT_ERR_NUMERIC,
+                       "step %" PRId64 ": the run has diverged: losses like %.4g where it began with %.4g%s; begin again with a smaller --lr or a longer --warmup",
+                       e->step, e->loss, v->usual, kept);
+    }
     bool loss = v->kind == OT_GUARD_LOSS;
     return ot_fail(err, OT_ERR_NUMERIC,
                    "step %" PRId64 ": the %s is %.4g where %.4g was usual (data %s): nothing was updated%s; look at these rows, use a smaller --lr, or "

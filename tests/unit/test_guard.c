@@ -116,6 +116,28 @@ static void a_new_level_becomes_usual(void **state) {
     assert_int_equal(ot_guard_judge(&g, 6, 1, OT_GUARD_WARN, 5).kind, OT_GUARD_FINE);
 }
 
+/* A rate far too high ruins a run before anything is usual: no spike, but losses far above the first ones, told once. */
+static void a_ruined_run_is_told_once(void **state) {
+    (void)state;
+    static const ot_guard_mode modes[] = {OT_GUARD_WARN, OT_GUARD_SKIP, OT_GUARD_STOP, OT_GUARD_OFF};
+    for (int k = 0; k < 4; k++) {
+        ot_guard g = {0};
+        int told = 0, stopped = 0;
+        for (int i = 0; i < 200 && stopped == 0; i++) {
+            ot_guard_verdict v = ot_guard_judge(&g, i == 0 ? 1.3 : i == 1 ? 1.8 : 5.5 + 1.5 * exp(-i / 10.0), 1, modes[k], 5);
+            told += v.kind == OT_GUARD_DIVERGED;
+            stopped += v.action == OT_GUARD_STOPPED;
+            assert_true(v.kind != OT_GUARD_DIVERGED || (i >= OT_GUARD_WARM_UP && fabs(v.usual - 1.55) < 1e-9));
+        }
+        assert_int_equal(told, modes[k] != OT_GUARD_OFF);
+        assert_int_equal(stopped, modes[k] == OT_GUARD_STOP);
+        assert_int_equal(g.skipped + g.spikes, 0);
+    }
+    /* A run that began by chance with easy rows has not. */
+    ot_guard g = {0};
+    for (int i = 0; i < 200; i++) assert_int_equal(ot_guard_judge(&g, i < 2 ? 0.5 : 3, 1, OT_GUARD_STOP, 5).kind, OT_GUARD_FINE);
+}
+
 /* ==== A run. ==== */
 
 enum { STEPS = 60, BAD = 40 };
@@ -381,6 +403,7 @@ int main(void) {
         cmocka_unit_test(each_mode_does_what_it_says),
         cmocka_unit_test(the_limit_counts_steps_in_a_row),
         cmocka_unit_test(a_new_level_becomes_usual),
+        cmocka_unit_test(a_ruined_run_is_told_once),
         cmocka_unit_test_setup_teardown(steps_that_are_not_finite_change_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_in_a_row_stop_the_run, setup, teardown),
         cmocka_unit_test_setup_teardown(a_run_does_not_end_on_broken_weights, setup, teardown),
