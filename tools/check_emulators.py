@@ -44,7 +44,7 @@ def run(program, *words):
 
 def split(args, folder, recipe, number):
     offer = str(folder / f"offer{number}")
-    words = ["split", args.model, "-o", offer, "--bottom", "1", "--top", "1", "--emulator", recipe, "--dtype", "f32", "--json", "--limit", "1"]
+    words = ["split", args.model, "-o", offer, "--bottom", "1", "--top", "1", "--emulator", recipe, "--dtype", "f32", "--json", "--limit", "1", "--force"]
     if args.text:
         words += ["--data", args.text, "--block", "32"]
     return offer, json.loads(run(args.offsite, *words))
@@ -75,7 +75,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         torch.manual_seed(1)
-        ids = torch.randint(0, 250, (2, 12))
+        offer, _ = split(args, folder, "", 0)
+        ids = torch.randint(0, json.loads((pathlib.Path(offer) / "config.json").read_text())["vocab_size"], (2, 12))
         save_file({"input_ids": ids}, str(folder / "in.safetensors"))
         for number, recipe in enumerate(plain_recipes(middle, args.text)):
             offer, told = split(args, folder, recipe, number)

@@ -302,7 +302,7 @@ const ot_verb ot_verb_split = {
     .about = "The bottom and top blocks become adapter layers that the data owner tunes. The middle is compressed into the emulator; what is left out "
              "of it never leaves your house. The offer is an ordinary Hugging Face model folder with a manifest.json.\n\n"
              "With --data the emulator is measured: how much of the model's capability it keeps by itself (CPL), and how alike the gradients are that the "
-             "adapter layers get through it and through the whole middle (fidelity), which tells before any tuning how well it will guide.\n\n"
+             "adapter layers get through it and through the whole middle (fidelity). docs/figures.md has how well each of them ranks what plugging in gains.\n\n"
              "The ledger OFFER.owner.json says which blocks were kept. It lies beside the offer, never in it: do not send it.",
     .examples = examples,
     .operands = operands,
