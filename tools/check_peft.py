@@ -141,6 +141,17 @@ class Checker:
         failures += not good
         print(f"{'ok  ' if good else 'FAIL'} {self.model.name}: greedy words behind a soft prompt")
 
+    def round_trip(self, theirs_dir, options):
+        """PEFT -> offsite -> PEFT: a step at rate zero changes no bit."""
+        back = self.work / "round-trip"
+        offsite(self.binary, "finetune", self.model, "--train", self.work / "ids.safetensors", "--peft", f"lora:r={options['r']},alpha={options['lora_alpha']}",
+                "--init-adapter", theirs_dir, "--steps", 1, "--lr", 0, "--warmup", 0, "--threads", 1, "-o", back)
+        one, two = (load_file(d / "adapter_model.safetensors") for d in (theirs_dir, back))
+        global failures
+        good = one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+        failures += not good
+        print(f"{'ok  ' if good else 'FAIL'} {self.model.name}: PEFT -> offsite -> PEFT, {len(one)} tensors bit by bit")
+
     def their_lora(self, what, **options):
         torch.manual_seed(1)
         model = peft.get_peft_model(load(self.model), peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.1, fan_in_fan_out=self.conv1d, **options))
@@ -150,6 +161,8 @@ class Checker:
                     p.normal_(std=0.1)
         out = self.work / "theirs"
         model.save_pretrained(out)
+        if what == "all linears" and not self.model_type() == "opt":
+            self.round_trip(out, options)
         self.compare(f"PEFT's LoRA, {what}", self.ours(self.model, out), theirs(model, self.ids), theirs(load(self.model), self.ids))
 
     def run(self):

@@ -21,7 +21,9 @@
 #include "cli/text.h"
 #include "cli/training_memory.h"
 #include "cli/training_record.h"
+#include "peft/lora.h"
 #include "protocol/digest.h"
+#include "protocol/peft_files.h"
 #include "protocol/split.h"
 #include "train/stream.h"
 
@@ -313,10 +315,45 @@ ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_war
     return OT_OK;
 }
 
-static ot_status start_from(const char *path, ot_peft *peft, ot_error *err) {
+/* One tensor of an adapter folder. LoRA's must have been trained with the same scale, or it would say something else here. */
+static ot_status take_tensor(const char *path, const ot_peft *from, ot_peft *peft, ot_peft_tensor *t, ot_error *err) {
+    const ot_peft_tensor *found = NULL;
+    for (int64_t i = 0; i < from->n_tensors; i++) found = strcmp(from->tensors[i]->name, t->name) == 0 ? from->tensors[i] : found;
+    if (found == NULL) return ot_fail(err, OT_ERR_REFUSED, "--init-adapter: %s lacks tensor %s, which --peft %s trains", path, t->name, peft->text);
+    if (found->slot.rows != t->slot.rows || found->slot.cols != t->slot.cols) {
+        return ot_fail(err, OT_ERR_REFUSED, "--init-adapter: tensor %s of %s is %" PRId64 " by %" PRId64 ", but --peft %s has %" PRId64 " by %" PRId64, t->name, path,
+                       found->slot.rows, found->slot.cols, peft->text, t->slot.rows, t->slot.cols);
+    }
+    const ot_lora_place *theirs = ot_lora_at(from, t->block, t->role), *ours = ot_lora_at(peft, t->block, t->role);
+    if (theirs != NULL && ours != NULL && fabs(theirs->scale - ours->scale) > 1e-6 * fabs(theirs->scale)) {
+        return ot_fail(err, OT_ERR_REFUSED, "--init-adapter: %s scales %s by %g, but --peft %s by %g: give its alpha and rslora", path, t->name, theirs->scale, peft->text,
+                       ours->scale);
+    }
+    memcpy(t->values, found->values, (size_t)(t->slot.rows * t->slot.cols) * sizeof *t->values);
+    return OT_OK;
+}
+
+static ot_status start_from_folder(const char *path, ot_model *m, ot_peft *peft, ot_error *err) {
+    ot_peft from = {0};
+    const float **values = NULL;
+    /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
+    OT_TRY(ot_calloc(m->n_params + 1, sizeof *values, "a parameter table", (void **)&values, err));
+    ot_status status = ot_peft_files_open(path, m, &from, values, err);
+    ot_free(values);
+    if (status == OT_OK && from.n_tensors != peft->n_tensors) {
+        status = ot_fail(err, OT_ERR_REFUSED, "--init-adapter: %s has %" PRId64 " tensors, but --peft %s over this model trains %" PRId64, path, from.n_tensors, peft->text,
+                         peft->n_tensors);
+    }
+    for (int64_t i = 0; status == OT_OK && i < peft->n_tensors; i++) status = take_tensor(path, &from, peft, peft->tensors[i], err);
+    ot_peft_end(&from);
+    return status;
+}
+
+static ot_status start_from(const char *path, ot_model *m, ot_peft *peft, ot_error *err) {
     if (peft->n_tensors == 0) {
         return ot_fail(err, OT_ERR_USAGE, "--init-adapter gives first values to tensors that a method adds, but --peft %s adds none", peft->text);
     }
+    if (ot_peft_files_is(path)) return start_from_folder(path, m, peft, err);
     ot_safetensors *st = NULL;
     OT_TRY(ot_safetensors_open(path, &st, err));
     ot_status status = ot_peft_load(peft, st, "", NULL, NULL, err);
@@ -336,7 +373,7 @@ ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, 
     }
     OT_TRY(ot_peft_declare_head(t->model, ot_args_declares(t->args, "head-lr-scale") ? ot_args_f64(t->args, "head-lr-scale") : 10.0, &t->trained, err));
     const char *first = ot_args_str(t->args, "init-adapter");
-    return first == NULL ? OT_OK : start_from(first, peft, err);
+    return first == NULL ? OT_OK : start_from(first, t->model, peft, err);
 }
 
 static void say_plan(const ot_training *t) {
