@@ -36,6 +36,7 @@ static void json_measured(ot_json_out *out, const ot_emulation *e) {
     ot_json_out_f64(out, "fidelity", e->fidelity);
     ot_json_out_f64(out, "fidelity_bottom", e->fidelity_bottom);
     ot_json_out_f64(out, "fidelity_top", e->fidelity_top);
+    ot_json_out_f64(out, "sign_agreement", e->sign_agreement);
     ot_json_out_f64(out, "time_ratio", e->time_ratio);
     ot_json_out_f64(out, "memory_ratio", e->memory_ratio);
 }
@@ -62,7 +63,7 @@ static void print_measured(const ot_emulation *e, bool pictures) {
            pictures ? "pictures" : "rows of text", e->emulator_perplexity, e->full_perplexity, e->cpl);
     printf("gradient fidelity %.3f", e->fidelity);
     if (!isnan(e->fidelity_bottom) && !isnan(e->fidelity_top)) printf(" (bottom %.3f, top %.3f)", e->fidelity_bottom, e->fidelity_top);
-    printf("; a tuning step takes %.2f of the time and %.2f of the memory of one through the whole middle\n", e->time_ratio, e->memory_ratio);
+    printf(", signs agree in %.1f %%; a tuning step takes %.2f of the time and %.2f of the memory of one through the whole middle\n", 100.0 * e->sign_agreement, e->time_ratio, e->memory_ratio);
 }
 
 static ot_status print(const ot_args *args, const ot_split_summary *s, bool pictures, ot_error *err) {
@@ -124,7 +125,7 @@ static ot_status search_json(const ot_search *s, ot_error *err) {
 
 static ot_status search_table(const ot_search *s, bool limits, ot_error *err) {
     static const ot_column columns[] = {{"", OT_LEFT},           {"emulator", OT_LEFT},   {"weights", OT_RIGHT}, {"middle exact", OT_RIGHT}, {"same values", OT_RIGHT}, {"perplexity", OT_RIGHT},
-                                        {"CPL", OT_RIGHT},       {"fidelity", OT_RIGHT}, {"time", OT_RIGHT},    {"memory", OT_RIGHT}, {"", OT_LEFT}};
+                                        {"CPL", OT_RIGHT},       {"fidelity", OT_RIGHT}, {"signs", OT_RIGHT}, {"time", OT_RIGHT},    {"memory", OT_RIGHT}, {"", OT_LEFT}};
     ot_table table = ot_table_begin(columns, sizeof columns / sizeof *columns);
     for (int64_t i = 0; i < s->count; i++) {
         const ot_search_row *r = &s->rows[i];
@@ -138,6 +139,7 @@ static ot_status search_table(const ot_search *s, bool limits, ot_error *err) {
         ot_table_cell(&table, "%.4g", e->emulator_perplexity);
         ot_table_cell(&table, "%.3f", e->cpl);
         ot_table_cell(&table, "%.3f", e->fidelity);
+        ot_table_cell(&table, "%.1f %%", 100.0 * e->sign_agreement);
         ot_table_cell(&table, "%.2f", e->time_ratio);
         ot_table_cell(&table, "%.2f", e->memory_ratio);
         ot_table_cell(&table, "%s", !limits ? "" : r->within ? "within" : "beyond");
@@ -302,7 +304,7 @@ const ot_verb ot_verb_split = {
     .about = "The bottom and top blocks become adapter layers that the data owner tunes. The middle is compressed into the emulator; what is left out "
              "of it never leaves your house. The offer is an ordinary Hugging Face model folder with a manifest.json.\n\n"
              "With --data the emulator is measured: how much of the model's capability it keeps by itself (CPL), and how alike the gradients are that the "
-             "adapter layers get through it and through the whole middle (fidelity). docs/figures.md has how well each of them ranks what plugging in gains.\n\n"
+             "adapter layers get through it and through the whole middle (fidelity, the cosine; and the share of values where their signs agree). docs/figures.md has how well each of them ranks what plugging in gains.\n\n"
              "The ledger OFFER.owner.json says which blocks were kept. It lies beside the offer, never in it: do not send it.",
     .examples = examples,
     .operands = operands,

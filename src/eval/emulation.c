@@ -90,6 +90,17 @@ static double cosine(const float *a, const float *b, int64_t n) {
     return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : NAN;
 }
 
+/* Values without a gradient on either side say nothing. */
+static double same_signs(const float *a, const float *b, int64_t n) {
+    int64_t same = 0, counted = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (a[i] == 0.0F || b[i] == 0.0F) continue;
+        same += (a[i] > 0.0F) == (b[i] > 0.0F);
+        counted++;
+    }
+    return counted > 0 ? (double)same / (double)counted : NAN;
+}
+
 ot_status ot_emulation_compare(const ot_emulation_side *full, int64_t full_weights, const ot_emulation_side *emulator, int64_t emulator_weights,
                                ot_emulation *out, ot_error *err) {
     if (full->values != emulator->values || full->bottom_values != emulator->bottom_values) {
@@ -104,6 +115,7 @@ ot_status ot_emulation_compare(const ot_emulation_side *full, int64_t full_weigh
         .fidelity = cosine(full->gradient, emulator->gradient, full->values),
         .fidelity_bottom = cosine(full->gradient, emulator->gradient, bottom),
         .fidelity_top = cosine(full->gradient + bottom, emulator->gradient + bottom, top),
+        .sign_agreement = same_signs(full->gradient, emulator->gradient, full->values),
         .time_ratio = emulator->seconds / full->seconds,
         .memory_ratio = (double)(emulator->activations + emulator_weights) / (double)(full->activations + full_weights),
     };

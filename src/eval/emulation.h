@@ -30,6 +30,8 @@ typedef struct ot_emulation {
     double full_perplexity, emulator_perplexity;
     double cpl; /* capability left: perplexity of the whole model by that of the emulator; 1: as good, 0: knows nothing */
     double fidelity, fidelity_bottom, fidelity_top; /* cosines of the two gradients: of all, bottom and top adapter layers; NaN where there are none */
+    double sign_agreement; /* share of the adapter layers' values whose two gradients point the same way, as AdamW follows them: 0.5 by chance, 1 for the
+                            * whole middle. The cosine is ruled by the few values with the largest gradients, this is not. NaN where no gradient flows */
     double time_ratio, memory_ratio;                /* of a step with the emulator to one with the whole middle; weights included */
 } ot_emulation;
 /* *_weights: bytes that the weights take. */

@@ -87,6 +87,7 @@ static json_t *record(const ot_split_summary *s) {
     set_real(j, "fidelity", e->fidelity);
     set_real(j, "fidelity_bottom", e->fidelity_bottom);
     set_real(j, "fidelity_top", e->fidelity_top);
+    set_real(j, "sign_agreement", e->sign_agreement);
     set_real(j, "memory_ratio", e->memory_ratio);
     set_real(j, "time_ratio", e->time_ratio);
     return j;

@@ -150,6 +150,7 @@ static ot_status claim_both(ot_figure *f, ot_figure_panel *p, ot_error *err) {
 
 static double cpl_of(const ot_report_row *r) { return r->cpl; }
 static double fidelity_of(const ot_report_row *r) { return r->fidelity; }
+static double signs_of(const ot_report_row *r) { return r->signs; }
 static double goodness(const ot_report_row *r, int role) { return r->of[role].n == 0 ? NAN : r->higher ? r->of[role].mean : -r->of[role].mean; }
 static double tuned_of(const ot_report_row *r) { return goodness(r, OT_ROLE_TUNED); }
 
@@ -157,7 +158,7 @@ static ot_status add_ranks(ot_figure *f, ot_figure_panel *p, ot_error *err) {
     static const struct {
         const char *name;
         double (*of)(const ot_report_row *);
-    } known[] = {{"gradient fidelity", fidelity_of}, {"CPL", cpl_of}, {"tuned emulator", tuned_of}};
+    } known[] = {{"gradient fidelity", fidelity_of}, {"agreement of gradient signs", signs_of}, {"CPL", cpl_of}, {"tuned emulator", tuned_of}};
     int64_t most = sizeof known / sizeof *known;
     double *a = ot_arena_alloc(&f->arena, 2 * p->n_rows * (int64_t)sizeof *a, err), *b = a + p->n_rows;
     p->ranks = ot_arena_alloc(&f->arena, most * (int64_t)sizeof *p->ranks, err);

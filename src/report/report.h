@@ -47,7 +47,7 @@ typedef struct ot_step_facts {
     const char *command;         /* as a shell takes it; NULL: not told */
     const char *offer;           /* the id that the manifest of an offer holds */
     int role;                    /* of an eval, else -1 */
-    double seconds, tokens_per_second, exact, cpl, fidelity;
+    double seconds, tokens_per_second, exact, cpl, fidelity, signs;
     int64_t peak_bytes, output_bytes, trainable;
     int64_t layers, middle, kept; /* blocks of an offer, of the model's middle, of it kept */
     const char *data;             /* of an eval: the text or pictures */
@@ -103,7 +103,7 @@ typedef struct ot_report_row {
     ot_verdict gains, needs_model, close; /* zero-shot < plug-in; tuned emulator < plug-in; plug-in near full */
     ot_verdict sure_gain, sure_need;      /* the difference is more than two standard errors */
     double recovered;                     /* share of full fine-tuning's gain that plug-in has */
-    double exact, cpl, fidelity;
+    double exact, cpl, fidelity, signs;
     ot_cost tuning, full; /* full: at full_lr */
     int64_t offer_bytes, return_bytes, layers, middle, kept, documents;
 } ot_report_row;

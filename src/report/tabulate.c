@@ -131,6 +131,7 @@ static void facts(const ot_report *r, ot_report_row *row, bool data_owner) {
             row->exact = data_owner ? NAN : f->exact;
             row->cpl = data_owner ? NAN : f->cpl;
             row->fidelity = data_owner ? NAN : f->fidelity;
+            row->signs = data_owner ? NAN : f->signs;
         }
         bool measured_data = strcmp(row->measure, "perplexity") == 0 || strcmp(row->measure, "accuracy") == 0;
         if (measured_data && f->role == OT_ROLE_TUNED && f->data != NULL) row->data = f->data;
@@ -143,7 +144,7 @@ static void facts(const ot_report *r, ot_report_row *row, bool data_owner) {
 static ot_status add_row(ot_report_table *t, const ot_score *s, ot_error *err) {
     static const ot_cost no_cost = {.seconds = NAN, .tokens_per_second = NAN, .peak_bytes = -1, .trainable = -1};
     ot_report_row row = {.setting = s->setting, .measure = s->measure, .higher = s->higher, .full_lr = NAN, .recovered = NAN, .exact = NAN, .cpl = NAN,
-                         .fidelity = NAN, .tuning = no_cost, .full = no_cost, .offer_bytes = -1, .return_bytes = -1, .layers = -1, .middle = -1, .kept = -1, .documents = s->documents};
+                         .fidelity = NAN, .signs = NAN, .tuning = no_cost, .full = no_cost, .offer_bytes = -1, .return_bytes = -1, .layers = -1, .middle = -1, .kept = -1, .documents = s->documents};
     row.setting.seed = -1;
     for (int k = 0; k < OT_ROLE_COUNT; k++) row.of[k] = no_number;
     for (int64_t i = 0; i < t->n; i++) {

@@ -23,6 +23,7 @@ for recipe in 'layerdrop:keep=2,strategy=random,seed=3' 'prune:ratio=0.4' 'prune
     grep -qF "\"emulator\": \"$recipe\"" "offer$n.owner.json"
     grep -q '"libraries"' "offer$n.owner.json"
     grep -q '"fidelity"' "offer$n.owner.json"
+    number sign_agreement out | awk '{ exit !($1 > 0.3 && $1 <= 1) }' || { echo "$recipe: signs"; cat out; exit 1; }
     "$OFFSITE" verify "offer$n" --no-progress >out2
     "$OFFSITE" inspect "offer$n" >out2
     # What the search and eval say of it is the same.
@@ -38,7 +39,7 @@ done
 grep -q '"model_type": "offsite"' offer5/config.json
 grep -q '"model_type": "gpt2"' offer1/config.json
 "$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --data "$data" --json --force --no-progress >out
-for key in cpl fidelity middle_shipped_bit_exact middle_values_same; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
+for key in cpl fidelity sign_agreement middle_shipped_bit_exact middle_values_same; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
 
 # Half of the values pruned: no tensor is whole, the other half is the owner's own. Written narrower, all are to rounding, none exactly.
 "$OFFSITE" split "$model" -o pruned --bottom 1 --top 1 --emulator prune:ratio=0.5 --json --force --no-progress >out

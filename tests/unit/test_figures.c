@@ -23,7 +23,7 @@ static ot_report_row *put(table *t, const char *split, const char *emulator, dou
     int64_t seeds = isnan(spread) ? 1 : 2;
     ot_report_row *r = &t->rows[t->table.n++];
     *r = (ot_report_row){.setting = {.model = "m", .split = split, .emulator = emulator, .peft = "full", .lr = 1e-4, .seed = -1}, .measure = "perplexity", .chosen = true,
-                         .cpl = NAN, .fidelity = NAN, .exact = NAN, .offer_bytes = -1};
+                         .cpl = NAN, .fidelity = NAN, .signs = NAN, .exact = NAN, .offer_bytes = -1};
     r->of[OT_ROLE_ZERO_SHOT] = (ot_number){30, NAN, NAN, 1};
     r->of[OT_ROLE_TUNED] = (ot_number){tuned, spread, NAN, seeds};
     r->of[OT_ROLE_PLUG_IN] = (ot_number){plug, spread, NAN, seeds};
@@ -97,6 +97,7 @@ static void methods_are_judged(void **state) {
     put(&t, "2-2", "layerdrop:keep=8|quantize:bits=4", 22.5, 22.4, 0.1);
     const double fidelity[] = {0.8, 0.7, 0.5, 0.1, 0.9, 0.95};
     for (int i = 0; i < 6; i++) t.rows[i].fidelity = fidelity[i];
+    for (int i = 0; i < 4; i++) t.rows[i].signs = 0.6 - 0.1 * i;
     ot_figure f = make("fig4", &t);
     const ot_figure_panel *p = &f.panels[0];
     static const char *const order[] = {"layerdrop:keep=16", "layerdrop:keep=20", "prune:ratio=0.3", "prune:ratio=0.5", "fakequant:bits=3", "layerdrop:keep=8|quantize:bits=4"};
@@ -113,7 +114,8 @@ static void methods_are_judged(void **state) {
     assert_non_null(strstr(claim(p, "pruning")->seen, "ratio=0.3 +0.4 %"));
     /* Fidelity 0.95 and 0.9 belong to the two best plug-ins, which are as good; 0.8, 0.7, 0.5, 0.1 fall as plug-in does. */
     assert_true(p->ranks[0].n == 6 && fabs(p->ranks[0].rho - 0.9856107606091623) < 1e-12);
-    assert_true(p->ranks[1].n == 0 && isnan(p->ranks[1].rho));
+    assert_true(p->ranks[1].n == 4 && p->ranks[1].rho == 1.0);
+    assert_true(p->ranks[2].n == 0 && isnan(p->ranks[2].rho));
     ot_figure_free(&f);
 
     /* A pruning that gains more and gives less away than a layer-drop. */
