@@ -356,12 +356,18 @@ static ot_status place_buffers(ot_plan *plan, ot_error *err) {
     return OT_OK;
 }
 
+/* Trained matrices lie in the type of their file while a plan is made, and in the one that is computed in afterwards (ot_trainables_bind): room for both. */
 static void size_scratch(ot_plan *plan) {
     ot_batch batch = {.rows = plan->options.max_rows, .n_targets = plan->options.max_targets};
     for (int64_t t = 0; t < plan->n_trace; t++) {
         ot_call call;
         ot_plan_make_call(plan, &plan->trace[t], &batch, &call);
         size_t bytes = plan->options.backend->scratch(&call);
+        if (bytes > plan->scratch_bytes) plan->scratch_bytes = bytes;
+        const ot_slot *weight = plan->ops[plan->trace[t].op].spec.w[0];
+        if (plan->options.compute != OT_BF16 || weight == NULL || !weight->trainable) continue;
+        call.w[0].dtype = OT_BF16;
+        bytes = plan->options.backend->scratch(&call);
         if (bytes > plan->scratch_bytes) plan->scratch_bytes = bytes;
     }
 }

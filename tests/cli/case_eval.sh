@@ -18,7 +18,8 @@ fails() { # CODE LINE WORDS...
 
 # Several tasks at once, own ones among them; the table.
 "$OFFSITE" eval $model --task "arc_easy,$data/tasks/capitals.yaml,$data/tasks/fill_in.yaml,wikitext" --data $data/rows --output out >table 2>err
-same table "$(cat table)" "task      n-shot  documents  metric                value     stderr
+# The last digit of a perplexity depends on how the processor rounds its sums.
+same table "$(sed "s/\(word_perplexity *1601\.70\)[0-9]*/\1/" table)" "task      n-shot  documents  metric                value     stderr
 arc_easy       0          6  acc                  0.3333  ±  0.2108
                              acc_norm             0.1667  ±  0.1667
 capitals       2          6  acc                  0.1667  ±  0.1667
@@ -26,7 +27,7 @@ capitals       2          6  acc                  0.1667  ±  0.1667
                              acc_bytes            0.3333  ±  0.2108
                              exact_match          0.0000  ±  0.0000
 fill_in        0          6  exact_match,bare     0.5000  ±  0.2236
-wikitext       0          3  word_perplexity   1601.7069
+wikitext       0          3  word_perplexity   1601.70
                              byte_perplexity      3.9742
                              bits_per_byte        1.9907"
 has err 'arc_easy request 24/24  took '
