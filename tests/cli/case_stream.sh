@@ -56,12 +56,16 @@ grep -q "$loss" out || die "the grid's second run does not begin at the beginnin
 # 96 MiB of text within an address space that could not hold it and its tokens; the plan is above the peak.
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat large.txt; done >huge.txt
 [ "$(wc -c <huge.txt)" -gt 70000000 ] || die "huge.txt is small"
+# A sanitizer takes terabytes of addresses, and its own memory would count.
+sanitized=$(ldd "$OFFSITE" | grep -c 'lib[a-z]*san' || true)
 (
-    ulimit -v 330000
+    [ "$sanitized" -gt 0 ] || ulimit -v 330000
     run tune offer --train huge.txt $common --steps 20 -o huge --json
 ) || exit 1
 peak=$(sed 's/.*"peak_memory_bytes": *\([0-9]*\).*/\1/' out) planned=$(sed 's/.*"planned_bytes": *\([0-9]*\).*/\1/' out)
-[ "$peak" -lt $((planned + 30000000)) ] && [ "$peak" -lt 120000000 ] || die "peak $peak, planned $planned"
+if [ "$sanitized" -eq 0 ]; then
+    [ "$peak" -lt $((planned + 30000000)) ] && [ "$peak" -lt 120000000 ] || die "peak $peak, planned $planned"
+fi
 rm huge.txt
 
 fails 2 'held whole' tune offer --train secret-notes.txt $common --steps 2 --window 10 --pack -o no
