@@ -203,7 +203,7 @@ static void what_is_not_asked_for_is_not_run(void **state) {
         ot_error err = {0};
         if (k == 1) t.kl_weight = 0;
         if (k == 2) t.hidden_weight = 0;
-        ot_network_options o = options_of(&t, &ot_backend_cpu, OT_F32, true, false);
+        ot_network_options o = options_of(&t, ot_backends[0], OT_F32, true, false);
         o.outputs = 0;
         if (ot_network_new(l.model, &o, &net, &err) != OT_OK) fail_msg("%s", err.message);
         fill(net);
@@ -222,7 +222,7 @@ static void what_is_not_asked_for_is_not_run(void **state) {
 static void refuses(const ot_model *m, const ot_teacher *t, const char *word) {
     ot_network *net = NULL;
     ot_error err = {0};
-    ot_network_options o = options_of(t, &ot_backend_cpu, OT_F32, true, false);
+    ot_network_options o = options_of(t, ot_backends[0], OT_F32, true, false);
     assert_int_not_equal(ot_network_new(m, &o, &net, &err), OT_OK);
     if (strstr(err.message, word) == NULL) fail_msg("\"%s\" does not say \"%s\"", err.message, word);
 }
