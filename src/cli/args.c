@@ -265,8 +265,26 @@ static ot_arg_slot *slot_by_letter(ot_args *args, char letter) {
     return NULL;
 }
 
+/* What other tools of the field call the same, so that a habit is answered as well as a slip of the pen. */
+static const struct {
+    const char *theirs, *ours;
+} names_elsewhere[] = {
+    {"learning-rate", "lr"}, {"max-steps", "steps"}, {"iters", "steps"}, {"num-train-epochs", "epochs"}, {"num-epochs", "epochs"},
+    {"per-device-train-batch-size", "batch"}, {"batch-size", "batch"}, {"micro-batch-size", "batch"}, {"gradient-accumulation-steps", "grad-accum"},
+    {"max-seq-length", "block"}, {"block-size", "block"}, {"sequence-len", "block"}, {"warmup-steps", "warmup"}, {"lr-scheduler-type", "schedule"},
+    {"max-grad-norm", "clip"}, {"eval-steps", "valid-every"}, {"save-steps", "save-every"}, {"save-total-limit", "keep"}, {"gradient-checkpointing", "recompute"},
+    {"grad-checkpoint", "recompute"}, {"optim", "optimizer"}, {"resume-from-checkpoint", "resume"}, {"mask-prompt", "train-on"}, {"max-new-tokens", "max-new"},
+    {"max-tokens", "max-new"}, {"n-predict", "max-new"}, {"temp", "temperature"}, {"tasks", "task"}, {"fewshot", "num-fewshot"}, {"bf16", "dtype"},
+};
+
 const char *ot_args_nearest(const ot_args *args, const char *name) {
     ot_suggest near = {.word = name};
+    for (size_t i = 0; i < sizeof names_elsewhere / sizeof *names_elsewhere; i++) {
+        if (ot_edit_distance(name, names_elsewhere[i].theirs) > 1) continue;
+        for (int64_t k = 0; k < args->n_slots; k++) {
+            if (strcmp(args->slots[k].option.name, names_elsewhere[i].ours) == 0) return names_elsewhere[i].ours;
+        }
+    }
     for (int64_t i = 0; i < args->n_slots; i++) ot_suggest_offer(&near, args->slots[i].option.name);
     return near.best;
 }
