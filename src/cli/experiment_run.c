@@ -49,6 +49,7 @@ static json_t *describe(const ot_runs_step *s) {
     json_t *o = json_object(), *command = json_array();
     put_text(o, "name", s->name);
     put_text(o, "verb", s->verb);
+    if (s->probe) json_object_set_new(o, "probe", json_true());
     put_text(o, "role", s->role >= 0 ? ot_role_keys[s->role] : NULL);
     put_text(o, "model", s->setting.model);
     put_text(o, "split", s->setting.split);

@@ -128,6 +128,7 @@ static void verdicts(const ot_report_view *v, ot_html *p) {
     for (int64_t i = 0; i < v->table->n; i++) {
         if (v->table->rows[i].chosen) verdict(v, &v->table->rows[i], p);
     }
+    if (r->probed) ot_html_note(p, "%s.", OT_REPORT_PROBED);
     if (v->data_owner) return;
     ot_html_note(p, "Gains: plug-in is better than zero-shot. Needs the model: plug-in is better than the tuned emulator, so that the return alone does not replace the model. "
                     "Near full: plug-in has half or more of full fine-tuning's gain over zero-shot.");

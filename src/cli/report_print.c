@@ -69,7 +69,7 @@ bool ot_report_first(const ot_report_view *v, int64_t row, bool each_rate) {
 }
 
 bool ot_report_tells(const ot_report_view *v, const ot_step_facts *step) {
-    bool own = strcmp(step->verb, "tune") == 0 || (strcmp(step->verb, "eval") == 0 && (step->role == OT_ROLE_EMULATOR || step->role == OT_ROLE_TUNED));
+    bool own = strcmp(step->verb, "tune") == 0 || (strcmp(step->verb, "probe") == 0 && step->setting.emulator != NULL) || (strcmp(step->verb, "eval") == 0 && (step->role == OT_ROLE_EMULATOR || step->role == OT_ROLE_TUNED));
     return !v->data_owner || own;
 }
 
@@ -234,7 +234,7 @@ ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err) {
     verdicts(v, f, false);
     common(v, f, false);
     OT_TRY(scores(v, f, false, err));
-    fprintf(f, "%s\n\n", foot(v));
+    fprintf(f, "%s\n%s\n", foot(v), v->report->probed ? OT_REPORT_PROBED "\n" : "");
     OT_TRY(costs(v, f, false, err));
     failures(v, f, false);
     return OT_OK;
@@ -250,7 +250,7 @@ ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f) {
     verdicts(v, f, true);
     common(v, f, true);
     scores(v, f, true, &ignored);
-    fprintf(f, "\\%s\n\n", foot(v));
+    fprintf(f, "\\%s\n%s\n", foot(v), v->report->probed ? OT_REPORT_PROBED "\n" : "");
     costs(v, f, true, &ignored);
     failures(v, f, true);
     return OT_OK;

@@ -18,6 +18,8 @@ typedef struct ot_report_view {
     bool varies[OT_PART_COUNT]; /* has a column; what all rows share is said once */
 } ot_report_view;
 
+#define OT_REPORT_PROBED "zero-shot and emulator are linear probes: nothing but a new head was trained, as the model does not know these classes"
+
 ot_report_view ot_report_view_of(const ot_report *report, const ot_report_table *table, bool data_owner);
 bool ot_report_shows(const ot_report_view *v, int role);
 /* The parts that vary, "1-1, layerdrop:keep=2"; empty when none does. */

@@ -237,6 +237,10 @@ static ot_status read_step(ot_report *r, const char *dir, const char *state, con
     r->waiting += strcmp(status, "waiting") == 0 || strcmp(status, "running") == 0;
     r->skipped += strcmp(status, "skipped") == 0;
     if (strcmp(status, "running") == 0) r->running = f.name;
+    if (json_is_true(json_object_get(step, "probe"))) {
+        f.verb = "probe";
+        r->probed = true;
+    }
     if (strcmp(status, "done") == 0) {
         json_t *file = NULL;
         if (snprintf(path, sizeof path, "%s/steps/%s.json", dir, f.name) >= PATH_ROOM) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);

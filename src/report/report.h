@@ -40,7 +40,7 @@ typedef struct ot_curve {
 
 /* What one command took, and what it told of an offer; NAN or -1: not told. */
 typedef struct ot_step_facts {
-    const char *name, *verb;
+    const char *name, *verb; /* verb: of the command; "probe" for a `finetune` that trains a head alone, to measure what nobody tuned */
     ot_setting setting;
     bool failed;
     const char *error;
@@ -64,6 +64,7 @@ typedef struct ot_report {
     const char *title;
     int64_t waiting, skipped; /* commands of a queue that is not done; that need one that failed */
     const char *running;      /* the name of the one at work, NULL: none */
+    bool probed;              /* zero-shot and emulator of pictures have a head for the data's classes, trained by itself */
     ot_report_source *sources;
     int64_t n_sources, sources_capacity;
     ot_score *scores;

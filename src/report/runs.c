@@ -133,7 +133,7 @@ static ot_status add_eval(ot_grid *g, int role, const ot_setting *setting, const
     d.step.name = text(&d, "%s.%s", prefix, measure);
     d.step.subject = what->base == NULL ? what->path : NULL;
     memcpy(d.step.needs, what->needs, sizeof d.step.needs);
-    if (what->outside) input(&d, what->path, NULL);
+    if (what->outside) input(&d, what->base != NULL ? what->base : what->path, NULL);
     word(&d, "eval");
     if (what->base != NULL) {
         word(&d, what->base);
@@ -149,17 +149,6 @@ static ot_status add_eval(ot_grid *g, int role, const ot_setting *setting, const
     }
     put_options(&d, g->eval_options);
     return end(&d, &index);
-}
-
-/* By what the setting's training data are for: one task, the blocks, the pictures; or all of it. */
-static ot_status add_evals(ot_grid *g, int role, const ot_setting *setting, const char *prefix, const subject *what, ot_error *err) {
-    const char *only = setting->task;
-    bool blocks = g->blocks != NULL && (only == NULL || strcmp(only, "blocks") == 0), images = g->images.n > 0 && (only == NULL || strcmp(only, "images") == 0);
-    bool own = only != NULL && (blocks || images);
-    if (g->tasks.n > 0 && !own) OT_TRY(add_eval(g, role, setting, prefix, what, "tasks", err));
-    if (blocks) OT_TRY(add_eval(g, role, setting, prefix, what, "blocks", err));
-    if (images) OT_TRY(add_eval(g, role, setting, prefix, what, "images", err));
-    return OT_OK;
 }
 
 /* ==== Training. ==== */
@@ -192,6 +181,38 @@ static ot_status add_training(ot_grid *g, const char *verb, const ot_setting *se
     word(&d, "--resume");
     word(&d, text(&d, "--output=%s", d.step.output));
     return end(&d, index);
+}
+
+/* What a model that does not know the classes is measured with: a new head, trained by itself. */
+static ot_status add_probe(ot_grid *g, const ot_setting *setting, const char *prefix, const subject *what, subject *probed, ot_error *err) {
+    draft d = begin(g, "", -1, setting, err);
+    ot_setting head = *setting;
+    point p = {.set = ot_grid_set_of(g, "images"), .rate = g->probe, .seed = g->seeds.at[0], .prefix = text(&d, "%s.probe", prefix)};
+    int64_t index;
+    OT_TRY(d.status);
+    head.peft = "head";
+    *probed = (subject){.base = what->path, .outside = what->outside};
+    OT_TRY(add_training(g, "finetune", &head, &p, what->path, what->needs[0], &index, &probed->path, err));
+    g->runs->steps[index].setting = *setting;
+    g->runs->steps[index].probe = true;
+    probed->needs[0] = index;
+    probed->needs[1] = what->needs[0];
+    return OT_OK;
+}
+
+/* ==== What is measured of a model, an offer or what was tuned. ==== */
+
+/* By what the setting's training data are for: one task, the blocks, the pictures; or all of it. */
+static ot_status add_evals(ot_grid *g, int role, const ot_setting *setting, const char *prefix, const subject *what, ot_error *err) {
+    const char *only = setting->task;
+    bool blocks = g->blocks != NULL && (only == NULL || strcmp(only, "blocks") == 0), images = g->images.n > 0 && (only == NULL || strcmp(only, "images") == 0);
+    bool own = only != NULL && (blocks || images);
+    if (g->tasks.n > 0 && !own) OT_TRY(add_eval(g, role, setting, prefix, what, "tasks", err));
+    if (blocks) OT_TRY(add_eval(g, role, setting, prefix, what, "blocks", err));
+    if (!images) return OT_OK;
+    subject probed = *what;
+    if (g->probe != NULL && (role == OT_ROLE_ZERO_SHOT || role == OT_ROLE_EMULATOR)) OT_TRY(add_probe(g, setting, prefix, what, &probed, err));
+    return add_eval(g, role, setting, prefix, &probed, "images", err);
 }
 
 static ot_status add_tuning(ot_grid *g, const ot_setting *setting, const point *p, const char *offer, int64_t split, ot_error *err) {

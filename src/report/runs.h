@@ -19,6 +19,7 @@ typedef struct ot_runs_step {
     const char *name; /* unique, letters, digits, '.', '-', '_': its files are steps/NAME.json and .log */
     const char *verb;
     int role; /* of an eval, else -1 */
+    bool probe; /* trains a head for the data's classes, so that what nobody tuned can be measured */
     ot_setting setting;
     const char *const *words; /* after the program, without the subject of an eval; at most OT_RUNS_MAX_WORDS */
     int64_t n_words;

@@ -26,11 +26,14 @@ typedef struct ot_grid {
     ot_grid_set *sets;
     int64_t n_sets;
     const char *blocks, *measured;
+    const char *probe; /* the rate at which a head for new classes is trained before a model or an emulator is measured on images; NULL: theirs is */
     const ot_yaml *split_options, *train_options, *plug_options, *eval_options;
     bool full;
 } ot_grid;
 
 ot_status ot_grid_read(ot_grid *g, ot_error *err);
+/* The training data for a task, "blocks" or "images", or those for everything; NULL: there are none. */
+ot_grid_set *ot_grid_set_of(const ot_grid *g, const char *task);
 /* "2-3" as bottom and top. */
 bool ot_grid_split(const char *text, char bottom[8], char top[8]);
 

@@ -74,9 +74,9 @@ static bool measured(const ot_grid *g, const char *task) {
     return false;
 }
 
-static ot_grid_set *set_of(const ot_grid *g, const char *task) {
+ot_grid_set *ot_grid_set_of(const ot_grid *g, const char *task) {
     for (int64_t i = 0; i < g->n_sets; i++) {
-        if (strcmp(g->sets[i].task, task) == 0) return &g->sets[i];
+        if (g->sets[i].task == NULL || strcmp(g->sets[i].task, task) == 0) return &g->sets[i];
     }
     return NULL;
 }
@@ -84,10 +84,10 @@ static ot_grid_set *set_of(const ot_grid *g, const char *task) {
 /* What is measured must be learnt by somebody. */
 static ot_status check_sets(const ot_grid *g, const ot_yaml *train, ot_error *err) {
     for (int64_t i = 0; i < g->tasks.n; i++) {
-        if (set_of(g, g->tasks.at[i]) == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for the task %s: give its rows, or leave the task out", g->tasks.at[i]);
+        if (ot_grid_set_of(g, g->tasks.at[i]) == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for the task %s: give its rows, or leave the task out", g->tasks.at[i]);
     }
-    if (g->blocks != NULL && set_of(g, "blocks") == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for blocks: give a text, or leave blocks out");
-    if (g->images.n > 0 && set_of(g, "images") == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for images: give pictures, or leave images out");
+    if (g->blocks != NULL && ot_grid_set_of(g, "blocks") == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for blocks: give a text, or leave blocks out");
+    if (g->images.n > 0 && ot_grid_set_of(g, "images") == NULL) return ot_yaml_fail(train, g->name, err, "train has no data for images: give pictures, or leave images out");
     const ot_yaml *task = g->train_options != NULL ? ot_yaml_get(g->train_options, "task") : NULL;
     if (task != NULL) return ot_yaml_fail(task, g->name, err, "training: task: each task of train renders its own rows: leave it out here");
     return OT_OK;
@@ -105,7 +105,7 @@ static ot_status read_mapping(ot_grid *g, const ot_yaml *train, const ot_yaml *v
     if (valid == NULL) return OT_OK;
     if (valid->kind != OT_YAML_MAP) return ot_yaml_fail(valid, g->name, err, "valid must be a mapping by task, as train is");
     for (const ot_yaml *o = valid->first; o != NULL; o = o->next) {
-        ot_grid_set *set = set_of(g, o->key);
+        ot_grid_set *set = ot_grid_set_of(g, o->key);
         if (set == NULL) return ot_yaml_fail(o, g->name, err, "valid: train has no %s", o->key);
         OT_TRY(read_values(g, o, "valid", &set->valid, err));
     }
@@ -128,14 +128,14 @@ static ot_status read_sets(ot_grid *g, ot_error *err) {
 
 static ot_status check_keys(const ot_grid *g, ot_error *err) {
     static const char *const known[] = {"title", "models", "splits", "emulators", "peft", "rates", "seeds", "train", "valid", "measure-emulator-on",
-                                        "tasks", "data", "blocks", "images", "split", "training", "plug", "eval", "full"};
+                                        "tasks", "data", "blocks", "images", "probe", "split", "training", "plug", "eval", "full"};
     if (g->top->kind != OT_YAML_MAP) return ot_yaml_fail(g->top, g->name, err, "an experiment is a mapping with models, emulators, train and tasks, blocks or images");
     for (const ot_yaml *o = g->top->first; o != NULL; o = o->next) {
         bool found = false;
         for (size_t i = 0; !found && i < sizeof known / sizeof *known; i++) found = strcmp(o->key, known[i]) == 0;
         if (!found) {
             return ot_yaml_fail(o, g->name, err, "no key %s; there are title, models, splits, emulators, peft, rates, seeds, train, valid, "
-                                "measure-emulator-on, tasks, data, blocks, images, split, training, plug, eval, full", o->key);
+                                "measure-emulator-on, tasks, data, blocks, images, probe, split, training, plug, eval, full", o->key);
         }
     }
     return OT_OK;
@@ -149,16 +149,21 @@ bool ot_grid_split(const char *text, char bottom[8], char top[8]) {
     return true;
 }
 
+static bool is_rate(const char *text) {
+    char *end = NULL;
+    double rate = strtod(text, &end);
+    return end != text && *end == '\0' && rate > 0.0 && rate <= 100.0;
+}
+
 static ot_status check_numbers(const ot_grid *g, ot_error *err) {
-    char bottom[8], top[8], *end = NULL;
+    char bottom[8], top[8];
     for (int64_t i = 0; i < g->splits.n; i++) {
         if (!ot_grid_split(g->splits.at[i], bottom, top)) {
             return ot_yaml_fail(ot_yaml_get(g->top, "splits"), g->name, err, "splits: %s is not BOTTOM-TOP, as in 2-2", g->splits.at[i]);
         }
     }
     for (int64_t i = 0; i < g->rates.n; i++) {
-        double rate = strtod(g->rates.at[i], &end);
-        if (end == g->rates.at[i] || *end != '\0' || !(rate > 0.0) || rate > 100.0) {
+        if (!is_rate(g->rates.at[i])) {
             return ot_yaml_fail(ot_yaml_get(g->top, "rates"), g->name, err, "rates: %s is no learning rate above 0", g->rates.at[i]);
         }
     }
@@ -168,6 +173,10 @@ static ot_status check_numbers(const ot_grid *g, ot_error *err) {
             return ot_yaml_fail(ot_yaml_get(g->top, "seeds"), g->name, err, "seeds: %s is no whole number below 1000000000", g->seeds.at[i]);
         }
     }
+    if (g->probe == NULL) return OT_OK;
+    const ot_yaml *probe = ot_yaml_get(g->top, "probe");
+    if (!is_rate(g->probe)) return ot_yaml_fail(probe, g->name, err, "probe: %s is no learning rate above 0", g->probe);
+    if (g->images.n == 0) return ot_yaml_fail(probe, g->name, err, "probe trains a head for classes of images, and no images are measured: leave it out");
     return OT_OK;
 }
 
@@ -185,6 +194,7 @@ ot_status ot_grid_read(ot_grid *g, ot_error *err) {
     OT_TRY(read_text(g, "title", &g->runs->title, err));
     OT_TRY(read_text(g, "blocks", &g->blocks, err));
     OT_TRY(read_text(g, "measure-emulator-on", &g->measured, err));
+    OT_TRY(read_text(g, "probe", &g->probe, err));
     OT_TRY(read_options(g, "split", &g->split_options, err));
     OT_TRY(read_options(g, "training", &g->train_options, err));
     OT_TRY(read_options(g, "plug", &g->plug_options, err));

@@ -105,6 +105,31 @@ grep -q '^accuracy: It' table || die "$(cat table)"
 run report vit.runs --json
 grep -q '"measure": "accuracy", "higher_is_better": true, "chosen": true, "documents": 64' out && grep -q '"stderr": 0.0' out || die "$(cat out)"
 
+# Classes that the model does not know: without `probe` nothing can be said of zero-shot; with it a head is trained first.
+good=$CLI_TEST_DIR/../data/image
+mkdir -p photos/elm photos/fir
+cp "$good/rgb.jpg" "$good/cmyk.jpg" "$good/rgb-16.png" photos/elm
+cp "$good/grey-16.png" "$good/rgba.png" "$good/progressive.jpg" photos/fir
+sed -e 's/four.safetensors/photos/' -e 's/batch: 16/batch: 3/' vit.yaml >unknown.yaml
+code=0
+"$OFFSITE" experiment unknown.yaml -o unknown.runs --quiet >table 2>err || code=$?
+[ "$code" = 1 ] && grep -q 'm0.zero_shot.images failed: .*class' err || die "$code: $(cat err)"
+(cat unknown.yaml; echo 'probe: 1e-3') >probe.yaml
+run experiment probe.yaml -o probe.runs --dry-run
+grep -q '^m0.zero_shot.probe.finetune: .*finetune vit --train=photos --lr=1e-3 --seed=1 --peft=head' out || die "$(cat out)"
+grep -q '^m0.1-1.e0.emulator.images: .*eval probe.runs/work/m0.1-1.e0.split --adapter=probe.runs/work/m0.1-1.e0.emulator.probe.finetune' out || die "$(cat out)"
+grep -q '^m0.1-1.e0.p0.lr1e-3.seed1.plug_in.images: .*--adapter' out && die "$(cat out)"
+ok probe.yaml -o probe.runs
+grep -q '^zero-shot and emulator are linear probes' table || die "$(cat table)"
+run report probe.runs --json
+[ "$(grep -c '"zero_shot": {"mean"' out)" = 1 ] && grep -q '"emulator": {"mean"' out || die "$(cat out)"
+run report probe.runs --data-owner
+grep -q 'linear probes' out || die "$(cat out)"
+run report vit.runs
+grep -q 'linear probes' out && die "$(cat out)"
+run report probe.runs -o probe.html
+grep -q 'zero-shot and emulator are linear probes' probe.html || die "the page does not say that zero-shot is a probe"
+
 # The paper's tables, as files: each is a sound grid, whose command lines the commands take.
 for file in "$CLI_TEST_DIR"/../../examples/experiments/*.yaml; do
     run experiment "$file" -o none --dry-run
@@ -133,6 +158,14 @@ bad 'renders its own rows' 'models: x
 train: {arc_easy: y}
 training: {task: piqa}
 tasks: arc_easy'
+bad 'probe: fast is no learning rate' 'models: x
+train: y
+images: z
+probe: fast'
+bad 'no images are measured: leave it out' 'models: x
+train: y
+blocks: z
+probe: 1e-3'
 bad 'train is an empty mapping' 'models: x
 train: {}
 tasks: arc_easy'
