@@ -22,7 +22,7 @@ static ot_status train(const ot_args *args, ot_training *t, ot_model *m, ot_erro
     ot_save_options save = {.values = ot_training_values, .context = t};
     OT_TRY(config_dtype(m, &save.dtype, err));
     OT_TRY(ot_training_prepare(t, m, 100, err));
-    OT_TRY(ot_model_initialise(m, (uint64_t)ot_args_i64(args, "seed"), err));
+    OT_TRY(ot_model_initialise(m, (uint64_t)ot_args_i64(args, "seed"), OT_F32, err));
     for (int64_t i = 0; i < m->n_params; i++) OT_TRY(ot_trainables_add_param(&t->trained, &m->params[i], err));
     OT_TRY(ot_training_run(t, err));
     OT_TRY(ot_model_save(m, t->output, &save, err));

@@ -58,8 +58,8 @@ ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_e
 ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err);
 /* The same from a parsed configuration, whose reference is taken over (also on failure). */
 ot_status ot_model_from_json(json_t *config, const char *where, ot_model **out, ot_error *err);
-/* Fresh F32 weights for a model made from a configuration. */
-ot_status ot_model_initialise(ot_model *m, uint64_t seed, ot_error *err);
+/* Fresh weights for a model made from a configuration: matrices in F32 or BF16 (the same values, rounded), vectors in F32. */
+ot_status ot_model_initialise(ot_model *m, uint64_t seed, ot_dtype matrices, ot_error *err);
 void ot_model_close(ot_model *m);
 
 /* Blocks that run, those of a shared stack counted each time; and which block runs as number `item`. */

@@ -23,22 +23,6 @@ const ot_model_size ot_model_sizes[] = {
     {NULL, NULL},
 };
 
-/* In place, tensor by tensor: a matrix takes half of its own space, vectors stay F32. */
-static void narrow(ot_model *m) {
-    for (int64_t i = 0; i < m->n_params; i++) {
-        ot_param *p = &m->params[i];
-        if (p->stored.n_dims < 2) continue;
-        char *bytes = (char *)(uintptr_t)p->slot.data;
-        for (int64_t k = 0; k < ot_param_elements(p); k++) {
-            float value;
-            memcpy(&value, bytes + k * 4, 4);
-            ot_bf16 half = ot_f32_to_bf16(value);
-            memcpy(bytes + k * 2, &half, 2);
-        }
-        p->slot.dtype = OT_BF16;
-    }
-}
-
 static ot_status read_size(const char *name, json_t **config, ot_error *err) {
     const ot_model_size *size = ot_model_sizes;
     while (size->name != NULL && strcmp(size->name, name) != 0) size++;
@@ -63,8 +47,7 @@ ot_status ot_model_of_size(const char *name, int64_t layers, ot_dtype dtype, ot_
     if (layers > 0) json_object_set_new(config, key, json_integer(layers));
     ot_model *m = NULL;
     ot_status status = ot_model_from_json(config, name, &m, err);
-    if (status == OT_OK) status = ot_model_initialise(m, 0, err);
-    if (status == OT_OK && dtype == OT_BF16) narrow(m);
+    if (status == OT_OK) status = ot_model_initialise(m, 0, dtype, err);
     if (status != OT_OK) {
         ot_model_close(m);
         return status;

@@ -129,6 +129,8 @@ run report vit.runs
 grep -q 'linear probes' out && die "$(cat out)"
 run report probe.runs -o probe.html
 grep -q 'zero-shot and emulator are linear probes' probe.html || die "the page does not say that zero-shot is a probe"
+grep -q 'data:image' probe.html && die "the owner's page holds a picture"
+
 
 # The paper's tables, as files: each is a sound grid, whose command lines the commands take.
 for file in "$CLI_TEST_DIR"/../../examples/experiments/*.yaml; do

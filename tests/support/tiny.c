@@ -48,7 +48,7 @@ void tiny_make(const char *config, const char *dir, ot_dtype dtype, uint64_t see
     ot_model *m = NULL;
     must(ot_json_parse(config, (int64_t)strlen(config), "config", &json, &err), &err);
     must(ot_model_from_json(json, "config", &m, &err), &err);
-    must(ot_model_initialise(m, seed, &err), &err);
+    must(ot_model_initialise(m, seed, OT_F32, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++) {
         ot_rng rng;
         ot_rng_seed(&rng, seed * 1000 + (uint64_t)i);
