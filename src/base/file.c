@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -310,4 +311,24 @@ ot_status ot_list_dir(const char *path, ot_arena *arena, char ***names, int64_t 
     free(found);
     *count = n;
     return status;
+}
+
+ot_status ot_dir_lock_take(const char *path, const char *what, ot_dir_lock *lock, ot_error *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return ot_fail_errno(err, errno, "cannot open the directory %s", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *lock = (ot_dir_lock){.fd = fd, .held = true};
+        return OT_OK;
+    }
+    int code = errno;
+    close(fd);
+    if (code == EWOULDBLOCK) return ot_fail(err, OT_ERR_REFUSED, "another %s is at work in %s: wait for it, or choose another -o", what, path);
+    /* What network file systems say, which would want a file that is open for writing. */
+    if (code == EBADF || code == ENOLCK || code == EOPNOTSUPP || code == EINVAL) return OT_OK;
+    return ot_fail_errno(err, code, "%s cannot be locked", path);
+}
+
+void ot_dir_lock_release(ot_dir_lock *lock) {
+    if (lock->held) close(lock->fd);
+    *lock = (ot_dir_lock){0};
 }

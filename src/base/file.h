@@ -49,7 +49,16 @@ const char *ot_path_base(const char *path);
 bool ot_path_ends(const char *path, const char *suffix);
 
 /* Names in a directory, sorted bytewise, "." and ".." left out; an arena owns them. */
-
 ot_status ot_list_dir(const char *path, ot_arena *arena, char ***names, int64_t *count, ot_error *err);
+
+/* A directory that one process at a time works in. The lock lies on the directory itself: it leaves no file behind, and goes with the process, however that
+ * ends. While another holds it: OT_ERR_REFUSED, "another WHAT is at work in PATH". On a file system that has no such locks nothing is locked, and held stays
+ * false. Zero-initialise; _release accepts a lock that is not held. */
+typedef struct ot_dir_lock {
+    int fd;
+    bool held;
+} ot_dir_lock;
+ot_status ot_dir_lock_take(const char *path, const char *what, ot_dir_lock *lock, ot_error *err);
+void ot_dir_lock_release(ot_dir_lock *lock);
 
 #endif

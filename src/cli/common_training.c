@@ -36,6 +36,8 @@ ot_status ot_training_open(ot_training *t, const ot_args *args, const char *labe
         !ot_path_join(t->teacher_cache, sizeof t->teacher_cache, t->output, "teacher.cache")) {
         return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", t->output);
     }
+    t->was_there = ot_path_is_dir(t->output);
+    if (t->was_there) OT_TRY(ot_dir_lock_take(t->output, "run", &t->lock, err));
     bool unfinished = ot_checkpoints_exist(t->checkpoint) || ot_path_exists(t->grid_path), done = ot_path_exists(finished) && !unfinished;
     t->replace = ot_args_flag(args, "force");
     if (t->replace) {
@@ -56,16 +58,27 @@ static bool is_leftover(const char *name) {
     return at != NULL && strlen(at + sizeof mark - 1) == 16 && strspn(at + sizeof mark - 1, "0123456789abcdef") == 16;
 }
 
-static ot_status prepare_output(const ot_training *t, ot_error *err) {
-    if (t->replace) OT_TRY(ot_remove_tree(t->output, err));
+/* From here on the folder is this run's: locked since it was looked at, or made now, by whichever of two runs is first. */
+static ot_status take_output(ot_training *t, ot_error *err) {
+    t->was_there = t->was_there && ot_path_is_dir(t->output);
+    if (t->was_there) return OT_OK;
+    ot_dir_lock_release(&t->lock);
     OT_TRY(ot_make_dirs(t->output, err));
+    return ot_dir_lock_take(t->output, "run", &t->lock, err);
+}
+
+static ot_status prepare_output(ot_training *t, ot_error *err) {
+    OT_TRY(take_output(t, err));
     ot_arena arena = {0};
     char **names = NULL;
     int64_t count = 0;
     ot_status status = ot_list_dir(t->output, &arena, &names, &count, err);
+    if (status == OT_OK && count > 0 && !t->was_there) {
+        status = ot_fail(err, OT_ERR_REFUSED, "another run has worked in %s meanwhile: choose another -o", t->output);
+    }
     for (int64_t i = 0; status == OT_OK && i < count; i++) {
         char path[4300];
-        if (is_leftover(names[i]) && ot_path_join(path, sizeof path, t->output, names[i])) status = ot_remove_tree(path, err);
+        if ((t->replace || is_leftover(names[i])) && ot_path_join(path, sizeof path, t->output, names[i])) status = ot_remove_tree(path, err);
     }
     ot_arena_free(&arena);
     return status;
@@ -492,6 +505,7 @@ ot_status ot_training_close(ot_training *t, ot_error *err) {
 }
 
 void ot_training_free(ot_training *t) {
+    ot_dir_lock_release(&t->lock);
     ot_trainables_free(&t->trained);
     ot_dataset_free(&t->train);
     ot_dataset_free(&t->valid);

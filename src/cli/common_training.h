@@ -2,6 +2,7 @@
 #ifndef OT_CLI_COMMON_TRAINING_H
 #define OT_CLI_COMMON_TRAINING_H
 
+#include "base/file.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "peft/peft.h"
@@ -22,6 +23,8 @@ typedef struct ot_training {
     ot_train_memory memory;
     double seconds;
     ot_progress progress;
+    ot_dir_lock lock; /* of the output, held until _free */
+    bool was_there;   /* the output, when _open looked at it */
     char checkpoint[4200], grid_path[4200], teacher_cache[4200];
     ot_grid grid; /* n is 0 without --lr-grid */
     char run_label[96];
@@ -31,8 +34,8 @@ typedef struct ot_training {
     bool replace;         /* --force: what the output holds goes when the run begins */
 } ot_training;
 
-/* Look at -o: refuse what is there, or note that it is to be replaced (--force) or finished (--resume). Nothing is changed yet: a command that
- * cannot begin leaves everything as it was.
+/* Look at -o: refuse what is there or at work there, or note that it is to be replaced (--force) or finished (--resume). Nothing is changed yet: a command
+ * that cannot begin leaves everything as it was.
  * finished_file: what a finished result holds ("manifest.json"). */
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err);
 /* Options and data; the model is open. A verb that makes its training data itself has filled t->train before. usual_warmup: 100; default_decay: of the verb. */

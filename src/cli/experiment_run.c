@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -32,7 +31,7 @@ typedef struct queue {
     const char *dir, *program;
     char state[PATH_ROOM];
     char machine[200];
-    int lock;
+    ot_dir_lock lock;
     json_t *steps; /* one object for each step: what state.json holds */
     step_status *status;
     bool *fresh; /* run by this call */
@@ -356,17 +355,6 @@ static void name_machine(queue *q) {
     snprintf(q->machine, sizeof q->machine, "%s, %ld threads", model, sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-/* Two runners on one queue would undo each other's work. The lock goes with the process, however it ends. */
-static ot_status lock(queue *q, ot_error *err) {
-    char path[PATH_ROOM];
-    if (!ot_path_join(path, sizeof path, q->dir, "lock")) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", q->dir);
-    q->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (q->lock < 0) return ot_fail_errno(err, errno, "%s cannot be opened", path);
-    if (flock(q->lock, LOCK_EX | LOCK_NB) == 0) return OT_OK;
-    if (errno == EWOULDBLOCK) return ot_fail(err, OT_ERR_REFUSED, "another experiment is at work in %s: wait for it, or choose another -o", q->dir);
-    return ot_fail_errno(err, errno, "%s cannot be locked", path);
-}
-
 static ot_status prepare(queue *q, ot_error *err) {
     char steps[PATH_ROOM], work[PATH_ROOM];
     bool fits = ot_path_join(q->state, sizeof q->state, q->dir, "state.json") && ot_path_join(steps, sizeof steps, q->dir, "steps") &&
@@ -374,7 +362,7 @@ static ot_status prepare(queue *q, ot_error *err) {
     if (!fits) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", q->dir);
     OT_TRY(ot_make_dirs(steps, err));
     OT_TRY(ot_make_dirs(work, err));
-    OT_TRY(lock(q, err));
+    OT_TRY(ot_dir_lock_take(q->dir, "experiment", &q->lock, err)); /* two runners on one queue would undo each other's work */
     name_machine(q);
     q->steps = json_array();
     for (int64_t i = 0; i < q->runs->n_steps; i++) json_array_append_new(q->steps, describe(&q->runs->steps[i]));
@@ -389,11 +377,11 @@ ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot
     if (n <= 0) return ot_fail_errno(err, errno, "the path of this program is not known (/proc/self/exe)");
     program[n] = '\0';
     *out = (ot_experiment_summary){0};
-    queue q = {.runs = runs, .dir = dir, .program = program, .quiet = quiet, .lock = -1};
+    queue q = {.runs = runs, .dir = dir, .program = program, .quiet = quiet};
     ot_interrupt_install();
     ot_status status = prepare(&q, err);
     if (status == OT_OK) status = run_queue(&q, out, err);
-    if (q.lock >= 0) close(q.lock);
+    ot_dir_lock_release(&q.lock);
     json_decref(q.steps);
     ot_free(q.status);
     ot_free(q.fresh);

@@ -226,6 +226,25 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void locks_a_directory_for_one(void **state) {
+    scratch *s = *state;
+    ot_error err = {0};
+    ot_dir_lock first = {0}, second = {0};
+    const char *path = scratch_path(s, "work");
+    assert_int_equal(ot_dir_lock_take(path, "run", &first, &err), OT_ERR_IO);
+    ok(ot_make_dirs(path, &err), &err);
+    ok(ot_dir_lock_take(path, "run", &first, &err), &err);
+    assert_true(first.held);
+    assert_int_equal(ot_dir_lock_take(path, "run", &second, &err), OT_ERR_REFUSED);
+    assert_non_null(strstr(err.message, "another run is at work in "));
+    assert_false(second.held);
+    ot_dir_lock_release(&second);
+    ot_dir_lock_release(&first);
+    ok(ot_dir_lock_take(path, "run", &second, &err), &err);
+    ot_dir_lock_release(&second);
+    ok(ot_remove_tree(path, &err), &err);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(maps_files_of_any_size, setup, teardown),
@@ -235,6 +254,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(devices_and_directories_survive, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk_leaves_the_old_file, setup, teardown),
         cmocka_unit_test_setup_teardown(makes_lists_renames_and_removes_directories, setup, teardown),
+        cmocka_unit_test_setup_teardown(locks_a_directory_for_one, setup, teardown),
         cmocka_unit_test(paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
