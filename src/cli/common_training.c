@@ -435,6 +435,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     if (t->options.teacher != NULL) say_teacher(t, ot_trainer_teacher_plan(trainer));
     ot_status status = ot_training_check_memory(t, err);
     if (status == OT_OK && !t->silent) status = ot_training_record_check(t, err);
+    if (status == OT_OK && t->options.resume) status = ot_training_record_same(t, err);
     if (status == OT_OK) status = prepare_output(t, err);
     if (status == OT_OK && !t->silent) status = ot_training_record_write(t, err);
     if (status != OT_OK) {

@@ -221,6 +221,16 @@ static const char *text_of(const ot_safetensors *st, const char *key) {
     return text == NULL ? "" : text;
 }
 
+void ot_checkpoints_fingerprint(const char *checkpoint_path, char *out, size_t size) {
+    char path[PATH_TEXT];
+    ot_safetensors *st = NULL;
+    ot_error ignored;
+    *out = '\0';
+    if (!newest(checkpoint_path, path) || ot_safetensors_open(path, &st, &ignored) != OT_OK) return;
+    snprintf(out, size, "%s", text_of(st, "fingerprint"));
+    ot_safetensors_close(st);
+}
+
 static ot_status check_kind(const ot_safetensors *st, const ot_trainer *tr, const char *path, ot_error *err) {
     if (strcmp(text_of(st, "kind"), "offsite checkpoint") != 0) return ot_fail(err, OT_ERR_FORMAT, "%s is no checkpoint of this program", path);
     if (strcmp(text_of(st, "version"), "1") != 0) {

@@ -118,6 +118,8 @@ void ot_trainer_free(ot_trainer *trainer);
 
 /* Is there a checkpoint under this name, or an older one kept beside it? */
 bool ot_checkpoints_exist(const char *checkpoint_path);
+/* The fingerprint of the run that left the newest of them, or the grid's file of that name; "" when there is none or it cannot be read. */
+void ot_checkpoints_fingerprint(const char *checkpoint_path, char *out, size_t size);
 /* Remove them all. */
 ot_status ot_checkpoints_remove(const char *checkpoint_path, ot_error *err);
 

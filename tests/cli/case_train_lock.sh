@@ -22,7 +22,7 @@ for verb in 'tune offer' 'finetune base' 'pretrain config' 'distill offer --teac
     cp "$name.run.yaml" record
     fails 3 "another run is at work in $name: wait for it" $verb "$@" -o "$name"
     fails 3 "another run is at work in $name: wait for it" $verb "$@" -o "$name" --resume --seed 3
-    fails 3 "another run is at work in $name: wait for it" $verb "$@" -o "$name/" --force
+    fails 3 "another run is at work in $name/: wait for it" $verb "$@" -o "$name/" --force
     state "$name" | diff before - || die "$verb: a refused run changed the other's folder"
     cmp record "$name.run.yaml" || die "$verb: a refused run changed the other's config"
     kill -9 $pid

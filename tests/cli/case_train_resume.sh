@@ -22,11 +22,29 @@ wait $pid || code=$?
 # What is unfinished is kept unless --resume or --force say otherwise, and goes on with the same command only.
 state stopped >before
 fails 3 'holds an unfinished run: go on with --resume' "$@" -o stopped
-fails 3 'other settings, data or model' "$@" -o stopped --resume --seed 1
-fails 3 'other settings, data or model' "$@" -o stopped --resume --schedule linear
-fails 3 'other settings, data or model' tune offer --train held-out-notes.txt --valid held-out-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3 \
-    -o stopped --resume
-fails 3 'other settings, data or model' finetune base --train secret-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3 -o stopped --resume
+cp stopped.run.yaml record
+differs() {
+    wanted=$1
+    shift
+    fails 3 "stopped was begun with other settings, data or model$wanted: give the same command as before" "$@" -o stopped --resume
+}
+differs ' (--seed was 0, now 1)' "$@" --seed 1
+differs ' (--schedule was cosine, now linear)' "$@" --schedule linear
+differs ' (--train was secret-notes.txt, now held-out-notes.txt)' tune offer --train held-out-notes.txt --valid held-out-notes.txt --block 32 --batch 2 \
+    --steps 60 --lr 3e-3
+differs ' (the command was offsite tune offer, now offsite finetune base; --valid was held-out-notes.txt, now not given)' finetune base \
+    --train secret-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3
+differs ' (--steps was 60, now 20; --shuffle was yes, now no; --seed was 0, now 4; --lr was 3e-3, now 1e-3; and 2 more)' tune offer --train secret-notes.txt \
+    --valid held-out-notes.txt --block 32 --batch 2 --steps 20 --lr 1e-3 --clip 2 --seed 4 --no-shuffle --weight-decay 0
+cp secret-notes.txt kept-notes.txt
+echo more >>secret-notes.txt
+awk 'BEGIN { for (i = 0; i < 40; i++) print "and more of it" }' >>secret-notes.txt
+differs '' "$@"
+mv kept-notes.txt secret-notes.txt
+cmp record stopped.run.yaml || die "a refused --resume changed the run's config"
+mv stopped.run.yaml away.yaml
+differs '' "$@" --seed 1
+mv away.yaml stopped.run.yaml
 fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o stopped --force
 fails 2 'lora' tune offer --train secret-notes.txt --peft lorra -o stopped --force
 state stopped | diff before - || die "a refused command changed the unfinished run"
