@@ -387,3 +387,14 @@ ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot
     ot_free(q.fresh);
     return status;
 }
+
+ot_status ot_experiment_judge(const ot_experiment_summary *s, const char *dir, ot_error *err) {
+    char failed[64], skipped[128] = "", room[64];
+    if (s->failed + s->skipped == 0) return OT_OK;
+    if (s->skipped > 0) {
+        snprintf(skipped, sizeof skipped, " and %s that need%s one of them %s left out", ot_text_of(s->skipped, "step", room, sizeof room), s->skipped == 1 ? "s" : "",
+                 s->skipped == 1 ? "was" : "were");
+    }
+    return ot_fail(err, OT_ERR_IO, "%s failed%s: %s/state.json says why; the same command tries %s again", ot_text_of(s->failed, "step", failed, sizeof failed), skipped, dir,
+                   s->failed + s->skipped == 1 ? "it" : "them");
+}

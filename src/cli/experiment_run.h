@@ -10,5 +10,7 @@ typedef struct ot_experiment_summary {
 
 /* Runs what is not done yet, in order; DIR/state.json always says how far it is. INTERRUPTED after Ctrl-C, which the step in progress got too. */
 ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot_experiment_summary *out, ot_error *err);
+/* Fails when steps failed, with how many and what to do. */
+ot_status ot_experiment_judge(const ot_experiment_summary *s, const char *dir, ot_error *err);
 
 #endif

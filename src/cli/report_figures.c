@@ -371,10 +371,7 @@ ot_status ot_report_figure(const ot_args *args, ot_error *err) {
     const view v = {.report = &report, .figure = &figure};
     if (status == OT_OK && dir != NULL) status = write_files(&v, dir, err);
     if (status == OT_OK) status = show(args, &v, err);
-    if (status == OT_OK && summary.failed + summary.skipped > 0) {
-        status = ot_fail(err, OT_ERR_IO, "%" PRId64 " steps failed and %" PRId64 " that need them were left out: %s/state.json says why; the same command tries them again",
-                         summary.failed, summary.skipped, dir);
-    }
+    if (status == OT_OK) status = ot_experiment_judge(&summary, dir, err);
     ot_figure_free(&figure);
     ot_report_table_free(&table);
     ot_report_free(&report);

@@ -51,9 +51,7 @@ static void number_cell(ot_html *p, const ot_number *n, bool strong) {
     char room[64];
     ot_html_cell(p, n->n == 0 ? OT_TONE_MUTED : strong ? OT_TONE_STRONG : OT_TONE_PLAIN, "%s", ot_report_number(n, room, sizeof room));
 }
-static void verdict_cell(ot_html *p, ot_verdict v) {
-    ot_html_cell(p, v == OT_HOLDS ? OT_TONE_GOOD : v == OT_FAILS ? OT_TONE_BAD : OT_TONE_MUTED, "%s", v == OT_HOLDS ? "yes" : v == OT_FAILS ? "no" : "-");
-}
+static ot_tone tone_of(ot_verdict v) { return v == OT_HOLDS ? OT_TONE_GOOD : v == OT_FAILS ? OT_TONE_BAD : OT_TONE_MUTED; }
 /* How many times ours is theirs. */
 static void ratio_cell(ot_html *p, double ours, double theirs) { real_cell(p, theirs > 0.0 ? ours / theirs : NAN, " times"); }
 
@@ -83,9 +81,15 @@ static void who_cell(const ot_report_view *v, ot_html *p, const ot_report_row *r
 
 /* ==== Did it work? ==== */
 
-static void mark(ot_html *p, ot_verdict v, const char *holds, const char *fails) {
-    if (v == OT_HOLDS) ot_html_mark(p, OT_TONE_GOOD, holds);
-    if (v == OT_FAILS) ot_html_mark(p, OT_TONE_BAD, fails);
+/* As the table's columns say it. */
+static void marks(ot_html *p, const ot_report_row *r) {
+    for (int k = 0; k < OT_CONDITIONS; k++) {
+        char room[64];
+        const char *word = ot_condition_word(r, k);
+        if (strcmp(word, "-") == 0) continue;
+        snprintf(room, sizeof room, "%s: %s", ot_condition_names[k], word);
+        ot_html_mark(p, tone_of(ot_condition(r, k)), room);
+    }
 }
 
 static void verdict(const ot_report_view *v, const ot_report_row *r, ot_html *p) {
@@ -95,17 +99,15 @@ static void verdict(const ot_report_view *v, const ot_report_row *r, ot_html *p)
     label_of(v, r, "", label);
     snprintf(heading, sizeof heading, "%.200s%s%s", r->measure, *label != '\0' ? ": " : "", label);
     ot_html_verdict(p, tones[outcome], heading, "%s", sentence);
-    mark(p, r->gains, "gains over zero-shot", "no gain over zero-shot");
-    mark(p, r->needs_model, "needs the model", "works without the model");
-    mark(p, r->close, "near full fine-tuning", "far from full fine-tuning");
+    if (!v->data_owner) marks(p, r);
     if (r->of[OT_ROLE_TUNED].n > 0) {
-        snprintf(room, sizeof room, "%" PRId64 " seed%s", r->of[OT_ROLE_TUNED].n, r->of[OT_ROLE_TUNED].n == 1 ? ": no spread known" : "s");
+        ot_text_of(r->of[OT_ROLE_TUNED].n, "seed", count, sizeof count);
+        snprintf(room, sizeof room, "%s%s", count, r->of[OT_ROLE_TUNED].n == 1 ? ": no spread known" : "");
         ot_html_mark(p, OT_TONE_PLAIN, room);
     }
     if (r->documents > 0) {
         bool blocks = strcmp(r->measure, "perplexity") == 0, pictures = strcmp(r->measure, "accuracy") == 0;
-        snprintf(room, sizeof room, "%s %s", ot_text_count(r->documents, count, sizeof count), blocks ? "blocks" : pictures ? "pictures" : "documents");
-        ot_html_mark(p, OT_TONE_PLAIN, room);
+        ot_html_mark(p, OT_TONE_PLAIN, ot_text_of(r->documents, blocks ? "block" : pictures ? "picture" : "document", room, sizeof room));
     }
     if (!isnan(r->setting.lr)) {
         snprintf(room, sizeof room, "learning rate %.3g", r->setting.lr);
@@ -121,7 +123,8 @@ static void verdicts(const ot_report_view *v, ot_html *p) {
     ot_report_common(v, common, sizeof common);
     if (*common != '\0') ot_html_note(p, "%s", common);
     if (r->waiting > 0) {
-        ot_html_verdict(p, OT_TONE_PLAIN, "Not finished", "%" PRId64 " commands are waiting%s%s: what follows may change.", r->waiting, r->running != NULL ? " or running, now " : "",
+        char room[64];
+        ot_html_verdict(p, OT_TONE_PLAIN, "Not finished", "%s waiting%s%s: what follows may change.", ot_text_are(r->waiting, "command", room, sizeof room), r->running != NULL ? " or running, now " : "",
                         r->running != NULL ? r->running : "");
         ot_html_verdict_end(p);
     }
@@ -130,7 +133,7 @@ static void verdicts(const ot_report_view *v, ot_html *p) {
     }
     if (r->probed) ot_html_note(p, "%s.", OT_REPORT_PROBED);
     if (v->data_owner) return;
-    ot_html_note(p, "Gains: plug-in is better than zero-shot. Needs the model: plug-in is better than the tuned emulator, so that the return alone does not replace the model. "
+    ot_html_note(p, "Gains: plug-in is better than zero-shot. Needs model: plug-in is better than the tuned emulator, so that the return alone does not replace the model. "
                     "Near full: plug-in has half or more of full fine-tuning's gain over zero-shot.");
 }
 
@@ -148,12 +151,11 @@ static const char *measure_at(const ot_report_view *v, int64_t n) {
 
 static ot_status scores(const ot_report_view *v, ot_html *p, ot_error *err) {
     ot_html_column columns[OT_ROLE_COUNT + 6] = {{"measure", false}, {who, false}}, shown[OT_ROLE_COUNT + 6];
-    static const char *const conditions[] = {"gains", "needs model", "near full"};
     int n = 2;
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
         if (ot_report_shows(v, k)) columns[n++] = (ot_html_column){ot_role_names[k], true};
     }
-    for (int k = 0; k < 3 && !v->data_owner; k++) columns[n++] = (ot_html_column){conditions[k], false};
+    for (int k = 0; k < OT_CONDITIONS && !v->data_owner; k++) columns[n++] = (ot_html_column){ot_condition_names[k], false};
     ot_html_section(p, v->data_owner ? "The emulator's two numbers" : "The five numbers");
     ot_html_table(p, "At the chosen learning rate; ± is the standard deviation over seeds", shown, columns_of(v, columns, n, shown));
     for (int64_t i = 0; i < v->table->n; i++) {
@@ -165,8 +167,7 @@ static ot_status scores(const ot_report_view *v, ot_html *p, ot_error *err) {
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
             if (ot_report_shows(v, k)) number_cell(p, &r->of[k], k == OT_ROLE_PLUG_IN);
         }
-        const ot_verdict holds[] = {r->gains, r->needs_model, r->close};
-        for (int k = 0; k < 3 && !v->data_owner; k++) verdict_cell(p, holds[k]);
+        for (int k = 0; k < OT_CONDITIONS && !v->data_owner; k++) ot_html_cell(p, tone_of(ot_condition(r, k)), "%s", ot_condition_word(r, k));
     }
     ot_html_table_end(p);
     if (!v->data_owner) {
@@ -343,7 +344,11 @@ static void failures(const ot_report_view *v, ot_html *p) {
         ot_html_cell(p, OT_TONE_PLAIN, "%s", s->error != NULL ? s->error : "no message");
     }
     if (n > 0) ot_html_table_end(p);
-    if (r->skipped > 0 && !v->data_owner) ot_html_paragraph(p, "%" PRId64 " commands that need one of these were left out.", r->skipped);
+    char room[64];
+    if (r->skipped > 0 && !v->data_owner) {
+        ot_html_paragraph(p, "%s that need%s one of these %s left out.", ot_text_of(r->skipped, "command", room, sizeof room), r->skipped == 1 ? "s" : "",
+                          r->skipped == 1 ? "was" : "were");
+    }
 }
 
 /* The commands of one combination at its chosen rate and first seed, or of all. */

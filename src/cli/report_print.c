@@ -53,7 +53,8 @@ void ot_report_common(const ot_report_view *v, char *text, size_t size) {
         if (v->varies[part] || !belongs(v->data_owner, part) || strcmp(ot_part_text(row, (ot_part)part), "-") == 0 || used + 1 >= size) continue;
         snprintf(text + used, size - used, "%s%s: %.*s", used > 0 ? "; " : "", ot_part_names[part], part_width((ot_part)part), ot_part_text(row, (ot_part)part));
         used = strlen(text);
-        if (part == OT_PART_OFFER && row->layers > 0) snprintf(text + used, size - used, " (%" PRId64 " blocks)", row->layers);
+        char blocks[64];
+        if (part == OT_PART_OFFER && row->layers > 0) snprintf(text + used, size - used, " (%s)", ot_text_of(row->layers, "block", blocks, sizeof blocks));
         used = strlen(text);
     }
 }
@@ -73,7 +74,15 @@ bool ot_report_tells(const ot_report_view *v, const ot_step_facts *step) {
     return !v->data_owner || own;
 }
 
-static const char *verdict(ot_verdict v) { return v == OT_HOLDS ? "yes" : v == OT_FAILS ? "NO" : "-"; }
+const char *const ot_condition_names[OT_CONDITIONS] = {"gains", "needs model", "near full"};
+
+ot_verdict ot_condition(const ot_report_row *row, int k) { return k == 0 ? row->gains : k == 1 ? row->needs_model : row->close; }
+
+const char *ot_condition_word(const ot_report_row *row, int k) {
+    ot_verdict v = ot_condition(row, k);
+    if (v != OT_UNKNOWN) return v == OT_HOLDS ? "yes" : "NO";
+    return k == 2 && row->full_waits ? "not yet" : "-";
+}
 
 const char *ot_report_number(const ot_number *n, char *room, size_t size) {
     if (n->n == 0) {
@@ -134,8 +143,7 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
         if (ot_report_shows(v, k)) ot_sheet_column(&s, ot_role_names[k], OT_RIGHT);
     }
-    static const char *const conditions[] = {"gains", "needs model", "near full"};
-    for (int k = 0; k < 3 && !v->data_owner; k++) ot_sheet_column(&s, conditions[k], OT_LEFT);
+    for (int k = 0; k < OT_CONDITIONS && !v->data_owner; k++) ot_sheet_column(&s, ot_condition_names[k], OT_LEFT);
     ot_sheet_head(&s);
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
@@ -145,8 +153,7 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
             if (ot_report_shows(v, k)) ot_sheet_cell(&s, ot_report_number(&r->of[k], room, sizeof room));
         }
-        const ot_verdict verdicts[] = {r->gains, r->needs_model, r->close};
-        for (int k = 0; k < 3 && !v->data_owner; k++) ot_sheet_cell(&s, verdict(verdicts[k]));
+        for (int k = 0; k < OT_CONDITIONS && !v->data_owner; k++) ot_sheet_cell(&s, ot_condition_word(r, k));
     }
     return ot_sheet_end(&s, err);
 }
@@ -215,7 +222,8 @@ static void failures(const ot_report_view *v, FILE *f, bool markdown) {
         put(f, s->error != NULL ? s->error : "no message");
         fputc('\n', f);
     }
-    if (r->waiting > 0) fprintf(f, "not done: %" PRId64 " commands are still waiting or running\n", r->waiting);
+    char room[64];
+    if (r->waiting > 0) fprintf(f, "not done: %s still waiting or running\n", ot_text_are(r->waiting, "command", room, sizeof room));
 }
 
 static void common(const ot_report_view *v, FILE *f, bool markdown) {

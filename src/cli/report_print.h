@@ -30,6 +30,11 @@ void ot_report_common(const ot_report_view *v, char *text, size_t size);
 bool ot_report_first(const ot_report_view *v, int64_t row, bool each_rate);
 /* Failures of commands that only the other party runs are not told to the data owner. */
 bool ot_report_tells(const ot_report_view *v, const ot_step_facts *step);
+/* The conditions of a row in the order of their columns, and what stands there: "yes", "NO", "-", "not yet". */
+enum { OT_CONDITIONS = 3 };
+extern const char *const ot_condition_names[OT_CONDITIONS];
+ot_verdict ot_condition(const ot_report_row *row, int k);
+const char *ot_condition_word(const ot_report_row *row, int k);
 /* "12.3 ± 0.4", "-". */
 const char *ot_report_number(const ot_number *n, char *room, size_t size);
 

@@ -109,7 +109,7 @@ const char *ot_text_bytes(int64_t bytes, char *text, size_t size) {
     int unit = 0;
     while (unit < 5 && fabs(v) >= 1024.0) v /= 1024.0, unit++;
     if (unit == 0) {
-        snprintf(text, size, "%" PRId64 " bytes", bytes);
+        snprintf(text, size, "%" PRId64 " byte%s", bytes, bytes == 1 ? "" : "s");
     } else {
         snprintf(text, size, "%.*f %s", fabs(v) < 10.0 ? 2 : fabs(v) < 100.0 ? 1 : 0, v, units[unit]);
     }
@@ -126,6 +126,19 @@ const char *ot_text_count(int64_t n, char *text, size_t size) {
         text[used++] = digits[i];
     }
     text[used] = '\0';
+    return text;
+}
+
+const char *ot_text_of(int64_t n, const char *noun, char *text, size_t size) {
+    char count[32];
+    snprintf(text, size, "%s %s%s", ot_text_count(n, count, sizeof count), noun, n == 1 ? "" : "s");
+    return text;
+}
+
+const char *ot_text_are(int64_t n, const char *noun, char *text, size_t size) {
+    ot_text_of(n, noun, text, size);
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, n == 1 ? " is" : " are");
     return text;
 }
 

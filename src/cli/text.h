@@ -28,6 +28,9 @@ void ot_put_wrapped(FILE *f, const char *text, int at, int indent, int width);
 /* "1.21 GiB", "1,475,558,400", "1 h 02 min" into text, which they return. 32 bytes are always enough. */
 const char *ot_text_bytes(int64_t bytes, char *text, size_t size);
 const char *ot_text_count(int64_t n, char *text, size_t size);
+/* "1 command", "2,000 commands": of a noun whose plural ends in s; with "is" or "are" behind. 64 bytes are enough for short nouns. */
+const char *ot_text_of(int64_t n, const char *noun, char *text, size_t size);
+const char *ot_text_are(int64_t n, const char *noun, char *text, size_t size);
 const char *ot_text_seconds(double seconds, char *text, size_t size);
 
 #endif

@@ -45,9 +45,8 @@ static ot_status execute(const ot_args *args, const ot_runs *runs, const char *d
         return ot_fail(err, OT_ERR_REFUSED, "none of the %" PRId64 " steps of %s went through: see %s/state.json", runs->n_steps, ot_args_operand(args, "RUNS"), dir);
     }
     ot_status shown = show(args, dir, err);
-    if (s.failed + s.skipped == 0) return shown;
-    return ot_fail(err, OT_ERR_IO, "%" PRId64 " steps failed and %" PRId64 " that need them were left out: %s/state.json says why; the same command tries them again",
-                   s.failed, s.skipped, dir);
+    ot_status judged = ot_experiment_judge(&s, dir, err);
+    return judged != OT_OK ? judged : shown;
 }
 
 /* Every command line is read as the command itself will read it: a misspelt option is told before the first one runs. */

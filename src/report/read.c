@@ -234,7 +234,10 @@ static ot_status read_step(ot_report *r, const char *dir, const char *state, con
     const char *status = json_string_value(json_object_get(step, "status"));
     if (!plain_name(f.name) || f.verb == NULL || status == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s: a step lacks its name, verb or status: run the experiment again", state);
     f.failed = strcmp(status, "failed") == 0;
-    r->waiting += strcmp(status, "waiting") == 0 || strcmp(status, "running") == 0;
+    bool waits = strcmp(status, "waiting") == 0 || strcmp(status, "running") == 0;
+    const char *role = json_string_value(json_object_get(step, "role"));
+    f.full_waits = waits && (strcmp(f.verb, "finetune") == 0 || (role != NULL && strcmp(role, ot_role_keys[OT_ROLE_FULL]) == 0));
+    r->waiting += waits;
     r->skipped += strcmp(status, "skipped") == 0;
     if (strcmp(status, "running") == 0) r->running = f.name;
     if (json_is_true(json_object_get(step, "probe"))) {
@@ -244,7 +247,6 @@ static ot_status read_step(ot_report *r, const char *dir, const char *state, con
     if (strcmp(status, "done") == 0) {
         json_t *file = NULL;
         if (snprintf(path, sizeof path, "%s/steps/%s.json", dir, f.name) >= PATH_ROOM) return ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
-        const char *role = json_string_value(json_object_get(step, "role"));
         ot_error ignored;
         ot_status read = ot_json_read(path, STATE_LIMIT, &file, role != NULL ? err : &ignored);
         ot_status status_of = OT_OK;

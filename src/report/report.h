@@ -43,6 +43,7 @@ typedef struct ot_step_facts {
     const char *name, *verb; /* verb: of the command; "probe" for a `finetune` that trains a head alone, to measure what nobody tuned */
     ot_setting setting;
     bool failed;
+    bool full_waits;             /* a part of full fine-tuning that is waiting or running */
     const char *error;
     const char *command;         /* as a shell takes it; NULL: not told */
     const char *offer;           /* the id that the manifest of an offer holds */
@@ -104,6 +105,7 @@ typedef struct ot_report_row {
     ot_verdict gains, needs_model, close; /* zero-shot < plug-in; tuned emulator < plug-in; plug-in near full */
     ot_verdict sure_gain, sure_need;      /* the difference is more than two standard errors */
     double recovered;                     /* share of full fine-tuning's gain that plug-in has */
+    bool full_waits;                      /* not all of full fine-tuning is done: close and recovered are not known yet */
     double exact, cpl, fidelity, signs;
     ot_cost tuning, full; /* full: at full_lr */
     int64_t offer_bytes, return_bytes, layers, middle, kept, documents;

@@ -63,6 +63,7 @@ static void full_numbers(const ot_report *r, ot_report_row *row) {
         row->full_lr = s->setting.lr;
     }
     row->of[OT_ROLE_FULL] = best;
+    for (int64_t i = 0; i < r->n_steps; i++) row->full_waits = row->full_waits || (r->steps[i].full_waits && part_of(&r->steps[i].setting, &row->setting));
 }
 
 /* The documents are the same on both sides, so that their errors mostly cancel: this asks for more than needed, never for less. */
@@ -84,7 +85,7 @@ static void conditions(ot_report_row *row) {
         row->needs_model = better(plug->mean, tuned->mean, row->higher) ? OT_HOLDS : OT_FAILS;
         row->sure_need = sure(plug, tuned);
     }
-    if (zero->n == 0 || full->n == 0) return;
+    if (zero->n == 0 || full->n == 0 || row->full_waits) return;
     double gain = full->mean - zero->mean;
     if (!better(full->mean, zero->mean, row->higher)) {
         row->close = better(full->mean, plug->mean, row->higher) ? OT_FAILS : OT_HOLDS;

@@ -91,5 +91,9 @@ ot_outcome ot_report_sentence(const ot_report_row *row, bool data_owner, char *t
     if (isnan(row->recovered) && row->close == OT_HOLDS) add(text, size, "; full fine-tuning (%s) gained nothing over zero-shot", at(full->mean, a));
     add(text, size, ".");
     add_doubts(row, text, size);
+    if (row->full_waits) {
+        add(text, size, " Full fine-tuning is not done: how near to it plug-in comes is not known yet.");
+        return all ? OT_OUTCOME_UNKNOWN : OT_OUTCOME_PARTLY;
+    }
     return !all ? OT_OUTCOME_PARTLY : sure ? OT_OUTCOME_WORKED : OT_OUTCOME_UNKNOWN;
 }

@@ -59,6 +59,32 @@ static void sentences(void **state) {
     assert_string_equal(text, "It worked: plug-in has 0.5, better than the tuned emulator (0.45).");
 }
 
+/* While a run of full fine-tuning waits, what is known of it is not compared with; another model's does not matter. */
+static void full_waits(void **state) {
+    (void)state;
+    const char *const models[] = {"other", "m"};
+    for (int waits = 0; waits < 2; waits++) {
+        ot_report r = {0};
+        ot_report_table t = {0};
+        ot_error err;
+        char text[700];
+        add(&r, OT_ROLE_ZERO_SHOT, 0.5, NAN, NAN, -1, NULL);
+        add(&r, OT_ROLE_TUNED, 0.4, NAN, 1e-4, 1, NULL);
+        add(&r, OT_ROLE_PLUG_IN, 0.6, NAN, 1e-4, 1, NULL);
+        add(&r, OT_ROLE_FULL, 0.61, NAN, 1e-4, 1, NULL);
+        assert_int_equal(ot_grow((void **)&r.steps, &r.steps_capacity, 1, (int64_t)sizeof *r.steps, "t", &err), OT_OK);
+        r.steps[r.n_steps++] = (ot_step_facts){.name = "s", .verb = "finetune", .setting = {.model = models[waits], .lr = 1e-3, .seed = 1}, .role = -1, .full_waits = true};
+        assert_int_equal(ot_report_tabulate(&r, false, &t, &err), OT_OK);
+        assert_int_equal(t.rows[0].close, waits ? OT_UNKNOWN : OT_HOLDS);
+        assert_int_equal(isnan(t.rows[0].recovered), waits);
+        assert_true(t.rows[0].of[OT_ROLE_FULL].n == 1);
+        assert_int_equal(ot_report_sentence(&t.rows[0], false, text, sizeof text), waits ? OT_OUTCOME_UNKNOWN : OT_OUTCOME_WORKED);
+        assert_int_equal(strstr(text, "not known yet") != NULL, waits);
+        ot_report_table_free(&t);
+        ot_report_free(&r);
+    }
+}
+
 static void errors_are_the_larger(void **state) {
     (void)state;
     assert_true(ot_number_error(&(ot_number){0.5, NAN, 0.02, 1}) == 0.02);
@@ -161,7 +187,7 @@ static void the_table_is_sound(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sentences),           cmocka_unit_test(errors_are_the_larger), cmocka_unit_test(tasks_do_not_mix),
+        cmocka_unit_test(sentences),           cmocka_unit_test(full_waits),            cmocka_unit_test(errors_are_the_larger), cmocka_unit_test(tasks_do_not_mix),
         cmocka_unit_test(models_of_the_paper), cmocka_unit_test(numbers_of_the_paper),  cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
