@@ -13,6 +13,9 @@ held() {
         sleep 0.005
     done
     kill -STOP $pid
+    # It stops a moment later.
+    until grep -q '^State:.*T' /proc/$pid/status; do sleep 0.01; done
+    sleep 0.05
 }
 set -- --train secret-notes.txt --block 32 --batch 2 --steps 300 --lr 1e-3
 for verb in 'tune offer' 'finetune base' 'pretrain config' 'distill offer --teacher base'; do
