@@ -176,6 +176,7 @@ ot_status ot_table_print(ot_table *t, FILE *file, ot_error *err) {
     bool heading = false;
     for (int c = 0; c < n; c++) {
         heading = heading || t->columns[c].title != NULL;
+        widths[c] = t->least[c];
         for (int64_t r = -1; r < rows; r++) {
             int64_t w = ot_text_width(cell_text(t, r, c));
             if (w > widths[c]) widths[c] = w;

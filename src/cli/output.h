@@ -50,6 +50,7 @@ typedef struct ot_table {
     char **cells; /* row by row */
     int64_t n_cells, capacity;
     ot_status status;
+    int64_t least[OT_MAX_COLUMNS]; /* width of a column whose cells are narrower: lines of several tables then stand below each other */
 } ot_table;
 /* columns must outlive the table. */
 ot_table ot_table_begin(const ot_column *columns, int n_columns);

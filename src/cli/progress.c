@@ -146,6 +146,17 @@ void ot_progress_warn(ot_progress *p, const ot_args *args, const char *format, .
     put_line(p, stderr, text);
 }
 
+void ot_progress_result(ot_progress *p, const char *text) {
+    if (p->drawn) {
+        fputs("\r\033[K", p->file);
+        fflush(p->file);
+    }
+    ot_put_safe(stdout, text);
+    putchar('\n');
+    fflush(stdout);
+    if (p->drawn) show(p, p->clock());
+}
+
 void ot_progress_end(ot_progress *p) {
     if (p->file == NULL) return;
     if (p->shown_step >= 0 && p->shown_step != p->last.step) show(p, p->clock());

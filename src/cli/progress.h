@@ -45,6 +45,8 @@ void ot_progress_note(ot_progress *p, const char *format, ...) __attribute__((fo
 /* The same, but shown with --no-progress too; silent with --quiet. */
 void ot_progress_warn(ot_progress *p, const ot_args *args, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Draws the last state and ends the line; also right after a failure. */
+/* A line of the result on standard output, above a bar that is drawn. */
+void ot_progress_result(ot_progress *p, const char *text);
 void ot_progress_end(ot_progress *p);
 
 /* A line for people on standard error outside any progress; silent with --quiet. */

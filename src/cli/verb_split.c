@@ -101,11 +101,80 @@ static ot_status split_one(job *j, ot_error *err) {
 
 /* ==== --search. ==== */
 
-static void observe(void *context, int64_t done, int64_t total) {
-    (void)total;
+enum { SEARCH_COLUMNS = 11 };
+static const ot_column search_titles[SEARCH_COLUMNS] = {{"emulator", OT_LEFT}, {"weights", OT_RIGHT}, {"middle exact", OT_RIGHT}, {"same values", OT_RIGHT}, {"perplexity", OT_RIGHT},
+                                                        {"CPL", OT_RIGHT},     {"fidelity", OT_RIGHT}, {"signs", OT_RIGHT},       {"time", OT_RIGHT},        {"memory", OT_RIGHT},
+                                                        {"", OT_LEFT}};
+
+/* A table whose rows are printed as they become known: its widths are those of the widest that may come. */
+typedef struct search_view {
+    ot_progress progress;
+    bool json, limits;
+    int64_t least[SEARCH_COLUMNS];
+    ot_status status;
+} search_view;
+
+static const char *recipe_name(const ot_search_row *r) { return *r->recipe == '\0' ? "(the whole middle)" : r->recipe; }
+
+static void search_line(search_view *v, ot_table *table) {
+    char *text = NULL;
+    size_t size = 0;
+    memcpy(table->least, v->least, sizeof v->least);
+    FILE *f = v->status == OT_OK ? open_memstream(&text, &size) : NULL;
+    if (f == NULL) {
+        v->status = OT_ERR_MEMORY;
+        ot_table_free(table);
+        return;
+    }
+    v->status = ot_table_print(table, f, NULL);
+    fclose(f);
+    if (size > 0) text[size - 1] = '\0'; /* the line's end */
+    if (v->status == OT_OK) ot_progress_result(&v->progress, text);
+    free(text);
+}
+
+static void search_head(search_view *v, const ot_search *s) {
+    static const int64_t widths[SEARCH_COLUMNS] = {0, 10, 12, 11, 10, 9, 8, 7, 5, 6, 0};
+    memcpy(v->least, widths, sizeof widths);
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t width = ot_text_width(recipe_name(&s->rows[i]));
+        if (width > v->least[0]) v->least[0] = width;
+    }
+    ot_table table = ot_table_begin(search_titles, SEARCH_COLUMNS);
+    search_line(v, &table);
+}
+
+static void search_row(search_view *v, const ot_search_row *r) {
+    ot_column columns[SEARCH_COLUMNS];
+    const ot_emulation *e = &r->summary.emulation;
+    char bytes[32];
+    for (int i = 0; i < SEARCH_COLUMNS; i++) columns[i] = (ot_column){NULL, search_titles[i].align};
+    ot_table table = ot_table_begin(columns, SEARCH_COLUMNS);
+    ot_table_cell(&table, "%s", recipe_name(r));
+    ot_table_cell(&table, "%s", ot_text_bytes(r->summary.offer_bytes, bytes, sizeof bytes));
+    ot_table_cell(&table, "%.0f %%", 100.0 * exact_share(&r->summary));
+    ot_table_cell(&table, "%.0f %%", 100.0 * same_share(&r->summary));
+    ot_table_cell(&table, "%.4g", e->emulator_perplexity);
+    ot_table_cell(&table, "%.3f", e->cpl);
+    ot_table_cell(&table, "%.3f", e->fidelity);
+    ot_table_cell(&table, "%.1f %%", 100.0 * e->sign_agreement);
+    ot_table_cell(&table, "%.2f", e->time_ratio);
+    ot_table_cell(&table, "%.2f", e->memory_ratio);
+    ot_table_cell(&table, "%s", !v->limits ? "" : r->within ? "within" : "beyond");
+    search_line(v, &table);
+}
+
+static void search_observe(void *context, const ot_search *s, int64_t done) {
+    search_view *v = context;
+    if (!v->json) {
+        if (done == 0) search_head(v, s);
+        else search_row(v, &s->rows[done - 1]);
+    }
+    if (done == 0) return;
     ot_progress_sample sample = OT_PROGRESS_SAMPLE;
     sample.step = done;
-    ot_progress_step(context, &sample);
+    v->progress.total = s->count;
+    ot_progress_step(&v->progress, &sample);
 }
 
 static ot_status search_json(const ot_search *s, ot_error *err) {
@@ -123,34 +192,19 @@ static ot_status search_json(const ot_search *s, ot_error *err) {
     return ot_json_out_close(&out, err);
 }
 
-static ot_status search_table(const ot_search *s, bool limits, ot_error *err) {
-    static const ot_column columns[] = {{"", OT_LEFT},           {"emulator", OT_LEFT},   {"weights", OT_RIGHT}, {"middle exact", OT_RIGHT}, {"same values", OT_RIGHT}, {"perplexity", OT_RIGHT},
-                                        {"CPL", OT_RIGHT},       {"fidelity", OT_RIGHT}, {"signs", OT_RIGHT}, {"time", OT_RIGHT},    {"memory", OT_RIGHT}, {"", OT_LEFT}};
-    ot_table table = ot_table_begin(columns, sizeof columns / sizeof *columns);
+static void search_foot(const ot_search *s) {
+    const char *joint = "front: ";
     for (int64_t i = 0; i < s->count; i++) {
-        const ot_search_row *r = &s->rows[i];
-        const ot_emulation *e = &r->summary.emulation;
-        char bytes[32];
-        ot_table_cell(&table, "%s", r->front ? "*" : "");
-        ot_table_cell(&table, "%s", *r->recipe == '\0' ? "(the whole middle)" : r->recipe);
-        ot_table_cell(&table, "%s", ot_text_bytes(r->summary.offer_bytes, bytes, sizeof bytes));
-        ot_table_cell(&table, "%.0f %%", 100.0 * exact_share(&r->summary));
-        ot_table_cell(&table, "%.0f %%", 100.0 * same_share(&r->summary));
-        ot_table_cell(&table, "%.4g", e->emulator_perplexity);
-        ot_table_cell(&table, "%.3f", e->cpl);
-        ot_table_cell(&table, "%.3f", e->fidelity);
-        ot_table_cell(&table, "%.1f %%", 100.0 * e->sign_agreement);
-        ot_table_cell(&table, "%.2f", e->time_ratio);
-        ot_table_cell(&table, "%.2f", e->memory_ratio);
-        ot_table_cell(&table, "%s", !limits ? "" : r->within ? "within" : "beyond");
+        if (!s->rows[i].front) continue;
+        fputs(joint, stdout);
+        ot_put_safe(stdout, recipe_name(&s->rows[i]));
+        joint = ", ";
     }
-    OT_TRY(ot_table_print(&table, stdout, err));
-    printf("* no other recipe is better in one of weights, CPL and fidelity and as good in the others; whole model: perplexity %.4g\n",
+    printf("\nfront: no other recipe is better in one of weights, CPL and signs and as good in the others; whole model: perplexity %.4g\n",
            s->rows[0].summary.emulation.full_perplexity);
-    return OT_OK;
 }
 
-/* Fidelity over CPL: upper left is what one wants. The front in one colour, the others in another. */
+/* Signs over CPL: upper left is what one wants. The front in one colour, the others in another. */
 static ot_status search_svg(const ot_search *s, const char *path, ot_error *err) {
     double *x = NULL;
     const char **labels = NULL;
@@ -166,12 +220,12 @@ static ot_status search_svg(const ot_search *s, const char *path, ot_error *err)
             ot_plot_series *to = &series[s->rows[i].front ? 0 : 1];
             int64_t at = (s->rows[i].front ? 0 : s->count) + to->count++;
             x[at] = s->rows[i].summary.emulation.cpl;
-            y[at] = s->rows[i].summary.emulation.fidelity;
+            y[at] = s->rows[i].summary.emulation.sign_agreement;
             labels[at] = s->rows[i].recipe;
         }
         const ot_plot plot = {.title = "Emulators: what they leak and how well they guide",
                               .x_label = "CPL: capability the emulator keeps",
-                              .y_label = "gradient fidelity",
+                              .y_label = "share of gradient signs that agree",
                               .series = series,
                               .n_series = series[1].count > 0 ? 2 : 1};
         status = ot_plot_svg(&plot, &text, &size, err);
@@ -187,18 +241,19 @@ static ot_status search(job *j, ot_error *err) {
     const ot_args *args = j->args;
     const char **recipes = NULL, *svg = ot_args_str(args, "svg");
     int64_t n = ot_args_count(args, "try");
-    ot_progress progress;
     ot_search found;
+    search_view view = {.json = ot_args_flag(args, "json"), .limits = ot_args_has(args, "max-cpl") || ot_args_has(args, "max-bytes")};
     if (ot_args_str(args, "output") != NULL) return ot_args_fail(args, err, "--search only compares: leave --output out");
     OT_TRY(ot_calloc(n, sizeof *recipes, "a list of recipes", (void **)&recipes, err));
     for (int64_t i = 0; i < n; i++) recipes[i] = ot_args_str_at(args, "try", i);
-    ot_progress_begin(&progress, args, "search", "recipe", n, 0);
-    ot_status status = ot_search_run(j->model, recipes, n, &j->options, observe, &progress, &found, err);
-    ot_progress_end(&progress);
+    ot_progress_begin(&view.progress, args, "search", "recipe", n, 0);
+    ot_status status = ot_search_run(j->model, recipes, n, &j->options, search_observe, &view, &found, err);
+    ot_progress_end(&view.progress);
     ot_free(recipes);
     OT_TRY(status);
-    bool limits = ot_args_has(args, "max-cpl") || ot_args_has(args, "max-bytes");
-    status = ot_args_flag(args, "json") ? search_json(&found, err) : search_table(&found, limits, err);
+    if (view.status != OT_OK) status = ot_fail_memory(err, 4096, "a table");
+    if (status == OT_OK && view.json) status = search_json(&found, err);
+    if (status == OT_OK && !view.json) search_foot(&found);
     if (status == OT_OK && svg != NULL) status = search_svg(&found, svg, err);
     ot_search_free(&found);
     return status;
@@ -279,9 +334,9 @@ static const ot_option measuring[] = {
     {0},
 };
 static const ot_option searching[] = {
-    {.name = "search", .kind = OT_KIND_FLAG, .help = "write no offer: try recipes on --data with forward and backward passes only, and show which are worth a choice"},
+    {.name = "search", .kind = OT_KIND_FLAG, .help = "write no offer: try recipes on --data with forward and backward passes only, each told as it is known, and show which are worth a choice"},
     {.name = "try", .kind = OT_KIND_STRING, .value = "STEPS", .repeatable = true, .help = "a recipe to try, instead of the built-in set"},
-    {.name = "svg", .kind = OT_KIND_PATH, .value = "FILE.svg", .help = "draw fidelity over CPL of what was tried"},
+    {.name = "svg", .kind = OT_KIND_PATH, .value = "FILE.svg", .help = "draw the agreement of signs over CPL of what was tried"},
     {0},
 };
 static const ot_option_group measure_group = {"Measuring and limits", measuring}, search_group = {"Search", searching};

@@ -45,47 +45,56 @@ static int64_t built_in(int64_t middle, bool text, recipe_text *list) {
 
 static bool better(const ot_search_row *a, const ot_search_row *b) {
     const ot_emulation *x = &a->summary.emulation, *y = &b->summary.emulation;
-    bool as_good = a->summary.offer_bytes <= b->summary.offer_bytes && x->cpl <= y->cpl && x->fidelity >= y->fidelity;
-    return as_good && (a->summary.offer_bytes < b->summary.offer_bytes || x->cpl < y->cpl || x->fidelity > y->fidelity);
+    bool as_good = a->summary.offer_bytes <= b->summary.offer_bytes && x->cpl <= y->cpl && x->sign_agreement >= y->sign_agreement;
+    return as_good && (a->summary.offer_bytes < b->summary.offer_bytes || x->cpl < y->cpl || x->sign_agreement > y->sign_agreement);
 }
 
-static void mark(ot_search *s, const ot_split_options *o) {
+void ot_search_mark_front(ot_search *s) {
     for (int64_t i = 0; i < s->count; i++) {
-        ot_search_row *r = &s->rows[i];
-        r->within = !(o->max_bytes > 0 && r->summary.offer_bytes > o->max_bytes) && !(o->max_cpl > 0 && r->summary.emulation.cpl > o->max_cpl);
-        r->front = true;
-        for (int64_t k = 0; k < s->count; k++) r->front = r->front && !better(&s->rows[k], r);
+        s->rows[i].front = true;
+        for (int64_t k = 0; k < s->count; k++) s->rows[i].front = s->rows[i].front && !better(&s->rows[k], &s->rows[i]);
     }
 }
 
-ot_status ot_search_run(const ot_model *m, const char *const *recipes, int64_t n, const ot_split_options *options,
-                        void (*observe)(void *context, int64_t done, int64_t total), void *context, ot_search *out, ot_error *err) {
+static bool within(const ot_split_summary *s, const ot_split_options *o) {
+    return !(o->max_bytes > 0 && s->offer_bytes > o->max_bytes) && !(o->max_cpl > 0 && s->emulation.cpl > o->max_cpl);
+}
+
+/* The table with its recipes. */
+static ot_status lay_out(const ot_model *m, const char *const *recipes, int64_t n, const ot_split_options *options, ot_search *out, ot_error *err) {
     recipe_text list[MAX_BUILT_IN];
-    *out = (ot_search){0};
-    if (options->data == NULL) return ot_fail(err, OT_ERR_USAGE, "--search measures recipes on a public text: give --data FILE");
     int64_t given = n, middle = m->desc.layers - options->bottom - options->top;
     if (given == 0) n = built_in(middle < 1 ? 1 : middle, options->data->pixels == NULL && options->data->rows > 1, list);
     OT_TRY(ot_calloc(n, sizeof *out->rows, "a table of recipes", (void **)&out->rows, err));
+    out->count = n;
+    for (int64_t i = 0; i < n; i++) {
+        const char *recipe = given > 0 ? recipes[i] : list[i];
+        if (strlen(recipe) >= sizeof out->rows[i].recipe) return ot_fail(err, OT_ERR_USAGE, "the recipe \"%s\" is too long to be tried", recipe);
+        snprintf(out->rows[i].recipe, sizeof out->rows[i].recipe, "%s", recipe);
+    }
+    return OT_OK;
+}
+
+ot_status ot_search_run(const ot_model *m, const char *const *recipes, int64_t n, const ot_split_options *options, ot_search_observer *observe, void *context,
+                        ot_search *out, ot_error *err) {
+    *out = (ot_search){0};
+    if (options->data == NULL) return ot_fail(err, OT_ERR_USAGE, "--search measures recipes on a public text: give --data FILE");
+    ot_status status = lay_out(m, recipes, n, options, out, err);
     ot_emulation_side whole = {0};
     ot_split_options o = *options;
     o.whole = &whole;
     o.max_bytes = 0;
     o.max_cpl = 0;
-    ot_status status = OT_OK;
-    for (int64_t i = 0; status == OT_OK && i < n; i++) {
+    if (status == OT_OK && observe != NULL) observe(context, out, 0);
+    for (int64_t i = 0; status == OT_OK && i < out->count; i++) {
         ot_search_row *r = &out->rows[i];
-        o.emulator = given > 0 ? recipes[i] : list[i];
-        if (strlen(o.emulator) >= sizeof r->recipe) {
-            status = ot_fail(err, OT_ERR_USAGE, "the recipe \"%s\" is too long to be tried", o.emulator);
-            break;
-        }
-        snprintf(r->recipe, sizeof r->recipe, "%s", o.emulator);
+        o.emulator = r->recipe;
         status = ot_split(m, NULL, &o, &r->summary, err);
-        out->count = i + 1;
-        if (status == OT_OK && observe != NULL) observe(context, i + 1, n);
+        r->within = within(&r->summary, options);
+        if (status == OT_OK && observe != NULL) observe(context, out, i + 1);
     }
     ot_emulation_free(&whole);
-    if (status == OT_OK) mark(out, options);
+    if (status == OT_OK) ot_search_mark_front(out);
     else ot_search_free(out);
     return status;
 }

@@ -14,6 +14,7 @@
 #include "emulator/methods.h"
 #include "emulator/moments.h"
 #include "model/network.h"
+#include "protocol/search.h"
 #include "protocol/split.h"
 #include "protocol/verify.h"
 #include "support/scratch.h"
@@ -562,11 +563,40 @@ static void test_bad_forms(void **state) {
     }
 }
 
+/* What is worth a choice: bytes, CPL and signs, whatever the cosine says. */
+static void test_front(void **state) {
+    (void)state;
+    static const struct {
+        int64_t bytes;
+        double cpl, signs, cosine;
+        bool front;
+    } rows[] = {
+        {100, 0.20, 0.60, -0.2, true},  /* the best signs */
+        {100, 0.20, 0.55, 0.9, false},  /* a better cosine does not help */
+        {50, 0.30, 0.51, 0.0, true},    /* the smallest */
+        {100, 0.10, 0.55, 0.1, true},   /* leaks least */
+        {100, 0.20, 0.60, -0.5, true},  /* as good as the first */
+        {100, 0.30, 0.60, 0.9, false},
+    };
+    enum { ROWS = sizeof rows / sizeof *rows };
+    ot_search_row table[ROWS] = {0};
+    ot_search s = {.rows = table, .count = ROWS};
+    for (int i = 0; i < ROWS; i++) {
+        table[i].summary.offer_bytes = rows[i].bytes;
+        table[i].summary.emulation = (ot_emulation){.cpl = rows[i].cpl, .sign_agreement = rows[i].signs, .fidelity = rows[i].cosine};
+    }
+    ot_search_mark_front(&s);
+    for (int i = 0; i < ROWS; i++) {
+        if (table[i].front != rows[i].front) fail_msg("row %d: front is %d", i, table[i].front);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packed_equals_decoded), cmocka_unit_test(test_structures), cmocka_unit_test(test_svd),
         cmocka_unit_test(test_eigen),                 cmocka_unit_test(test_same_values), cmocka_unit_test(test_whitened), cmocka_unit_test(test_clusters),   cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_files),                 cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_bad_forms),
+        cmocka_unit_test(test_front),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
