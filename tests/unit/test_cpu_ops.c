@@ -169,7 +169,7 @@ static int compare_large(const opcheck_problem *p, ot_dtype compute) {
 }
 
 static void compare(ot_dtype compute) {
-    const ot_cpu_kernels *tables[5];
+    const ot_cpu_kernels *tables[6];
     unsetenv("OFFSITE_ISA");
     ot_cpu_tables(tables);
     for (int t = 0; tables[t]; t++) {
@@ -291,7 +291,7 @@ static void check_sums16(int64_t vocabulary, int64_t target) {
 
 static void test_sums16(void **state) {
     (void)state;
-    const ot_cpu_kernels *tables[5];
+    const ot_cpu_kernels *tables[6];
     unsetenv("OFFSITE_ISA");
     ot_cpu_tables(tables);
     for (int t = 0; tables[t]; t++) {

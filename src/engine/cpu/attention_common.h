@@ -53,9 +53,12 @@ typedef struct tile_view {
     int64_t head;   /* query head */
     int64_t i0, j0; /* first query, first key */
     int keys;       /* rows of the tile, padded */
+    int part;       /* keys packed from j0 on, at most TILE */
     int lanes;      /* queries, padded to whole vectors */
     const int32_t *q_slots; /* [lanes], with a window */
 } tile_view;
+
+VEC_INLINE int part_of_keys(int64_t padded, int64_t j0) { return (int)(padded - j0 < TILE ? padded - j0 : TILE); }
 
 /* Whether the tile needs fix_scores; otherwise a score is scale * product. */
 static bool needs_fixing(const ot_attention_job *job, const tile_view *t) {

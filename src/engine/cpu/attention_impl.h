@@ -6,9 +6,28 @@
  * multiplies and sums. `turned` operands are [depth units][columns], `paired` ones hold rows 2i and 2i+1 in one unit.
  *
  * A packed key holds, in arrays of all keys of the segment and kv head: f32: K row, V row; bf16 forward: K row, V paired; bf16
- * backward: K row, V row, K paired. Rows have dp = d padded to 16, the rest zero. */
+ * backward: K row, V row, K paired. Rows have dp = d padded to 16, the rest zero.
+ *
+ * UNIT_AMX 1: bf16 products by AMX, which multiplies 16 rows of 16 units by 16 units of 16 columns. The left operand must then lie in rows, so
+ * sums over keys are made turned: y [dp][queries] = V turned [dp][keys] . weights paired. What is paired above is turned instead, by parts of TILE
+ * keys: [dp][keys of the part]. */
 
 /* ==== Products ==== */
+
+#if UNIT_AMX
+#include "engine/cpu/amx_impl.h"
+
+static void NAME(begin)(void) { amx_begin(); }
+static void NAME(end)(void) { amx_end(); }
+
+/* C [m, n] (+)= A . B over `depth` units */
+static void NAME(rows_product)(const void *a, int64_t a_row, const void *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n, int64_t depth,
+                               bool add) {
+    amx_product(a, a_row, b, ldb, c, ldc, m, n, depth, add);
+}
+#else
+static void NAME(begin)(void) {}
+static void NAME(end)(void) {}
 
 enum { NAME(MR) = LANES == 16 ? 8 : 4 };
 
@@ -53,6 +72,13 @@ static void NAME(product)(const void *a, int64_t a_row, int64_t a_step, const vo
     }
 }
 
+/* The same of an A whose rows lie together. */
+static void NAME(rows_product)(const void *a, int64_t a_row, const void *b, int64_t ldb, float *c, int64_t ldc, int64_t m, int64_t n, int64_t depth,
+                               bool add) {
+    NAME(product)(a, a_row, 1, b, ldb, c, ldc, m, n, depth, add, NULL);
+}
+#endif
+
 /* ==== Packing ==== */
 
 /* d elements, then zeros up to dp */
@@ -81,7 +107,7 @@ VEC_INLINE void NAME(pair_rows)(const ot_bf16 *even, const ot_bf16 *odd, uint32_
 
 typedef struct NAME(packed_keys) {
     NAME(element) * k, *v; /* [padded, dp] */
-    void *k_pairs, *v_pairs; /* f32: the same as k and v */
+    void *k_pairs, *v_pairs; /* f32: the same as k and v; AMX: turned */
     int64_t padded;
 } NAME(packed_keys);
 
@@ -104,6 +130,9 @@ static void NAME(pack)(const ot_attention_job *job, int64_t s, int64_t kv, bool 
     int64_t d = job->attr->attention.head_dim, dp = ot_attention_padded_d(d), n = keys_of(job, g);
     NAME(packed_keys) to = NAME(keys_at)(job, s, kv, backward);
     NAME(element) pair[2][MAX_D];
+#if UNIT_AMX
+    uint32_t part[TILE / 2 * MAX_D];
+#endif
     for (int64_t j = 0; j < to.padded; j++) {
         NAME(element) *k = to.k + j * dp, *v = to.v ? to.v + j * dp : pair[j % 2];
         if (j < n) {
@@ -119,8 +148,14 @@ static void NAME(pack)(const ot_attention_job *job, int64_t s, int64_t kv, bool 
         }
 #if UNIT_BF16
         if (j % 2 == 0) continue;
-        if (backward) NAME(pair_rows)(k - dp, k, (uint32_t *)to.k_pairs + j / 2 * dp, dp);
-        else NAME(pair_rows)(pair[0], pair[1], (uint32_t *)to.v_pairs + j / 2 * dp, dp);
+        uint32_t *all = backward ? to.k_pairs : to.v_pairs;
+#if UNIT_AMX
+        int64_t pairs = j % TILE / 2 + 1;
+        NAME(pair_rows)(backward ? k - dp : pair[0], backward ? k : pair[1], part + (pairs - 1) * dp, dp);
+        if (pairs == TILE / 2 || j + 1 == to.padded) turn_units(part, dp, all + j / TILE * (TILE / 2) * dp, pairs, pairs, dp);
+#else
+        NAME(pair_rows)(backward ? k - dp : pair[0], backward ? k : pair[1], all + j / 2 * dp, dp);
+#endif
 #endif
     }
 }
@@ -159,12 +194,28 @@ VEC_INLINE void NAME(load_slots)(const ot_attention_job *job, int64_t row, int q
 static void NAME(score_product)(const NAME(element) * rows, const uint32_t *turned, float *scores, const tile_view *t, int64_t units,
                                 bool corner) {
     int64_t full = corner ? HALF : t->keys;
-    NAME(product)(rows, units, 1, turned, TILE, scores, TILE, full, t->lanes, units, false, NULL);
+    NAME(rows_product)(rows, units, turned, TILE, scores, TILE, full, t->lanes, units, false);
     if (corner)
-        NAME(product)(rows + HALF * units * NAME(UNITS), units, 1, turned + HALF, TILE, scores + HALF * TILE + HALF, TILE, t->keys - HALF,
-                      t->lanes - HALF, units, false, NULL);
+        NAME(rows_product)(rows + HALF * units * NAME(UNITS), units, turned + HALF, TILE, scores + HALF * TILE + HALF, TILE, t->keys - HALF,
+                           t->lanes - HALF, units, false);
 }
 
+#if UNIT_AMX
+/* y [dp][TILE] += turned [dp][part / 2 units] . weights paired [keys / 2][TILE], after its columns were multiplied by `keep` */
+static void NAME(query_product)(const void *weights, const void *turned, float *y, const tile_view *t, int64_t dp, bool corner, const float *keep) {
+    int64_t first = corner ? HALF : 0;
+    for (int64_t c = 0; keep != NULL && c < dp; c++) {
+        for (int l = 0; l < t->lanes; l += LANES) vf_store(y + c * TILE + l, vf_load(y + c * TILE + l) * vf_load(keep + l));
+    }
+    if (corner) NAME(rows_product)(turned, t->part / 2, weights, TILE, y, TILE, dp, HALF, HALF / 2, true);
+    NAME(rows_product)(turned, t->part / 2, (const char *)weights + first * 4, TILE, y + first, TILE, dp, t->lanes - first, t->keys / 2, true);
+}
+
+static const float *NAME(sums_in_rows)(const float *sums, float *room, int lanes, int64_t dp) {
+    turn_units(sums, TILE, room, dp, dp, lanes);
+    return room;
+}
+#else
 /* y [lanes][dp] += weights turned [keys / UNITS][TILE] . pairs [keys / UNITS][dp], after its rows were multiplied by `keep` */
 static void NAME(query_product)(const void *weights, const void *pairs, float *y, const tile_view *t, int64_t dp, bool corner,
                                 const float *keep) {
@@ -174,14 +225,20 @@ static void NAME(query_product)(const void *weights, const void *pairs, float *y
                   keep ? keep + first : NULL);
 }
 
+static const float *NAME(sums_in_rows)(const float *sums, float *room, int lanes, int64_t dp) {
+    (void)room, (void)lanes, (void)dp;
+    return sums;
+}
+#endif
+
 /* out [keys][dp] (+)= weights [keys][lanes / UNITS] . pairs [lanes / UNITS][dp] */
 static void NAME(key_product)(const void *weights, const uint32_t *pairs, float *out, const tile_view *t, int64_t dp, bool corner,
                               bool add) {
     int64_t row = TILE / NAME(UNITS), depth = t->lanes / NAME(UNITS), half = HALF / NAME(UNITS), full = corner ? HALF : t->keys;
-    NAME(product)(weights, row, 1, pairs, dp, out, dp, full, dp, depth, add, NULL);
+    NAME(rows_product)(weights, row, pairs, dp, out, dp, full, dp, depth, add);
     if (corner)
-        NAME(product)((const char *)weights + (HALF * row + half) * 4, row, 1, pairs + half * dp, dp, out + HALF * dp, dp, t->keys - HALF, dp,
-                      depth - half, add, NULL);
+        NAME(rows_product)((const char *)weights + (HALF * row + half) * 4, row, pairs + half * dp, dp, out + HALF * dp, dp, t->keys - HALF, dp,
+                           depth - half, add);
 }
 
 /* ==== Forward: one tile of queries of one head, keys in order with running maximum and sum ==== */
@@ -226,7 +283,7 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
     int queries = (int)(g->nq - i0 < TILE ? g->nq - i0 : TILE), lanes = NAME(lanes_of)(queries);
     NAME(packed_keys) keys = NAME(keys_at)(job, s, h / group, false);
     __attribute__((aligned(64))) NAME(packed_queries) q;
-    __attribute__((aligned(64))) float scores[TILE * TILE], y[TILE * MAX_D], top[TILE], sum[TILE], keep[TILE];
+    __attribute__((aligned(64))) float scores[TILE * TILE], y[TILE * MAX_D], room[UNIT_AMX ? TILE * MAX_D : 1], top[TILE], sum[TILE], keep[TILE];
 #if UNIT_BF16
     __attribute__((aligned(64))) uint32_t pairs[TILE / 2 * TILE];
     const void *weights = pairs;
@@ -237,7 +294,8 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
     int32_t slots[TILE];
     NAME(pack_queries)(&job->q, job->q.x, a->attention.q, head, row0, queries, lanes, d, &q);
     NAME(load_slots)(job, row0, queries, slots);
-    memset(y, 0, (size_t)(lanes * dp) * sizeof *y);
+    memset(y, 0, (size_t)((UNIT_AMX ? TILE : lanes) * dp) * sizeof *y);
+    NAME(begin)();
     for (int l = 0; l < TILE; l++) {
         top[l] = -INFINITY;
         sum[l] = 0.0f;
@@ -245,7 +303,7 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
     int64_t end = causal_end(job, g, i0 + queries - 1);
     for (int64_t j0 = 0; j0 < end; j0 += TILE) {
         int64_t left = (end - j0 + OT_ATTENTION_KEY_PAD - 1) / OT_ATTENTION_KEY_PAD * OT_ATTENTION_KEY_PAD;
-        tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), lanes, slots};
+        tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), part_of_keys(keys.padded, j0), lanes, slots};
         if (beyond_window(job, &t, queries)) continue;
         bool corner = corner_is_dark(job, &t);
         NAME(score_product)(keys.k + j0 * dp, q.turned, scores, &t, units, corner);
@@ -257,9 +315,11 @@ static void NAME(forward)(const ot_attention_job *job, int64_t s, int64_t h, int
         NAME(online_softmax)(scores, t.keys, lanes, scale, top, sum, keep, pairs);
         NAME(query_product)(weights, (const char *)keys.v_pairs + j0 / NAME(UNITS) * dp * 4, y, &t, dp, corner, keep);
     }
+    NAME(end)();
+    const float *rows = NAME(sums_in_rows)(y, room, lanes, dp);
     for (int i = 0; i < queries; i++) {
         ot_span to = ot_span_at((ot_span){job->out.x, job->out.dtype}, (row0 + i) * job->out.cols + head * d);
-        loop_scale(sum[i] > 0.0f ? 1.0f / sum[i] : 0.0f, (ot_span){y + i * dp, OT_F32}, to, d);
+        loop_scale(sum[i] > 0.0f ? 1.0f / sum[i] : 0.0f, (ot_span){(float *)(uintptr_t)(rows + i * dp), OT_F32}, to, d);
     }
     if (!job->lse) return;
     for (int l = 0; l < lanes; l += LANES) vf_store(keep + l, vf_load(top + l) + vf_log(vf_load(sum + l)));
@@ -347,7 +407,7 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
     float *dk = job->grads + (job->places[s] * job->n_kv * group + h * keys.padded) * 2 * dp, *dv = dk + keys.padded * dp;
     int64_t written = 0; /* rows of dk and dv that hold sums; those after them hold nothing yet */
     __attribute__((aligned(64))) NAME(packed_queries) q, dy;
-    __attribute__((aligned(64))) float scores[TILE * TILE], dscores[TILE * TILE], dq[TILE * MAX_D], lse[TILE], delta[TILE];
+    __attribute__((aligned(64))) float scores[TILE * TILE], dscores[TILE * TILE], dq[TILE * MAX_D], room[UNIT_AMX ? TILE * MAX_D : 1], lse[TILE], delta[TILE];
 #if UNIT_BF16
     __attribute__((aligned(64))) uint32_t p[TILE * TILE / 2], ds[TILE * TILE / 2], ds_pairs[TILE / 2 * TILE];
     __attribute__((aligned(64))) uint32_t q_pairs[TILE / 2 * MAX_D], dy_pairs[TILE / 2 * MAX_D];
@@ -355,6 +415,7 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
     float *p = scores, *ds = dscores, *ds_pairs = dscores, *q_pairs = q.rows, *dy_pairs = dy.rows;
 #endif
     int32_t slots[TILE];
+    NAME(begin)();
     for (int64_t i0 = 0; i0 < g->nq; i0 += TILE) {
         int64_t row0 = g->q0 + i0;
         int queries = (int)(g->nq - i0 < TILE ? g->nq - i0 : TILE), lanes = NAME(lanes_of)(queries);
@@ -366,11 +427,11 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
 #endif
         NAME(load_slots)(job, row0, queries, slots);
         NAME(load_statistics)(job, head, row0, queries, lse, delta);
-        memset(dq, 0, (size_t)(lanes * dp) * sizeof *dq);
+        memset(dq, 0, (size_t)((UNIT_AMX ? TILE : lanes) * dp) * sizeof *dq);
         int64_t end = causal_end(job, g, i0 + queries - 1);
         for (int64_t j0 = 0; j0 < end; j0 += TILE) {
             int64_t left = (end - j0 + OT_ATTENTION_KEY_PAD - 1) / OT_ATTENTION_KEY_PAD * OT_ATTENTION_KEY_PAD;
-            tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), lanes, slots};
+            tile_view t = {g, head, i0, j0, (int)(left < TILE ? left : TILE), part_of_keys(keys.padded, j0), lanes, slots};
             bool skipped = beyond_window(job, &t, queries), add = j0 < written || skipped;
             if (add && j0 + t.keys > written) clear_rows(dk, dv, written > j0 ? written : j0, j0 + t.keys, dp);
             if (j0 + t.keys > written) written = j0 + t.keys;
@@ -390,9 +451,11 @@ static void NAME(backward)(const ot_attention_job *job, int64_t s, int64_t h) {
             NAME(query_product)(ds_pairs, (const char *)keys.k_pairs + j0 / NAME(UNITS) * dp * 4, dq, &t, dp, corner, NULL);
         }
         if (!job->q.dx) continue;
+        const float *rows = NAME(sums_in_rows)(dq, room, lanes, dp);
         for (int i = 0; i < queries; i++)
-            loop_copy((ot_span){dq + i * dp, OT_F32}, head_row(&job->q, job->q.dx, a->attention.q, row0 + i, head), d, job->q.add_dx);
+            loop_copy((ot_span){(float *)(uintptr_t)(rows + i * dp), OT_F32}, head_row(&job->q, job->q.dx, a->attention.q, row0 + i, head), d, job->q.add_dx);
     }
+    NAME(end)();
     clear_rows(dk, dv, written, keys.padded, dp);
 }
 

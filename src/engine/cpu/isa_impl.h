@@ -10,6 +10,7 @@
 #include "engine/cpu/turn.h"
 
 #define UNIT_BF16 0
+#define UNIT_AMX 0
 #define NAME(x) f32_##x
 #include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
@@ -18,16 +19,21 @@
 #include "engine/cpu/head_impl.h"
 #endif
 #undef NAME
+#undef UNIT_AMX
 #undef UNIT_BF16
 
-#if OT_ISA == OT_ISA_AVX512BF
+#if OT_ISA >= OT_ISA_AVX512BF
 #define UNIT_BF16 1
+#define UNIT_AMX (OT_ISA == OT_ISA_AMX)
 #define NAME(x) bf16_##x
 #include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
+#if OT_ISA == OT_ISA_AVX512BF
 #include "engine/cpu/gemm_impl.h"
 #include "engine/cpu/head_impl.h"
+#endif
 #undef NAME
+#undef UNIT_AMX
 #undef UNIT_BF16
 #endif
 
@@ -35,7 +41,7 @@ OT_ISA_END
 
 const ot_cpu_kernels OT_ISA_TABLE = {
     .name = OT_ISA_NAME,
-    .bf16_dot = OT_ISA == OT_ISA_AVX512BF,
+    .bf16_dot = OT_ISA >= OT_ISA_AVX512BF,
     .copy = loop_copy,
     .axpy = loop_axpy,
     .combine = loop_combine,
@@ -66,7 +72,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .head_bf16 = bf16_head,
 #endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
-#if OT_ISA == OT_ISA_AVX512BF
+#if OT_ISA >= OT_ISA_AVX512BF
     .attention_bf16 = {bf16_pack, bf16_forward, bf16_backward},
 #endif
     .attention_few = attention_few,

@@ -161,12 +161,12 @@ enum { OT_GEMV_ROWS = 4, OT_COMBINE = 8 };
 
 extern const ot_cpu_kernels ot_cpu_kernels_generic;
 #if defined(__x86_64__)
-extern const ot_cpu_kernels ot_cpu_kernels_avx2, ot_cpu_kernels_avx512, ot_cpu_kernels_avx512bf;
+extern const ot_cpu_kernels ot_cpu_kernels_avx2, ot_cpu_kernels_avx512, ot_cpu_kernels_avx512bf, ot_cpu_kernels_amx;
 #endif
 
-/* The best table for this CPU; OFFSITE_ISA=generic, avx2, avx512 or avx512bf16 in the environment asks for less. */
+/* The best table for this CPU; OFFSITE_ISA=generic, avx2, avx512, avx512bf16 or amx in the environment asks for less. */
 const ot_cpu_kernels *ot_cpu_pick(void);
-/* All tables that this CPU can run, best first; NULL at the end (room for 5). For tests. */
-void ot_cpu_tables(const ot_cpu_kernels *tables[5]);
+/* All tables that this CPU can run, best first; NULL at the end (room for 6). For tests. */
+void ot_cpu_tables(const ot_cpu_kernels *tables[6]);
 
 #endif

@@ -5,13 +5,15 @@
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/kernels.h"
 
-void ot_cpu_tables(const ot_cpu_kernels *tables[5]) {
+void ot_cpu_tables(const ot_cpu_kernels *tables[6]) {
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    /* The library has asked the kernel's leave to use tiles, which holds for the whole process. */
+    if (avx512 && __builtin_cpu_supports("avx512bf16") && ot_dnnl_has_amx()) tables[n++] = &ot_cpu_kernels_amx;
     if (avx512 && __builtin_cpu_supports("avx512bf16")) tables[n++] = &ot_cpu_kernels_avx512bf;
     if (avx512) tables[n++] = &ot_cpu_kernels_avx512;
     if (avx2) tables[n++] = &ot_cpu_kernels_avx2;
@@ -31,7 +33,7 @@ static bool slow_dot(void) {
 }
 
 const ot_cpu_kernels *ot_cpu_pick(void) {
-    const ot_cpu_kernels *tables[5];
+    const ot_cpu_kernels *tables[6];
     ot_cpu_tables(tables);
     const char *wanted = getenv("OFFSITE_ISA");
     for (int i = 0; wanted && tables[i]; i++)

@@ -1,6 +1,7 @@
-/* One float vector type for four instruction sets. A translation unit defines OT_ISA before including this file:
+/* One float vector type for five instruction sets. A translation unit defines OT_ISA before including this file:
  *   OT_ISA_GENERIC  plain C in groups of four (any CPU)      OT_ISA_AVX2      AVX2, FMA, F16C
  *   OT_ISA_AVX512   AVX-512 F, BW, DQ, VL                    OT_ISA_AVX512BF  the same and AVX512_BF16
+ *   OT_ISA_AMX      the same and AMX's tiles of bf16
  * Everything after this header in that unit is compiled for the set, up to OT_ISA_END. */
 #ifndef OT_ENGINE_CPU_VEC_H
 #define OT_ENGINE_CPU_VEC_H
@@ -20,6 +21,7 @@
 #define OT_ISA_AVX2 1
 #define OT_ISA_AVX512 2
 #define OT_ISA_AVX512BF 3
+#define OT_ISA_AMX 4
 
 #if OT_ISA != OT_ISA_GENERIC
 #include <immintrin.h>
@@ -31,6 +33,8 @@
 #define OT_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
 #elif OT_ISA == OT_ISA_AVX512BF
 #define OT_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"
+#elif OT_ISA == OT_ISA_AMX
+#define OT_ISA_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16"
 #endif
 #define OT_ISA_DO(text) _Pragma(#text)
 #define OT_ISA_PRAGMA(...) OT_ISA_DO(__VA_ARGS__)
@@ -203,7 +207,7 @@ VEC_INLINE vf vf_load_bf16(const ot_bf16 *p) {
 
 /* Round to nearest even; NaN stays NaN. (AVX512_BF16 flushes subnormal numbers to zero.) */
 VEC_INLINE vh vf_to_half(vf v) {
-#if OT_ISA == OT_ISA_AVX512BF
+#if OT_ISA >= OT_ISA_AVX512BF
     return (vh)_mm512_cvtneps_pbh(v);
 #else
     vu u = (vu)v, r = (u + 0x7FFFU + ((u >> 16) & 1U)) >> 16, nan = (u >> 16) | 0x40U;
