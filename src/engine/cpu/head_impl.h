@@ -69,6 +69,21 @@ static void NAME(head_sums16)(const float *scores, int rows, int lanes, float *t
 }
 #endif
 
+/* y [lanes][dp] += weights [padded / UNITS][TILE] turned . values [padded / UNITS][dp], after its rows were multiplied by `keep` */
+static void NAME(head_sums)(const void *weights, const void *values, float *y, int lanes, int64_t dp, int64_t padded, const float *keep) {
+#if UNIT_AMX
+    __attribute__((aligned(64))) uint32_t rows[TILE * OT_HEAD_BLOCK / 2];
+    turn_units(weights, TILE, rows, OT_HEAD_BLOCK / 2, padded / 2, lanes);
+    for (int l = 0; l < lanes; l++) {
+        ot_span row = {y + l * dp, OT_F32};
+        if (keep[l] != 1.0f) loop_scale(keep[l], row, row, dp); /* seldom: the maximum is soon found */
+    }
+    NAME(rows_product)(rows, OT_HEAD_BLOCK / 2, values, dp, y, dp, lanes, dp, padded / 2, true);
+#else
+    NAME(product)(weights, 1, TILE, values, dp, y, dp, lanes, dp, padded / NAME(UNITS), true, keep);
+#endif
+}
+
 /* top, sum, at_target [tokens] and, with gradients, y [tokens][dp] = sum of e^(score - top) * W[v], for one part of tokens and vocabulary. */
 static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
     int64_t dp = ot_attention_padded_d(job->D), units = dp / NAME(UNITS), tiles = (part->tokens + TILE - 1) / TILE;
@@ -90,6 +105,7 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
         part->sum[t] = part->at_target[t] = 0.0f;
     }
     if (job->sums16) memset(part->sum, 0, 16 * OT_HEAD_TOKENS * sizeof *part->sum);
+    NAME(begin)();
     if (job->gradients) memset(part->y, 0, (size_t)(tiles * TILE * dp) * sizeof *part->y);
     for (int64_t v = part->v0; v < part->v1; v += OT_HEAD_BLOCK) {
         int64_t n = part->v1 - v < OT_HEAD_BLOCK ? part->v1 - v : OT_HEAD_BLOCK, padded = (n + 15) / 16 * 16;
@@ -103,7 +119,7 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
 #endif
         for (int64_t t = 0; t < tiles; t++) {
             int64_t tokens = part->tokens - t * TILE < TILE ? part->tokens - t * TILE : TILE;
-            NAME(product)(w, units, 1, part->x + t * TILE * units * 4, TILE, scores, TILE, padded, lanes[t], units, false, NULL);
+            NAME(rows_product)(w, units, part->x + t * TILE * units * 4, TILE, scores, TILE, padded, lanes[t], units, false);
             NAME(head_scores)(job, part, v, n, padded, t, tokens, scores);
 #if !UNIT_BF16
             if (job->sums16) {
@@ -112,8 +128,8 @@ static void NAME(head)(const ot_head_job *job, const ot_head_part *part) {
             }
 #endif
             NAME(online_softmax)(scores, (int)padded, lanes[t], 1.0f, part->top + t * TILE, part->sum + t * TILE, keep, pairs);
-            if (job->gradients)
-                NAME(product)(weights, 1, TILE, values, dp, part->y + t * TILE * dp, dp, lanes[t], dp, padded / NAME(UNITS), true, keep);
+            if (job->gradients) NAME(head_sums)(weights, values, part->y + t * TILE * dp, lanes[t], dp, padded, keep);
         }
     }
+    NAME(end)();
 }

@@ -22,9 +22,16 @@ ot_dtype ot_head_type(const ot_call *call) { return call->in[0].dtype == OT_BF16
 
 bool ot_head_sums16(const ot_call *call) { return call->attr->head.sums16 && ot_head_type(call) == OT_F32; }
 
+/* Loops over vectors are no match for a library that has AMX's tiles; loops over tiles are. */
+static bool own_loops(ot_dtype type) {
+    const ot_cpu_kernels *table = ot_cpu_pick();
+    bool tiles = type == OT_BF16 && table->head_bf16 != NULL && table->gemm_bf16.multiply == NULL;
+    return tiles || ot_gemm_own(type);
+}
+
 /* Keeps no logits; needs them for nothing but dx. */
 static bool is_frozen(const ot_call *call) {
-    return call->attr->head.smoothing == 0 && !call->w[0].dw && !call->w[1].dw && ot_gemm_own(ot_head_type(call));
+    return call->attr->head.smoothing == 0 && !call->w[0].dw && !call->w[1].dw && own_loops(ot_head_type(call));
 }
 
 static head_work head_layout(const ot_call *call, ot_cpu_work *work) {

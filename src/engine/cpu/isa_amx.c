@@ -1,4 +1,5 @@
-/* The CPU backend's loops for AVX-512 with bf16 products, those of attention by AMX; other products of bf16 are a library's where there is AMX. */
+/* The CPU backend's loops for AVX-512 with bf16 products, those of attention and of a frozen head by AMX; other products of bf16 are a
+ * library's where there is AMX. */
 #if defined(__x86_64__)
 #define OT_ISA 4
 #define OT_ISA_NAME "amx"

@@ -28,9 +28,9 @@
 #define NAME(x) bf16_##x
 #include "engine/cpu/unit_impl.h"
 #include "engine/cpu/attention_impl.h"
+#include "engine/cpu/head_impl.h"
 #if OT_ISA == OT_ISA_AVX512BF
 #include "engine/cpu/gemm_impl.h"
-#include "engine/cpu/head_impl.h"
 #endif
 #undef NAME
 #undef UNIT_AMX
@@ -69,10 +69,10 @@ const ot_cpu_kernels OT_ISA_TABLE = {
 #endif
 #if OT_ISA == OT_ISA_AVX512BF
     .gemm_bf16 = {bf16_pack_a, bf16_pack_b, bf16_multiply},
-    .head_bf16 = bf16_head,
 #endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
 #if OT_ISA >= OT_ISA_AVX512BF
+    .head_bf16 = bf16_head,
     .attention_bf16 = {bf16_pack, bf16_forward, bf16_backward},
 #endif
     .attention_few = attention_few,
