@@ -47,6 +47,7 @@ typedef struct ot_data_report {
     int64_t truncated; /* examples that lost their end, or their start (task rows) */
     int64_t split;     /* rows of text cut into several examples */
     int64_t empty;     /* rows with nothing to learn within the block: left out */
+    bool failed;       /* the reading ended with this file */
 } ot_data_report;
 
 /* Gets each example: ids[count], learn[count] (1: this token is to be predicted). */
@@ -57,6 +58,8 @@ typedef struct ot_data_reader ot_data_reader;
 ot_status ot_data_reader_open(const ot_data_options *options, ot_data_reader **out, ot_error *err);
 void ot_data_reader_close(ot_data_reader *r);
 const ot_tokenizer *ot_data_tokenizer(const ot_data_reader *r);
+/* A folder is none: what there is of pictures needs another model. */
+ot_status ot_data_check_path(const char *path, ot_error *err);
 /* Are these bytes JSON lines, or one list of rows? name: of the file, without .gz and .zst. */
 bool ot_data_is_rows(const ot_input *source, const char *name);
 bool ot_data_is_list(const ot_input *source);

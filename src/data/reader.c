@@ -372,6 +372,12 @@ static ot_status read_lines(reading *g, const ot_input *source, ot_error *err) {
     return OT_OK;
 }
 
+ot_status ot_data_check_path(const char *path, ot_error *err) {
+    if (!ot_path_is_dir(path)) return OT_OK;
+    return ot_fail(err, OT_ERR_IO, "%s is a folder, but text is read from files: give text, JSON lines or .safetensors with input_ids ('%s/*.txt' for all in it that are named so); "
+                   "a folder of pictures is for a vision model", path, path);
+}
+
 ot_status ot_data_read_rows(ot_data_reader *r, const ot_input *source, const char *path, ot_data_report *report, ot_data_take take, void *context,
                             ot_error *err) {
     reading g = {.r = r, .path = path, .report = report, .take = take, .context = context};

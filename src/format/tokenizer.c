@@ -82,6 +82,7 @@ static ot_status load_directory(ot_tokenizer *t, const char *path, ot_error *err
 }
 
 static ot_status load(ot_tokenizer *t, const char *path, ot_error *err) {
+    if (!ot_path_exists(path)) return ot_fail(err, OT_ERR_IO, "there is no %s: give a model, or a folder or file with its tokenizer", path);
     if (ot_path_is_dir(path)) return load_directory(t, path, err);
     if (ot_gguf_is(path)) return load_gguf_file(t, path, err);
     if (strcmp(ot_path_base(path), CLIP_FILE) == 0) return ot_tok_load_clip(t, path, err);

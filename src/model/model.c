@@ -255,7 +255,7 @@ ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_e
         m->source = OT_SOURCE_GGUF;
         status = ot_model_load_gguf(m, path, err);
     } else if (!ot_path_exists(path)) {
-        status = ot_fail(err, OT_ERR_IO, "%s does not exist: give a Hugging Face model directory or a GGUF file", path);
+        status = ot_fail(err, OT_ERR_IO, "there is no %s: give a Hugging Face model directory or a GGUF file", path);
     } else {
         status = ot_fail(err, OT_ERR_FORMAT, "%s is neither a Hugging Face model directory nor a GGUF file", path);
     }
@@ -274,7 +274,9 @@ ot_status ot_model_from_config(const char *path, ot_model **out, ot_error *err) 
     m->source = OT_SOURCE_CONFIG;
     char config[4096];
     ot_status status = OT_OK;
-    if (!ot_path_is_dir(path)) {
+    if (!ot_path_exists(path)) {
+        status = ot_fail(err, OT_ERR_IO, "there is no %s: give a config.json or a folder with one", path);
+    } else if (!ot_path_is_dir(path)) {
         snprintf(config, sizeof config, "%s", path);
     } else if (!ot_path_join(config, sizeof config, path, "config.json")) {
         status = ot_fail(err, OT_ERR_IO, "the path %s is too long", path);

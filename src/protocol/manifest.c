@@ -202,6 +202,7 @@ static ot_status read_all(ot_manifest *m, const json_t *j, const char *path, ot_
 ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err) {
     char path[4096];
     *out = (ot_manifest){0};
+    if (!ot_path_exists(dir)) return ot_fail(err, OT_ERR_IO, "there is no %s: give the folder of an offer or a return", dir);
     if (!ot_path_is_dir(dir)) return OT_OK;
     if (!ot_path_join(path, sizeof path, dir, "manifest.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     if (!ot_path_exists(path)) return OT_OK;

@@ -190,6 +190,7 @@ static ot_status list_others(verification *v, ot_error *err) {
 
 static ot_status verify(verification *v, const char *offer, ot_error *err) {
     ot_manifest *manifest = &v->report->manifest;
+    if (!ot_path_exists(v->dir)) return ot_manifest_read(v->dir, manifest, err);
     if (!ot_path_is_dir(v->dir)) return ot_fail(err, OT_ERR_IO, "%s is no folder: give an offer or a return", v->dir);
     OT_TRY(as_refusal(ot_manifest_read(v->dir, manifest, err), err));
     if (manifest->kind == OT_BUNDLE_NONE) {

@@ -196,6 +196,7 @@ static ot_status read_file(opening *g, const char *path, ot_data_report *report,
     const ot_dataset before = g->b.d;
     int64_t targets = ot_dataset_targets(&before);
     report->path = path;
+    OT_TRY(ot_data_check_path(path, err));
     if (ot_path_ends(path, ".safetensors")) {
         report->shape = "token ids";
         OT_TRY(open_tensors(path, g->o->vocab, g->o->limit > 0 ? rows_left(g) : 0, &g->b, err));
@@ -217,8 +218,9 @@ ot_status ot_dataset_read(const char *const *paths, int64_t n_paths, const ot_da
     opening g = {.o = options};
     ot_status status = OT_OK;
     for (int64_t i = 0; status == OT_OK && i < n_paths && rows_left(&g) > 0; i++) {
-        ot_data_report unread = {0};
-        status = read_file(&g, paths[i], reports != NULL ? &reports[i] : &unread, err);
+        ot_data_report unread = {0}, *report = reports != NULL ? &reports[i] : &unread;
+        status = read_file(&g, paths[i], report, err);
+        report->failed = status != OT_OK;
     }
     ot_data_reader_close(g.reader);
     if (status == OT_OK && g.b.d.rows == 0) {

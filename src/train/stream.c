@@ -336,6 +336,7 @@ static ot_status measure(ot_stream *s, ot_error *err) {
         if (ot_path_ends(s->options.paths[i], ".safetensors")) {
             return ot_fail(err, OT_ERR_USAGE, "--window is for text and JSON lines: %s is read whole", s->options.paths[i]);
         }
+        OT_TRY(ot_data_check_path(s->options.paths[i], err));
         OT_TRY(ot_input_stream_open(s->options.paths[i], &input, err));
         s->file_bytes += ot_input_stream_file_bytes(input);
         s->packed = s->packed || ot_input_stream_packing(input) != NULL;

@@ -80,6 +80,35 @@ fails 3 'is a file' "$@" -o secret-notes.txt --force
 fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o not-made
 fails 2 'no offer' tune base --train secret-notes.txt -o not-made
 fails 2 'warmup' "$@" -o not-made --warmup 61
+for verb in "tune offer" "finetune base" "pretrain config"; do
+    fails 1 'photos is a folder, but text is read from files: .*a folder of pictures is for a vision model' $verb --train photos --block 32 --steps 2 -o not-made
+    fails 1 'photos is a folder, but text is read from files' $verb --train secret-notes.txt --valid photos --block 32 --steps 2 -o not-made
+done
+fails 1 'photos is a folder, but text is read from files' tune offer --train photos --window 10 --block 32 --steps 2 -o not-made
+fails 1 'photos is a folder, but text is read from files' eval offer --blocks photos --block 32
+
+# What is missing is said to be missing, with the same exit code whatever it should have been.
+missing() { fails 1 'there is no nowhere' "$@"; }
+missing tune nowhere --train secret-notes.txt -o not-made
+missing finetune nowhere --train secret-notes.txt -o not-made
+missing distill nowhere --teacher base --train secret-notes.txt -o not-made
+missing distill offer --teacher nowhere --train secret-notes.txt -o not-made
+missing split nowhere -o not-made
+missing plug nowhere whole -o not-made
+missing plug base nowhere -o not-made
+missing plug base whole nowhere -o not-made
+missing verify nowhere
+missing verify whole --offer nowhere
+missing inspect nowhere
+missing eval nowhere --blocks secret-notes.txt
+missing eval offer --adapter nowhere --blocks secret-notes.txt
+missing generate offer --adapter nowhere --prompt x
+missing export base --adapter nowhere --format hf -o not-made
+missing data secret-notes.txt --model nowhere
+missing tokenize nowhere
+missing pretrain nowhere --train secret-notes.txt -o not-made
+fails 2 'base is no offer' distill base --teacher base --train secret-notes.txt -o not-made
+fails 3 'base is no bundle' verify base
 fails 3 'fewer than one block' tune offer --train held-out-notes.txt --block 60000 -o not-made
 [ ! -e not-made ] || die "a run that could not begin left a folder"
 

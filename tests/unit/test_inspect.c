@@ -344,7 +344,7 @@ static void test_refusals(void **state) {
     ot_inspect_memory memory;
     char wanted[2048];
     assert_int_equal(ot_inspect_open(scratch_path(&s, "nothing"), &m, &err), OT_ERR_IO);
-    snprintf(wanted, sizeof wanted, "%s does not exist: give a Hugging Face model directory or a GGUF file", scratch_path(&s, "nothing"));
+    snprintf(wanted, sizeof wanted, "there is no %s: give a Hugging Face model directory or a GGUF file", scratch_path(&s, "nothing"));
     assert_string_equal(err.message, wanted);
     assert_int_equal(ot_inspect_open(s.dir, &m, &err), OT_ERR_IO);
     assert_non_null(strstr(err.message, "holds no config.json"));

@@ -354,7 +354,12 @@ static void test_no_bundle(void **state) {
     must(ot_remove_tree(in_copy(b, "manifest.json"), &err), &err);
     refused(b, "", " is no bundle: it holds no manifest.json, so nothing can be checked");
     must(ot_remove_tree(b->copy, &err), &err);
+    char missing[4300];
+    snprintf(missing, sizeof missing, "there is no %s", b->copy);
+    refused_with(b, NULL, OT_ERR_IO, missing, ": give the folder of an offer or a return");
+    must(ot_write_file(b->copy, "x", 1, &err), &err);
     refused_with(b, NULL, OT_ERR_IO, b->copy, " is no folder: give an offer or a return");
+    must(ot_remove_tree(b->copy, &err), &err);
     fresh_copy(b, b->offer);
     refused_with(b, b->offer, OT_ERR_USAGE, b->copy, " is an offer itself: --offer goes with a return");
     static const char *const pickles[] = {"training_args.bin", "a.pt", "a.pth", "a.pkl", "a.ckpt"};
