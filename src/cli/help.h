@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cli/options.h"
+#include "cli/suggest.h"
 
 /* `offsite --help`. */
 void ot_help_overview(FILE *file);
@@ -12,6 +13,8 @@ void ot_help_overview(FILE *file);
 ot_status ot_help_verb(const ot_verb *verb, FILE *file, ot_error *err);
 /* `offsite help emulator`: the methods of a method string; false: there is no such topic. */
 bool ot_help_topic(const char *name, FILE *file);
+/* The topics as candidates for a misspelt one. */
+void ot_help_topics_offer(ot_suggest *near);
 
 /* Shared with the manual pages. */
 const char *ot_help_about(void);                     /* what the program is, one paragraph */

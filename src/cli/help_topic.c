@@ -84,6 +84,10 @@ static const topic topics[] = {
     {0},
 };
 
+void ot_help_topics_offer(ot_suggest *near) {
+    for (const topic *t = topics; t->name != NULL; t++) ot_suggest_offer(near, t->name);
+}
+
 bool ot_help_topic(const char *name, FILE *f) {
     for (const topic *t = topics; t->name != NULL; t++) {
         if (strcmp(t->name, name) != 0) continue;

@@ -16,12 +16,13 @@ static ot_status run(const ot_args *args, ot_error *err) {
     if (ot_help_topic(name, stdout)) return OT_OK;
     ot_suggest near = {.word = name};
     for (int64_t i = 0; ot_verbs[i] != NULL; i++) ot_suggest_offer(&near, ot_verbs[i]->name);
-    if (near.best != NULL) return ot_args_fail(args, err, "there is no command '%s'; did you mean '%s'?", name, near.best);
-    return ot_args_fail(args, err, "there is no command '%s'; 'offsite --help' lists them", name);
+    ot_help_topics_offer(&near);
+    if (near.best != NULL) return ot_args_fail(args, err, "there is no command or topic '%s'; did you mean '%s'?", name, near.best);
+    return ot_args_fail(args, err, "there is no command or topic '%s'; 'offsite --help' lists the commands, and the topics are emulator, peft and task", name);
 }
 
 static const ot_operand operands[] = {
-    {.name = "COMMAND", .kind = OT_KIND_STRING, .optional = true, .help = "the command to explain, or emulator or peft for the methods of --emulator and --peft; without it, all are listed"},
+    {.name = "COMMAND", .kind = OT_KIND_STRING, .optional = true, .help = "the command to explain, or emulator, peft or task for what --emulator, --peft and --task take; without it, all are listed"},
     {0},
 };
 static const ot_example examples[] = {
