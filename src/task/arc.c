@@ -1,4 +1,6 @@
 /* ARC, and OpenBookQA, whose rows have the same shape. */
+#include <inttypes.h>
+
 #include "task/tasks.h"
 
 static const char *const examples[] = {"train", "validation", "test", NULL};
@@ -8,12 +10,15 @@ static ot_status labelled(const ot_row *row, ot_arena *arena, ot_str key, ot_tas
     int64_t n_labels = 0;
     OT_TRY(ot_row_texts(row, "choices", "text", arena, &doc->choices, &doc->n_choices, err));
     OT_TRY(ot_row_texts(row, "choices", "label", arena, &labels, &n_labels, err));
-    for (int64_t i = 0; i < n_labels && i < doc->n_choices; i++) {
+    if (doc->n_choices < n_labels) {
+        return ot_row_fail(row, err, "\"choices.text\" has %" PRId64 " texts for the %" PRId64 " of \"choices.label\"", doc->n_choices, n_labels);
+    }
+    for (int64_t i = 0; i < n_labels; i++) {
         if (!ot_str_equal(labels[i], key)) continue;
         doc->gold = i;
         return OT_OK;
     }
-    return ot_row_fail(row, err, "\"answerKey\" is none of \"choices.label\" that has a text");
+    return ot_row_fail(row, err, "\"answerKey\" is none of \"choices.label\"");
 }
 
 static ot_status arc(const ot_task *task, const ot_row *row, ot_arena *arena, ot_task_doc *doc, ot_error *err) {
