@@ -321,7 +321,7 @@ static void leakage(const ot_report_view *v, ot_html *p) {
     }
     ot_html_table_end(p);
     ot_html_note(p, "Shipped bit by bit: the share of the middle's values that lie in the offer exactly as they are in the model; they cannot be called back. CPL, capability left: the "
-                    "model's perplexity of a public text by the emulator's; 1 is as good as the model. Fidelity: the cosine between the gradients that the adapter layers get from the "
+                    "model's perplexity of a public text by the emulator's; 1 is as good as the model, above 1 the emulator does better on that text. Fidelity: the cosine between the gradients that the adapter layers get from the "
                     "emulator and from the model; 1 is the same. A gap above 0 means that the tuned "
                     "emulator is worse than plug-in: the larger, the less the return is worth without the model.");
 }

@@ -58,12 +58,17 @@ static void json_numbers(ot_json_out *out, const ot_split_summary *s) {
     if (s->measured) json_measured(out, &s->emulation);
 }
 
+/* What is printed as 1.000 is not above it. */
+static bool is_above_one(const ot_emulation *e) { return e->cpl > 1.0005; }
+static const char above_one[] = "CPL above 1: by itself the emulator predicts these data better than the whole model does: as far as they show, none of its capability is held back; try others, or more of them";
+
 static void print_measured(const ot_emulation *e, bool pictures) {
     printf("on %" PRId64 " %s: perplexity %.4g with the emulator, %.4g with the whole middle: it keeps CPL %.3f of the capability\n", e->rows,
            pictures ? "pictures" : "rows of text", e->emulator_perplexity, e->full_perplexity, e->cpl);
     printf("gradient fidelity %.3f", e->fidelity);
     if (!isnan(e->fidelity_bottom) && !isnan(e->fidelity_top)) printf(" (bottom %.3f, top %.3f)", e->fidelity_bottom, e->fidelity_top);
     printf(", signs agree in %.1f %%; a tuning step takes %.2f of the time and %.2f of the memory of one through the whole middle\n", 100.0 * e->sign_agreement, e->time_ratio, e->memory_ratio);
+    if (is_above_one(e)) printf("%s\n", above_one);
 }
 
 static ot_status print(const ot_args *args, const ot_split_summary *s, bool pictures, ot_error *err) {
@@ -202,6 +207,9 @@ static void search_foot(const ot_search *s) {
     }
     printf("\nfront: no other recipe is better in one of weights, CPL and signs and as good in the others; whole model: perplexity %.4g\n",
            s->rows[0].summary.emulation.full_perplexity);
+    bool above = false;
+    for (int64_t i = 0; i < s->count; i++) above = above || is_above_one(&s->rows[i].summary.emulation);
+    if (above) printf("%s\n", above_one);
 }
 
 /* Signs over CPL: upper left is what one wants. The front in one colour, the others in another. */

@@ -68,7 +68,11 @@ grep -q '</svg>' q.svg
 "$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try '' --data "$data" --max-cpl 0.999 --no-progress >out
 grep -q '^(the whole middle) .*  beyond$' out
 grep -q '^front: .*layerdrop:keep=1' out && grep -q 'better in one of weights, CPL and signs' out
-[ "$(wc -l <out)" = 5 ]
+[ "$(wc -l <out)" = 6 ] && tail -1 out | grep -q '^CPL above 1: by itself the emulator predicts these data better'
+"$OFFSITE" split "$model" -o above --bottom 1 --top 1 --emulator layerdrop:keep=1 --data "$data" --force --quiet --no-progress >out
+grep -q '^CPL above 1: by itself' out
+"$OFFSITE" split "$model" -o above --bottom 1 --top 1 --data "$data" --force --quiet --no-progress >out
+! grep -q 'CPL above 1' out && grep -q 'CPL 1.000' out
 # Each row as soon as it is known: also when a later recipe ends the search; columns stand below their titles.
 code=0
 "$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try layerdrop:keep=99 --data "$data" --no-progress >out 2>err || code=$?
