@@ -5,6 +5,7 @@
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/verbs.h"
 #include "protocol/return.h"
 
@@ -43,6 +44,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_status status = ot_plug(m, ot_args_operand(args, "RETURN"), output, &options, &s, err);
     ot_model_close(m);
     OT_TRY(status);
+    if (options.merge && !s.merged) ot_note(args, "--merge has no effect: this return holds no LoRA, and its values replace those of the model, which gives a model folder anyway");
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
         ot_json_out_object(&out, NULL);

@@ -26,6 +26,11 @@ printf 'secret' >return/notes.txt
 "$OFFSITE" verify return --no-progress >out
 grep -q '^not covered by the manifest: notes.txt$' out
 rm return/notes.txt
+# --merge on a return that replaces whole parameters is no error, and is told to do nothing.
+"$OFFSITE" plug "$model" return -o plugged --force >out 2>err && [ ! -s err ]
+"$OFFSITE" plug "$model" return -o merged --merge --force >out 2>err
+grep -q '^--merge has no effect: this return holds no LoRA' err && [ "$(wc -l <err)" = 1 ]
+cmp plugged/model.safetensors merged/model.safetensors
 
 cp -r return copy
 size=$(wc -c <copy/adapter.safetensors)
