@@ -20,11 +20,20 @@ typedef struct bin {
     int64_t from, to, examples;
 } bin;
 
+/* A file of several that cannot be read. */
+typedef struct unreadable {
+    const char *path;
+    char error[OT_ERROR_TEXT];
+} unreadable;
+
 typedef struct job {
     const ot_args *args;
     ot_common_data common;
     ot_data_paths paths;
     ot_data_report *reports; /* [paths.count] */
+    unreadable *unread;      /* [n_unread]: files that cannot be read at all, left out of paths */
+    int64_t n_unread, unread_room;
+    ot_status why; /* of the first of them */
     ot_tokenizer *tokenizer;
     ot_dataset d;
     int64_t shortest, median, longest;
@@ -76,6 +85,45 @@ static ot_status try_packing(job *j, ot_error *err) {
     return OT_OK;
 }
 
+/* The file that ended the reading leaves the list. */
+static ot_status put_aside(job *j, int64_t at, ot_status why, const ot_error *problem, ot_error *err) {
+    OT_TRY(ot_grow((void **)&j->unread, &j->unread_room, j->n_unread + 1, sizeof *j->unread, "the files that cannot be read", err));
+    unreadable *u = &j->unread[j->n_unread];
+    u->path = j->paths.items[at];
+    memcpy(u->error, problem->message, sizeof u->error);
+    if (j->n_unread++ == 0) j->why = why;
+    memmove(j->paths.items + at, j->paths.items + at + 1, (size_t)(j->paths.count - at - 1) * sizeof *j->paths.items);
+    j->paths.count--;
+    return OT_OK;
+}
+
+/* One bad file of several does not hide what is in the others. */
+static ot_status read_files(job *j, ot_error *err) {
+    bool several = j->paths.count > 1;
+    OT_TRY(ot_calloc(j->paths.count, sizeof *j->reports, "reports", (void **)&j->reports, err));
+    while (j->paths.count > 0) {
+        ot_error problem = {0};
+        int64_t at = 0;
+        memset(j->reports, 0, (size_t)j->paths.count * sizeof *j->reports);
+        ot_status status = ot_dataset_read(j->paths.items, j->paths.count, &j->common.options, &j->d, j->reports, &problem);
+        if (status == OT_OK) return OT_OK;
+        while (at < j->paths.count && !j->reports[at].failed) at++;
+        if (!several || at == j->paths.count) {
+            *err = problem;
+            return status;
+        }
+        OT_TRY(put_aside(j, at, status, &problem, err));
+    }
+    return OT_OK;
+}
+
+static ot_status judge(const job *j, ot_error *err) {
+    if (j->n_unread == 0) return OT_OK;
+    int64_t all = j->n_unread + j->paths.count;
+    if (j->n_unread == all) return ot_fail(err, j->why, "none of the %" PRId64 " files can be read, the first because: %s", all, j->unread[0].error);
+    return ot_fail(err, j->why, "%" PRId64 " of %" PRId64 " files cannot be read%s: %s", j->n_unread, all, j->n_unread > 1 ? ", the first because" : "", j->unread[0].error);
+}
+
 static ot_status read_data(job *j, ot_error *err) {
     const ot_args *args = j->args;
     const char *model = ot_args_str(args, "model");
@@ -85,9 +133,8 @@ static ot_status read_data(job *j, ot_error *err) {
     for (int64_t i = 0; i < ot_args_operand_count(args, "FILE"); i++) {
         OT_TRY(ot_data_paths_add(&j->paths, "FILE", ot_args_operand_at(args, "FILE", i), err));
     }
-    OT_TRY(ot_calloc(j->paths.count, sizeof *j->reports, "reports", (void **)&j->reports, err));
-    OT_TRY(ot_dataset_read(j->paths.items, j->paths.count, &j->common.options, &j->d, j->reports, err));
-    return measure(j, err);
+    OT_TRY(read_files(j, err));
+    return j->paths.count > 0 ? measure(j, err) : OT_OK;
 }
 
 /* ==== Examples. ==== */
@@ -180,11 +227,23 @@ static void put_counts(const job *j) {
     }
 }
 
+static void put_unread(const job *j) {
+    for (int64_t i = 0; i < j->n_unread; i++) {
+        fputs("cannot be read: ", stdout);
+        ot_put_safe(stdout, j->unread[i].path);
+        fputs(": ", stdout);
+        ot_put_safe(stdout, j->unread[i].error);
+        putchar('\n');
+    }
+}
+
 static ot_status print(job *j, ot_error *err) {
     bool styled = ot_terminal_styled(stdout);
     int64_t shown = ot_args_i64(j->args, "show");
     char a[32], b[32];
     put_counts(j);
+    put_unread(j);
+    if (j->paths.count == 0) return OT_OK;
     printf("\nlengths: %" PRId64 " to %" PRId64 " tokens, half of the examples up to %" PRId64 "\n", j->shortest, j->longest, j->median);
     OT_TRY(put_lengths(j, err));
     for (int64_t e = 0; e < j->d.examples && e < shown; e++) {
@@ -277,6 +336,17 @@ static ot_status print_json(job *j, ot_error *err) {
         if (j->reports[i].shape != NULL) json_file(&out, &j->reports[i]);
     }
     ot_json_out_end(&out);
+    if (j->n_unread > 0) {
+        ot_json_out_array(&out, "unreadable");
+        for (int64_t i = 0; i < j->n_unread; i++) {
+            ot_json_out_object(&out, NULL);
+            ot_json_out_str(&out, "path", j->unread[i].path);
+            ot_json_out_str(&out, "error", j->unread[i].error);
+            ot_json_out_end(&out);
+        }
+        ot_json_out_end(&out);
+    }
+    if (j->paths.count == 0) return ot_json_out_close(&out, err);
     ot_json_out_i64(&out, "examples", j->d.examples);
     ot_json_out_i64(&out, "tokens", j->d.tokens);
     ot_json_out_i64(&out, "learnt", ot_dataset_targets(&j->d));
@@ -301,6 +371,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     if (!ot_args_has(args, "model")) return ot_args_fail(args, err, "--model is missing: text is read with its tokenizer and chat template (pictures need none)");
     ot_status status = read_data(&j, err);
     if (status == OT_OK) status = ot_args_flag(args, "json") ? print_json(&j, err) : print(&j, err);
+    if (status == OT_OK) status = judge(&j, err);
+    ot_free(j.unread);
     ot_dataset_free(&j.d);
     ot_tokenizer_close(j.tokenizer);
     ot_free(j.reports);

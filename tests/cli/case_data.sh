@@ -59,6 +59,28 @@ fails 1 'offsite: indented.json holds neither JSON lines nor one list of objects
 printf '{"text": "one two"}\n{"text": \n' >cut.jsonl
 fails 1 'offsite: cut.jsonl:2: not valid JSON at byte 9: unexpected token near end of file' cut.jsonl --strict
 
+# One bad file of several: the others are told all the same, each bad one by name, and the exit code says so.
+mkdir -p pictures/cats
+printf 'none at all' >broken.json
+code=0
+"$OFFSITE" data none.jsonl pairs.jsonl broken.json pictures chat.jsonl -m "$tokenizer" --chat-template chatml >out 2>err || code=$?
+[ "$code" = 1 ] && [ "$(cat err)" = 'offsite: 3 of 5 files cannot be read, the first because: cannot open none.jsonl: No such file or directory' ] || { cat err; exit 1; }
+has out 'pairs.jsonl: prompt/completion; 3 examples, '
+has out 'chat.jsonl: messages (chatml); 1 examples'
+has out 'cannot be read: none.jsonl: cannot open none.jsonl: No such file or directory'
+has out 'cannot be read: broken.json: broken.json holds neither JSON lines'
+has out 'cannot be read: pictures: pictures is a folder, but text is read from files'
+has out 'lengths: '
+code=0
+"$OFFSITE" data broken.json pairs.jsonl none.jsonl -m "$tokenizer" --json >out 2>err || code=$?
+[ "$code" = 1 ]
+has out '"unreadable": [{"path": "broken.json", "error": "broken.json holds neither'
+has out '{"path": "none.jsonl", "error": "cannot open none.jsonl: '
+has out '"examples": 3, '
+code=0
+"$OFFSITE" data none.jsonl gone.jsonl -m "$tokenizer" >out 2>err || code=$?
+[ "$code" = 1 ] && grep -q '^offsite: none of the 2 files can be read, the first because: cannot open none' err && [ "$(grep -c '^cannot be read' out)" = 2 ] || { cat err out; exit 1; }
+
 # What is no text.
 printf 'PK\003\004\000\000one two three four five six seven eight nine' >archive.txt
 fails 3 'offsite: archive.txt is no text: byte 4 is zero; give text in UTF-8, JSON lines or .safetensors' archive.txt --block 4
