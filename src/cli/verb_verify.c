@@ -34,9 +34,23 @@ static ot_status print_json(const ot_verify_report *r, ot_error *err) {
     ot_json_out_i64(&out, "tensors", r->tensors);
     ot_json_out_i64(&out, "values", r->values);
     ot_json_out_i64(&out, "bytes", r->bytes);
+    ot_json_out_array(&out, "files");
+    for (int64_t i = 0; i < m->n_files; i++) ot_json_out_str(&out, NULL, m->files[i].name);
+    ot_json_out_end(&out);
     ot_json_out_array(&out, "other_files");
     for (int64_t i = 0; i < r->n_others; i++) ot_json_out_str(&out, NULL, r->others[i]);
     return ot_json_out_close(&out, err);
+}
+
+/* Of the manifest's files, or of others. */
+static void put_names(const char *head, int64_t n, const ot_manifest *m, char *const *others) {
+    if (n == 0) return;
+    fputs(head, stdout);
+    for (int64_t i = 0; i < n; i++) {
+        putchar(' ');
+        ot_put_safe(stdout, m != NULL ? m->files[i].name : others[i]);
+    }
+    putchar('\n');
 }
 
 static void print_report(const ot_verify_report *r) {
@@ -50,15 +64,10 @@ static void print_report(const ot_verify_report *r) {
     printf("ok  %" PRId64 " tensors, %s values, %s: as the manifest lists them, none missing, none besides\n", r->tensors, ot_text_count(r->values, a, sizeof a),
            ot_text_bytes(r->bytes, b, sizeof b));
     printf("ok  SHA-256, dtype and shape of each\nok  every value is finite\n");
-    if (m->kind == OT_BUNDLE_OFFER) printf("ok  config.json describes these tensors, and the offer id follows from both\n");
+    put_names("ok  SHA-256 of:", m->n_files, m, NULL);
+    if (m->kind == OT_BUNDLE_OFFER) printf("ok  config.json describes these tensors, and the offer id follows from all of it\n");
     if (r->fits_offer) printf("ok  it is for the offer given and fits its layers\n");
-    if (r->n_others == 0) return;
-    printf("not covered by the manifest:");
-    for (int64_t i = 0; i < r->n_others; i++) {
-        putchar(' ');
-        ot_put_safe(stdout, r->others[i]);
-    }
-    putchar('\n');
+    put_names("not covered by the manifest:", r->n_others, NULL, r->others);
 }
 
 static ot_status run(const ot_args *args, ot_error *err) {
@@ -94,7 +103,8 @@ const ot_verb ot_verb_verify = {
     .audience = OT_FOR_ANYONE,
     .summary = "check an offer or a return against its manifest",
     .about = "Every tensor must have the dtype, shape and SHA-256 that manifest.json lists, none may be missing or besides them, and all values must be "
-             "finite. An offer must open as the model that config.json describes, and its id must follow from both.\n\n"
+             "finite. The tokenizer's files and their like must be as they were when the manifest was written; files that it does not list are named. An offer must open as the model that "
+             "config.json describes, and its id must follow from all of these.\n\n"
              "Exit code 0: all is as it should be; 3: something is off, and standard error says what.",
     .examples = examples,
     .operands = operands,

@@ -102,15 +102,16 @@ static ot_status write_gguf_text(const ot_gguf *g, const char *dir, ot_error *er
     return status;
 }
 
+const char *const ot_model_small_files[] = {"generation_config.json", "tokenizer.json",           "tokenizer_config.json", "special_tokens_map.json",
+                                            "added_tokens.json",      "vocab.json",               "merges.txt",            "tokenizer.model",
+                                            "chat_template.jinja",    "preprocessor_config.json", "processor_config.json", NULL};
+
 static ot_status copy_small_files(const ot_model *m, const char *dir, ot_error *err) {
-    static const char *const names[] = {"generation_config.json", "tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
-                                        "added_tokens.json",      "vocab.json",         "merges.txt",            "tokenizer.model",
-                                        "chat_template.jinja",    "preprocessor_config.json", "processor_config.json"};
     char from[4096], to[4096];
     if (m->origin != NULL) m = m->origin;
     if (m->source == OT_SOURCE_GGUF) return write_gguf_text(m->files[0], dir, err);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!ot_path_join(from, sizeof from, m->path, names[i]) || !ot_path_join(to, sizeof to, dir, names[i])) continue;
+    for (const char *const *name = ot_model_small_files; *name != NULL; name++) {
+        if (!ot_path_join(from, sizeof from, m->path, *name) || !ot_path_join(to, sizeof to, dir, *name)) continue;
         if (ot_path_exists(from)) OT_TRY(ot_copy_file(from, to, err));
     }
     return OT_OK;

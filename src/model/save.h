@@ -29,4 +29,7 @@ typedef ot_status ot_save_observer(void *context, const ot_tensor *t, ot_error *
 ot_status ot_model_save_observed(const ot_model *m, const char *dir, const ot_save_options *options, ot_save_observer *observer, void *context,
                                  ot_error *err);
 
+/* Names of the files that go with the weights besides config.json, where the model has them: the tokenizer's and the like. NULL-terminated. */
+extern const char *const ot_model_small_files[];
+
 #endif

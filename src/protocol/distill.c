@@ -108,9 +108,10 @@ static ot_status write_model(const ot_distillation *d, const char *dir, ot_param
     int64_t size = 0;
     if (!ot_path_join(path, sizeof path, dir, "config.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     OT_TRY(ot_read_file(path, 64 << 20, &config, &size, err));
-    ot_manifest_make_id(manifest, config);
+    ot_status status = ot_manifest_add_files(manifest, dir, ot_model_small_files, err);
+    if (status == OT_OK) ot_manifest_make_id(manifest, config);
     ot_free(config);
-    return OT_OK;
+    return status;
 }
 
 static ot_status write_ledger(const ot_distillation *d, const char *dir, const char *offer_id, const char *step, json_t *record, ot_error *err) {

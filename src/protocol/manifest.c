@@ -9,12 +9,13 @@
 #include "format/json.h"
 #include "model/head.h"
 
-enum { MANIFEST_LIMIT = 64 << 20, MAX_TENSORS = 1000000, SCHEMA_VERSION = 1 };
+enum { MANIFEST_LIMIT = 64 << 20, MAX_TENSORS = 1000000, MAX_FILES = 1000, SCHEMA_VERSION = 1 };
 
 static const char *const kind_names[] = {[OT_BUNDLE_NONE] = "", [OT_BUNDLE_OFFER] = "offsite-offer", [OT_BUNDLE_RETURN] = "offsite-return"};
 
 void ot_manifest_free(ot_manifest *m) {
     free(m->tensors);
+    free(m->files);
     json_decref(m->card);
     ot_arena_free(&m->arena);
     *m = (ot_manifest){0};
@@ -40,6 +41,44 @@ ot_status ot_manifest_add(ot_manifest *m, const ot_tensor *tensor, ot_error *err
     return OT_OK;
 }
 
+static ot_status append_file(ot_manifest *m, const char *name, const char *sha256, ot_error *err) {
+    OT_TRY(ot_grow((void **)&m->files, &m->files_capacity, m->n_files + 1, sizeof *m->files, "a manifest", err));
+    ot_manifest_file *f = &m->files[m->n_files];
+    *f = (ot_manifest_file){.name = ot_arena_strdup(&m->arena, name, err)};
+    if (f->name == NULL) return OT_ERR_MEMORY;
+    memcpy(f->sha256, sha256, OT_DIGEST_TEXT);
+    m->n_files++;
+    return OT_OK;
+}
+
+static ot_status digest_file(const char *dir, const char *name, char path[4096], char sha256[OT_DIGEST_TEXT], ot_error *err) {
+    ot_map map = {0};
+    if (!ot_path_join(path, 4096, dir, name)) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+    OT_TRY(ot_map_open(path, &map, err));
+    ot_digest_of(map.data, map.size, sha256);
+    ot_map_close(&map);
+    return OT_OK;
+}
+
+ot_status ot_manifest_add_files(ot_manifest *m, const char *dir, const char *const *names, ot_error *err) {
+    char path[4096], sha256[OT_DIGEST_TEXT];
+    for (; *names != NULL; names++) {
+        if (!ot_path_join(path, sizeof path, dir, *names) || !ot_path_exists(path)) continue;
+        OT_TRY(digest_file(dir, *names, path, sha256, err));
+        OT_TRY(append_file(m, *names, sha256, err));
+    }
+    return OT_OK;
+}
+
+ot_status ot_manifest_check_file(const ot_manifest_file *f, const char *dir, ot_error *err) {
+    char path[4096], sha256[OT_DIGEST_TEXT];
+    if (!ot_path_join(path, sizeof path, dir, f->name)) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
+    if (!ot_path_exists(path)) return ot_fail(err, OT_ERR_REFUSED, "%s is missing, which the manifest lists", path);
+    OT_TRY(digest_file(dir, f->name, path, sha256, err));
+    if (strcmp(sha256, f->sha256) == 0) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED, "%s does not have the SHA-256 of the manifest: the file was changed or damaged", path);
+}
+
 ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t n, ot_error *err) {
     m->classes = ot_arena_alloc(&m->arena, (n + 1) * (int64_t)sizeof *m->classes, err);
     if (m->classes == NULL) return OT_ERR_MEMORY;
@@ -61,6 +100,10 @@ void ot_manifest_make_id(ot_manifest *m, const char *config_text) {
     for (int64_t i = 0; i < m->n_tensors; i++) {
         ot_digest_add_text(&d, m->tensors[i].name);
         ot_digest_add_text(&d, m->tensors[i].sha256);
+    }
+    for (int64_t i = 0; i < m->n_files; i++) {
+        ot_digest_add_text(&d, m->files[i].name);
+        ot_digest_add_text(&d, m->files[i].sha256);
     }
     ot_digest_end(&d, text);
     memcpy(m->offer_id, text, OT_OFFER_ID - 1);
@@ -93,6 +136,9 @@ ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err
     json_t *tensors = json_array();
     for (int64_t i = 0; i < m->n_tensors; i++) json_array_append_new(tensors, tensor_json(&m->tensors[i]));
     json_object_set_new(j, "tensors", tensors);
+    json_t *files = json_array();
+    for (int64_t i = 0; i < m->n_files; i++) json_array_append_new(files, json_pack("{s:s,s:s}", "name", m->files[i].name, "sha256", m->files[i].sha256));
+    json_object_set_new(j, "files", files);
     if (m->card != NULL) json_object_set(j, "card", m->card);
     json_object_set_new(j, "signature", json_null());
     ot_status status = ot_json_write(path, j, err);
@@ -146,6 +192,28 @@ static ot_status read_tensor(ot_manifest *m, const json_t *j, const char *path, 
     return OT_OK;
 }
 
+/* A name that leads out of the folder would have something else looked at. */
+static bool is_plain(const json_t *value) {
+    const char *name = json_string_value(value);
+    return name != NULL && *name != '\0' && *name != '.' && strlen(name) < 256 && strlen(name) == json_string_length(value) && strchr(name, '/') == NULL;
+}
+
+static ot_status read_files(ot_manifest *m, const json_t *j, const char *path, ot_error *err) {
+    const json_t *list = json_object_get(j, "files");
+    if (list == NULL) return OT_OK;
+    if (!json_is_array(list) || json_array_size(list) > MAX_FILES) return bad(path, "files", "a list of files", err);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i), *name = json_object_get(entry, "name");
+        const char *sha = json_string_value(json_object_get(entry, "sha256"));
+        if (!is_plain(name) || sha == NULL || !is_hex(sha, OT_DIGEST_TEXT - 1)) return bad(path, "files", "a list of files of this folder with name and sha256", err);
+        for (int64_t k = 0; k < m->n_files; k++) {
+            if (strcmp(m->files[k].name, json_string_value(name)) == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: file %s is listed twice", path, m->files[k].name);
+        }
+        OT_TRY(append_file(m, json_string_value(name), sha, err));
+    }
+    return OT_OK;
+}
+
 static ot_status read_classes(ot_manifest *m, const json_t *j, const char *path, ot_error *err) {
     const json_t *list = json_object_get(j, "classes");
     if (list == NULL || json_is_null(list)) return OT_OK;
@@ -195,6 +263,7 @@ static ot_status read_all(ot_manifest *m, const json_t *j, const char *path, ot_
     const json_t *tensors = json_object_get(j, "tensors");
     if (!json_is_array(tensors) || json_array_size(tensors) > MAX_TENSORS) return bad(path, "tensors", "a list", err);
     for (size_t i = 0; i < json_array_size(tensors); i++) OT_TRY(read_tensor(m, json_array_get(tensors, i), path, err));
+    OT_TRY(read_files(m, j, path, err));
     m->card = json_incref(json_object_get(j, "card"));
     return OT_OK;
 }

@@ -1,4 +1,4 @@
-/* manifest.json of offers and returns: what is in the bundle, with a digest for every tensor. It says nothing that the other side does
+/* manifest.json of offers and returns: what is in the bundle, with a digest for every tensor and file. It says nothing that the other side does
  * not need: no kept indices, no recipe, no digests of what was left out. */
 #ifndef OT_PROTOCOL_MANIFEST_H
 #define OT_PROTOCOL_MANIFEST_H
@@ -24,6 +24,12 @@ typedef struct ot_manifest_tensor {
     char sha256[OT_DIGEST_TEXT];
 } ot_manifest_tensor;
 
+/* A file that goes with the weights: of an offer the tokenizer's and the like, of a return adapter_config.json. */
+typedef struct ot_manifest_file {
+    const char *name; /* in the bundle's folder itself */
+    char sha256[OT_DIGEST_TEXT];
+} ot_manifest_file;
+
 typedef struct ot_manifest {
     ot_bundle_kind kind;
     char offer_id[OT_OFFER_ID];
@@ -34,6 +40,8 @@ typedef struct ot_manifest {
     int64_t n_classes;
     ot_manifest_tensor *tensors;
     int64_t n_tensors, capacity;
+    ot_manifest_file *files; /* older manifests list none */
+    int64_t n_files, files_capacity;
     json_t *card; /* of a return, when the data owner opted in; NULL otherwise */
     ot_arena arena;
 } ot_manifest;
@@ -41,9 +49,11 @@ typedef struct ot_manifest {
 void ot_manifest_free(ot_manifest *m);
 /* Append one tensor of the bundle with the digest of its bytes. */
 ot_status ot_manifest_add(ot_manifest *m, const ot_tensor *t, ot_error *err);
+/* Append those of the named files (NULL-terminated) that dir has, with their digests. */
+ot_status ot_manifest_add_files(ot_manifest *m, const char *dir, const char *const *names, ot_error *err);
 /* Note the names of the classes. */
 ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t n, ot_error *err);
-/* An id that follows from the offer's own tensors and configuration, and from nothing else. */
+/* An id that follows from the offer's own tensors, files and configuration, and from nothing else. */
 void ot_manifest_make_id(ot_manifest *m, const char *config_text);
 ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err);
 /* OT_BUNDLE_NONE and OK when dir has no manifest.json. Everything read is bounded and checked. */
@@ -51,5 +61,7 @@ ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err);
 const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *name);
 /* Does a tensor as read have the manifest's dtype, shape and digest? REFUSED if not. */
 ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char *file, ot_error *err);
+/* Does dir have the file as the manifest lists it? REFUSED if not. */
+ot_status ot_manifest_check_file(const ot_manifest_file *f, const char *dir, ot_error *err);
 
 #endif

@@ -30,6 +30,7 @@ ot_status ot_return_write_peft(const char *dir, const ot_manifest *offer, const 
     if (status == OT_OK && classes.n > 0) status = ot_manifest_classes(&m, (const char *const *)classes.names, classes.n, err);
     ot_classes_free(&classes);
     if (status == OT_OK) status = ot_peft_files_write(dir, p, t, ot_peft_form_in_return(&p->choice), &m, err);
+    if (status == OT_OK) status = ot_manifest_add_files(&m, dir, (const char *const[]){"adapter_config.json", NULL}, err);
     if (status == OT_OK) status = ot_manifest_write(&m, dir, err);
     ot_manifest_free(&m);
     return status;

@@ -61,8 +61,10 @@ static ot_status write_offer(split_job *job, const char *dir, ot_error *err) {
     int64_t size = 0;
     if (!ot_path_join(path, sizeof path, dir, "config.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     OT_TRY(ot_read_file(path, 64 << 20, &config, &size, err));
-    ot_manifest_make_id(manifest, config);
+    ot_status status = ot_manifest_add_files(manifest, dir, ot_model_small_files, err);
+    if (status == OT_OK) ot_manifest_make_id(manifest, config);
     ot_free(config);
+    OT_TRY(status);
     return ot_manifest_write(manifest, dir, err);
 }
 

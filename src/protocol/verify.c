@@ -28,7 +28,7 @@ static ot_status as_refusal(ot_status status, ot_error *err) {
 
 /* Room for the names of so many files. */
 static ot_status expect_files(verification *v, int64_t n, ot_error *err) {
-    v->files = ot_arena_alloc(&v->report->arena, (n + 3) * (int64_t)sizeof *v->files, err);
+    v->files = ot_arena_alloc(&v->report->arena, (n + 3 + v->report->manifest.n_files) * (int64_t)sizeof *v->files, err);
     if (v->files == NULL) return OT_ERR_MEMORY;
     v->files[v->n_files++] = "manifest.json";
     return OT_OK;
@@ -83,7 +83,7 @@ static ot_status check_id(const verification *v, ot_error *err) {
     ot_manifest_make_id(&again, config);
     ot_free(config);
     if (strcmp(again.offer_id, v->report->manifest.offer_id) == 0) return OT_OK;
-    return ot_fail(err, OT_ERR_REFUSED, "%s: the offer id does not follow from config.json and the manifest's tensors: one of them was changed", v->dir);
+    return ot_fail(err, OT_ERR_REFUSED, "%s: the offer id does not follow from config.json and the manifest's tensors and files: one of them was changed", v->dir);
 }
 
 static ot_status check_description(const verification *v, const ot_model *m, ot_error *err) {
@@ -155,6 +155,15 @@ static ot_status check_return(verification *v, const char *offer, ot_error *err)
 
 /* ==== Everything else in the folder. ==== */
 
+static ot_status check_listed(verification *v, ot_error *err) {
+    const ot_manifest *m = &v->report->manifest;
+    for (int64_t i = 0; i < m->n_files; i++) {
+        OT_TRY(as_refusal(ot_manifest_check_file(&m->files[i], v->dir, err), err));
+        v->files[v->n_files++] = m->files[i].name;
+    }
+    return OT_OK;
+}
+
 static bool is_pickle(const char *name) {
     static const char *const suffixes[] = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -200,6 +209,7 @@ static ot_status verify(verification *v, const char *offer, ot_error *err) {
         return ot_fail(err, OT_ERR_USAGE, "%s is an offer itself: --offer goes with a return", v->dir);
     }
     OT_TRY(manifest->kind == OT_BUNDLE_OFFER ? check_offer(v, err) : check_return(v, offer, err));
+    OT_TRY(check_listed(v, err));
     return list_others(v, err);
 }
 

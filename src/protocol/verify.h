@@ -9,7 +9,7 @@ typedef struct ot_verify_report {
     int64_t tensors, values, bytes; /* whose digest, dtype, shape and finite values were checked */
     int64_t files;                  /* of weights */
     bool fits_offer;                /* a return was checked against its offer */
-    char **others;                  /* files of the bundle that nothing vouches for (tokenizer, licence, ...); the arena's */
+    char **others;                  /* files of the bundle that nothing vouches for (a licence, ...); the arena's */
     int64_t n_others;
     ot_arena arena;
 } ot_verify_report;

@@ -32,6 +32,25 @@ rm return/notes.txt
 grep -q '^--merge has no effect: this return holds no LoRA' err && [ "$(wc -l <err)" = 1 ]
 cmp plugged/model.safetensors merged/model.safetensors
 
+# The tokenizer goes with the weights: one byte of it is enough to be found. So does what PEFT reads of a LoRA return.
+rm -rf worded spoken lora
+cp -r "$model" worded
+cp "$CLI_TEST_DIR/../data/tokenizer/gpt2/tokenizer.json" worded
+"$OFFSITE" split worded -o spoken --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet --force
+"$OFFSITE" verify spoken --no-progress >out
+grep -q '^ok  SHA-256 of: tokenizer.json$' out && [ "$(grep -c '^ok  ' out)" = 5 ] && ! grep -q 'not covered' out
+"$OFFSITE" verify spoken --json --no-progress >out
+grep -q '"files": \["tokenizer.json"\], "other_files": \[\]}$' out
+printf ' ' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd
+cmp -s spoken/tokenizer.json worded/tokenizer.json && printf 'x' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd
+fails 3 'offsite: spoken/tokenizer.json does not have the SHA-256 of the manifest: the file was changed or damaged' spoken
+"$OFFSITE" tune offer --train "$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors" --steps 1 --peft lora:r=2 -o lora --quiet --no-progress >out
+"$OFFSITE" verify lora --no-progress >out
+grep -q '^ok  SHA-256 of: adapter_config.json$' out
+sed -i 's/"lora_alpha": 32/"lora_alpha": 33/' lora/adapter_config.json
+fails 3 'offsite: lora/adapter_config.json does not have the SHA-256 of the manifest: the file was changed or damaged' lora
+rm -rf worded spoken lora
+
 cp -r return copy
 size=$(wc -c <copy/adapter.safetensors)
 printf '\001' | dd of=copy/adapter.safetensors bs=1 seek=$((size - 2)) conv=notrunc 2>dd

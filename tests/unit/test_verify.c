@@ -315,7 +315,7 @@ static void edit_json(bundles *b, const char *file, const char *key, json_t *val
 
 static void test_changed_descriptions(void **state) {
     bundles *b = *state;
-    static const char id[] = ": the offer id does not follow from config.json and the manifest's tensors: one of them was changed";
+    static const char id[] = ": the offer id does not follow from config.json and the manifest's tensors and files: one of them was changed";
     fresh_copy(b, b->offer);
     edit_json(b, "config.json", "layer_norm_epsilon", json_real(1e-3));
     refused(b, "", id);
@@ -345,6 +345,55 @@ static void test_changed_descriptions(void **state) {
     fresh_copy(b, b->given_back);
     edit_json(b, "manifest.json", "tensors", NULL);
     refused(b, "manifest.json", ": \"tensors\" must be a list: this is no manifest that this version can read");
+}
+
+/* The tokenizer and its like are listed too, and the id vouches for the list. */
+static void test_files_of_an_offer(void **state) {
+    bundles *b = *state;
+    ot_error err = {0};
+    ot_verify_report r;
+    char model[1024], spoken[1024];
+    snprintf(model, sizeof model, "%s", scratch_path(&b->s, "model"));
+    snprintf(spoken, sizeof spoken, "%s", scratch_path(&b->s, "spoken"));
+    tiny_copy_dir(TINY_COMMITTED("gpt2"), model);
+    tiny_text(tiny_path(model, "tokenizer.json"), "{\"model\": 1}");
+    tiny_text(tiny_path(model, "merges.txt"), "");
+    ot_model *m = tiny_open(model);
+    make_offer(m, spoken, "layerdrop:keep=2", true, OT_F32);
+    ot_model_close(m);
+    must(ot_verify(spoken, NULL, NULL, NULL, &r, &err), &err);
+    assert_int_equal(r.manifest.n_files, 2);
+    assert_string_equal(r.manifest.files[0].name, "tokenizer.json");
+    assert_int_equal(r.n_others, 0);
+    char digest[OT_DIGEST_TEXT];
+    memcpy(digest, r.manifest.files[1].sha256, sizeof digest);
+    ot_verify_report_free(&r);
+    static const char changed[] = " does not have the SHA-256 of the manifest: the file was changed or damaged";
+    static const char id[] = ": the offer id does not follow from config.json and the manifest's tensors and files: one of them was changed";
+    for (int64_t at = 1; at <= 12; at++) {
+        fresh_copy(b, spoken);
+        flip(in_copy(b, "tokenizer.json"), at, 1);
+        refused(b, "tokenizer.json", changed);
+    }
+    fresh_copy(b, spoken);
+    must(ot_remove_tree(in_copy(b, "merges.txt"), &err), &err);
+    refused(b, "merges.txt", " is missing, which the manifest lists");
+    /* The list itself. */
+    fresh_copy(b, spoken);
+    edit_json(b, "manifest.json", "files", NULL);
+    refused(b, "", id);
+    fresh_copy(b, spoken);
+    edit_json(b, "manifest.json", "files", json_pack("[{s:s,s:s}]", "name", "merges.txt", "sha256", digest));
+    refused(b, "", id);
+    static const char *const bad[] = {"../model.safetensors", ".hidden", "a/b", ""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fresh_copy(b, spoken);
+        edit_json(b, "manifest.json", "files", json_pack("[{s:s,s:s}]", "name", bad[i], "sha256", digest));
+        refused(b, "manifest.json", ": \"files\" must be a list of files of this folder with name and sha256: this is no manifest that this version can read");
+    }
+    fresh_copy(b, spoken);
+    edit_json(b, "manifest.json", "files", json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "merges.txt", "sha256", digest, "name", "merges.txt", "sha256", digest));
+    refused(b, "manifest.json", ": file merges.txt is listed twice");
 }
 
 static void test_no_bundle(void **state) {
@@ -410,6 +459,7 @@ int main(void) {
         cmocka_unit_test(test_vouched_stowaway),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_changed_descriptions),
+        cmocka_unit_test(test_files_of_an_offer),
         cmocka_unit_test(test_no_bundle),
         cmocka_unit_test(test_wrong_offer),
     };
