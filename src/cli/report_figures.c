@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "cli/experiment_run.h"
-#include "cli/output.h"
+#include "cli/report_sheet.h"
 #include "cli/text.h"
 #include "report/figures.h"
 
@@ -23,49 +23,45 @@ static const char *verdict(ot_verdict v) { return v == OT_HOLDS ? "holds" : v ==
 
 /* ==== Tables for people. ==== */
 
-static const char *const titles[] = {"what", "rate", "emulator", "tuned emulator", "plug-in", "gap", "CPL", "fidelity", "middle exact", "offer"};
-enum { COLUMNS = sizeof titles / sizeof *titles };
-typedef char row_text[COLUMNS][CELL];
+/* Behind the first, which says what the figure is about. */
+static const char *const titles[] = {"rate", "untuned", "tuned emulator", "plug-in", "gap", "CPL", "fidelity", "middle exact", "offer"};
 
-static void put_number(const ot_number *n, char *room) {
-    snprintf(room, CELL, "-");
-    if (n->n > 0) snprintf(room, CELL, "%.4g", n->mean);
-    if (n->n > 0 && !isnan(n->spread)) snprintf(room, CELL, "%.4g ± %.2g", n->mean, n->spread);
-}
-
-static void put_real(double x, int digits, char *room) {
-    snprintf(room, CELL, "-");
-    if (!isnan(x)) snprintf(room, CELL, "%.*g", digits, x);
-}
-
-static void put_share(double x, const char *sign, int digits, char *room) {
-    snprintf(room, CELL, "-");
-    if (!isnan(x)) snprintf(room, CELL, "%s%.*f %%", x >= 0 ? sign : "", digits, 100.0 * x);
-}
-
-static void fill(const ot_figure_panel *p, const ot_figure_row *r, bool position, row_text out) {
+static void put_row(ot_sheet *s, const ot_figure_panel *p, const ot_figure_row *r, bool position) {
     const ot_report_row *row = r->row;
+    char what[CELL];
     const char *recipe = row->setting.emulator != NULL && *row->setting.emulator != '\0' ? row->setting.emulator : "whole middle";
     if (position) {
-        snprintf(out[0], CELL, "%s (%s)", r->method, row->setting.split);
+        snprintf(what, sizeof what, "%s (%s)", r->method, row->setting.split);
     } else {
-        snprintf(out[0], CELL, "%s", recipe);
+        snprintf(what, sizeof what, "%s", recipe);
     }
-    put_real(row->setting.lr, 3, out[1]);
-    put_number(&row->of[OT_ROLE_EMULATOR], out[2]);
-    put_number(&row->of[OT_ROLE_TUNED], out[3]);
-    put_number(&row->of[OT_ROLE_PLUG_IN], out[4]);
+    ot_sheet_cell(s, what);
+    ot_sheet_real(s, row->setting.lr);
+    ot_sheet_number(s, &row->of[OT_ROLE_EMULATOR]);
+    ot_sheet_number(s, &row->of[OT_ROLE_TUNED]);
+    ot_sheet_number(s, &row->of[OT_ROLE_PLUG_IN]);
     if (p->higher) {
-        put_real(r->gap, 3, out[5]);
+        ot_sheet_real(s, r->gap);
     } else {
-        put_share(r->gap, "+", 1, out[5]);
+        ot_sheet_share(s, r->gap, "+", 1);
     }
-    put_real(row->cpl, 3, out[6]);
-    put_real(row->fidelity, 3, out[7]);
-    put_share(row->exact, "", 0, out[8]);
-    snprintf(out[9], CELL, "-");
-    if (row->offer_bytes >= 0) ot_text_bytes(row->offer_bytes, out[9], CELL);
+    ot_sheet_real(s, row->cpl);
+    ot_sheet_real(s, row->fidelity);
+    ot_sheet_share(s, row->exact, "", 0);
+    ot_sheet_bytes(s, row->offer_bytes);
 }
+
+static ot_status put_table(const ot_figure_panel *p, bool position, FILE *f, bool markdown, ot_error *err) {
+    ot_sheet s = {.f = f, .markdown = markdown};
+    ot_sheet_column(&s, position ? "adapter layers" : "emulator", OT_LEFT);
+    for (size_t c = 0; c < sizeof titles / sizeof *titles; c++) ot_sheet_column(&s, titles[c], OT_RIGHT);
+    ot_sheet_head(&s);
+    for (int64_t k = 0; k < p->n_rows; k++) put_row(&s, p, &p->rows[k], position);
+    return ot_sheet_end(&s, err);
+}
+
+/* Names from outside are kept from becoming markup, or commands of the terminal. */
+static void put(FILE *f, const char *text, bool markdown) { (markdown ? ot_put_markdown : ot_put_safe)(f, text); }
 
 static void put_rank(FILE *f, const ot_figure_rank *r) {
     fprintf(f, "rank correlation with plug-in over %" PRId64 " recipes: %s ", r->n, r->of);
@@ -76,18 +72,20 @@ static void put_rank(FILE *f, const ot_figure_rank *r) {
     }
 }
 
-/* What stands below a panel's table, each line begun with `bullet`. */
-static void put_findings(FILE *f, const ot_figure_panel *p, const char *bullet) {
+/* What stands below a panel's table. */
+static void put_findings(FILE *f, const ot_figure_panel *p, bool markdown) {
     char zero[CELL], full[CELL];
-    put_number(&p->zero, zero);
-    put_number(&p->full, full);
-    fprintf(f, "%s%s (%s is better): zero-shot %s, full fine-tuning %s; gap: ", bullet, p->measure, p->higher ? "higher" : "lower", zero, full);
+    const char *bullet = markdown ? "- " : "";
+    fputs(bullet, f);
+    put(f, p->measure, markdown);
+    fprintf(f, " (%s is better): zero-shot %s, full fine-tuning %s; gap: ", p->higher ? "higher" : "lower", ot_number_text(&p->zero, zero, sizeof zero),
+            ot_number_text(&p->full, full, sizeof full));
     fputs(p->higher ? "plug-in less the tuned emulator\n" : "how much higher the tuned emulator is than plug-in\n", f);
     for (int64_t i = 0; i < p->n_claims; i++) {
         fprintf(f, "%s%s: ", bullet, verdict(p->claims[i].verdict));
-        ot_put_safe(f, p->claims[i].text);
+        put(f, p->claims[i].text, markdown);
         fputs(": ", f);
-        ot_put_safe(f, p->claims[i].seen);
+        put(f, p->claims[i].seen, markdown);
         fputc('\n', f);
     }
     for (int64_t i = 0; i < p->n_ranks; i++) {
@@ -97,13 +95,13 @@ static void put_findings(FILE *f, const ot_figure_panel *p, const char *bullet) 
     }
 }
 
-static void put_failures(FILE *f, const ot_report *r) {
+static void put_failures(FILE *f, const ot_report *r, bool markdown) {
     for (int64_t i = 0; i < r->n_steps; i++) {
         if (!r->steps[i].failed) continue;
-        fputs("failed: ", f);
-        ot_put_safe(f, r->steps[i].name);
+        fputs(markdown ? "- failed: " : "failed: ", f);
+        put(f, r->steps[i].name, markdown);
         fputs(": ", f);
-        ot_put_safe(f, r->steps[i].error != NULL ? r->steps[i].error : "no message");
+        put(f, r->steps[i].error != NULL ? r->steps[i].error : "no message", markdown);
         fputc('\n', f);
     }
 }
@@ -111,116 +109,61 @@ static void put_failures(FILE *f, const ot_report *r) {
 static bool about_position(const view *v) { return strcmp(v->figure->name, "fig3") == 0; }
 
 static ot_status print(const view *v, ot_error *err) {
-    ot_column columns[COLUMNS];
-    for (int i = 0; i < COLUMNS; i++) columns[i] = (ot_column){titles[i], i == 0 ? OT_LEFT : OT_RIGHT};
-    columns[0].title = about_position(v) ? "adapter layers" : "emulator";
-    columns[2].title = "untuned";
     for (int64_t i = 0; i < v->figure->n_panels; i++) {
         const ot_figure_panel *p = &v->figure->panels[i];
         ot_put_safe(stdout, p->title);
         fputs("\n\n", stdout);
-        ot_table table = ot_table_begin(columns, COLUMNS);
-        for (int64_t k = 0; k < p->n_rows; k++) {
-            row_text cells;
-            fill(p, &p->rows[k], about_position(v), cells);
-            for (int c = 0; c < COLUMNS; c++) ot_table_cell(&table, "%s", cells[c]);
-        }
-        OT_TRY(ot_table_print(&table, stdout, err));
-        put_findings(stdout, p, "");
+        OT_TRY(put_table(p, about_position(v), stdout, false, err));
+        put_findings(stdout, p, false);
         fputc('\n', stdout);
     }
-    put_failures(stdout, v->report);
+    put_failures(stdout, v->report, false);
     return OT_OK;
-}
-
-static void markdown_cell(FILE *f, const char *text) {
-    fputc(' ', f);
-    for (; *text != '\0'; text++) {
-        if (*text == '|') fputc('\\', f);
-        fputc((unsigned char)*text < 0x20 ? ' ' : *text, f);
-    }
-    fputs(" |", f);
 }
 
 /* pictures: the plots lie beside the document. */
 static void put_markdown(const view *v, FILE *f, bool pictures) {
+    ot_error ignored;
     if (v->report->title != NULL) {
         fputs("# ", f);
-        ot_put_safe(f, v->report->title);
+        ot_put_markdown(f, v->report->title);
         fputs("\n\n", f);
     }
     for (int64_t i = 0; i < v->figure->n_panels; i++) {
         const ot_figure_panel *p = &v->figure->panels[i];
         fputs("## ", f);
-        ot_put_safe(f, p->title);
-        fputs("\n\n|", f);
-        for (int c = 0; c < COLUMNS; c++) markdown_cell(f, c == 0 ? about_position(v) ? "adapter layers" : "emulator" : c == 2 ? "untuned" : titles[c]);
-        fputs("\n|---|", f);
-        for (int c = 1; c < COLUMNS; c++) fputs("---:|", f);
-        fputc('\n', f);
-        for (int64_t k = 0; k < p->n_rows; k++) {
-            row_text cells;
-            fill(p, &p->rows[k], about_position(v), cells);
-            fputc('|', f);
-            for (int c = 0; c < COLUMNS; c++) markdown_cell(f, cells[c]);
-            fputc('\n', f);
-        }
-        fputc('\n', f);
-        put_findings(f, p, "- ");
+        ot_put_markdown(f, p->title);
+        fputs("\n\n", f);
+        put_table(p, about_position(v), f, true, &ignored);
+        put_findings(f, p, true);
         fputc('\n', f);
         for (int64_t k = 0; pictures && k < p->n_plots; k++) fprintf(f, "![%s](%s.svg)\n", p->plots[k].name, p->plots[k].name);
     }
-    put_failures(f, v->report);
+    put_failures(f, v->report, true);
 }
 
 /* ==== For machines. ==== */
 
-static void csv_text(FILE *f, const char *text) {
-    fputc('"', f);
-    for (; text != NULL && *text != '\0'; text++) {
-        if (*text == '"') fputc('"', f);
-        fputc(*text, f);
-    }
-    fputs("\",", f);
-}
-
-static void csv_real(FILE *f, double x) {
-    if (isfinite(x)) fprintf(f, "%.9g", x);
-    fputc(',', f);
-}
-
 static void put_csv(const view *v, FILE *f) {
     fputs("figure,model,split,emulator,peft,method,parameter,lr,measure,", f);
-    for (int k = 0; k < OT_ROLE_COUNT; k++) fprintf(f, "%s,%s_spread,%s_seeds,", ot_role_keys[k], ot_role_keys[k], ot_role_keys[k]);
+    for (int k = 0; k < OT_ROLE_COUNT; k++) ot_csv_roles(f, ot_role_keys[k]);
     fputs("gap,gap_spread,cpl,fidelity,middle_exact,offer_bytes\n", f);
     for (int64_t i = 0; i < v->figure->n_panels; i++) {
         for (int64_t k = 0; k < v->figure->panels[i].n_rows; k++) {
             const ot_figure_row *r = &v->figure->panels[i].rows[k];
             const ot_setting *s = &r->row->setting;
             const char *const names[] = {v->figure->name, s->model, s->split, s->emulator, s->peft, r->method};
-            for (size_t c = 0; c < sizeof names / sizeof *names; c++) csv_text(f, names[c]);
-            csv_real(f, r->parameter);
-            csv_real(f, s->lr);
-            csv_text(f, r->row->measure);
-            for (int c = 0; c < OT_ROLE_COUNT; c++) {
-                csv_real(f, r->row->of[c].mean);
-                csv_real(f, r->row->of[c].spread);
-                fprintf(f, "%" PRId64 ",", r->row->of[c].n);
-            }
+            for (size_t c = 0; c < sizeof names / sizeof *names; c++) ot_csv_text(f, names[c]);
+            ot_csv_real(f, r->parameter);
+            ot_csv_real(f, s->lr);
+            ot_csv_text(f, r->row->measure);
+            for (int c = 0; c < OT_ROLE_COUNT; c++) ot_csv_number(f, &r->row->of[c]);
             const double told[] = {r->gap, r->gap_spread, r->row->cpl, r->row->fidelity, r->row->exact};
-            for (size_t c = 0; c < sizeof told / sizeof *told; c++) csv_real(f, told[c]);
+            for (size_t c = 0; c < sizeof told / sizeof *told; c++) ot_csv_real(f, told[c]);
             if (r->row->offer_bytes >= 0) fprintf(f, "%" PRId64, r->row->offer_bytes);
             fputc('\n', f);
         }
     }
-}
-
-static void json_number(ot_json_out *out, const char *key, const ot_number *n) {
-    ot_json_out_object(out, key);
-    ot_json_out_f64(out, "mean", n->mean);
-    ot_json_out_f64(out, "spread", n->spread);
-    ot_json_out_i64(out, "seeds", n->n);
-    ot_json_out_end(out);
 }
 
 static void json_row(ot_json_out *out, const ot_figure_row *r) {
@@ -230,7 +173,7 @@ static void json_row(ot_json_out *out, const ot_figure_row *r) {
     ot_json_out_str(out, "method", r->method);
     ot_json_out_f64(out, "parameter", r->parameter);
     ot_json_out_f64(out, "lr", r->row->setting.lr);
-    for (int c = OT_ROLE_EMULATOR; c <= OT_ROLE_PLUG_IN; c++) json_number(out, ot_role_keys[c], &r->row->of[c]);
+    for (int c = OT_ROLE_EMULATOR; c <= OT_ROLE_PLUG_IN; c++) ot_json_out_number(out, ot_role_keys[c], &r->row->of[c]);
     ot_json_out_f64(out, "gap", r->gap);
     ot_json_out_f64(out, "gap_spread", r->gap_spread);
     ot_json_out_f64(out, "cpl", r->row->cpl);
@@ -244,8 +187,8 @@ static void json_panel(ot_json_out *out, const ot_figure_panel *p) {
     ot_json_out_str(out, "title", p->title);
     ot_json_out_str(out, "measure", p->measure);
     ot_json_out_bool(out, "higher_is_better", p->higher);
-    json_number(out, ot_role_keys[OT_ROLE_ZERO_SHOT], &p->zero);
-    json_number(out, ot_role_keys[OT_ROLE_FULL], &p->full);
+    ot_json_out_number(out, ot_role_keys[OT_ROLE_ZERO_SHOT], &p->zero);
+    ot_json_out_number(out, ot_role_keys[OT_ROLE_FULL], &p->full);
     ot_json_out_array(out, "rows");
     for (int64_t i = 0; i < p->n_rows; i++) json_row(out, &p->rows[i]);
     ot_json_out_end(out);

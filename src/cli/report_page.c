@@ -49,7 +49,7 @@ static void seconds_cell(ot_html *p, double s) {
 }
 static void number_cell(ot_html *p, const ot_number *n, bool strong) {
     char room[64];
-    ot_html_cell(p, n->n == 0 ? OT_TONE_MUTED : strong ? OT_TONE_STRONG : OT_TONE_PLAIN, "%s", ot_report_number(n, room, sizeof room));
+    ot_html_cell(p, n->n == 0 ? OT_TONE_MUTED : strong ? OT_TONE_STRONG : OT_TONE_PLAIN, "%s", ot_number_text(n, room, sizeof room));
 }
 static ot_tone tone_of(ot_verdict v) { return v == OT_HOLDS ? OT_TONE_GOOD : v == OT_FAILS ? OT_TONE_BAD : OT_TONE_MUTED; }
 /* How many times ours is theirs. */

@@ -84,37 +84,6 @@ const char *ot_condition_word(const ot_report_row *row, int k) {
     return k == 2 && row->full_waits ? "not yet" : "-";
 }
 
-const char *ot_report_number(const ot_number *n, char *room, size_t size) {
-    if (n->n == 0) {
-        snprintf(room, size, "-");
-    } else if (isnan(n->spread)) {
-        snprintf(room, size, "%.4g", n->mean);
-    } else {
-        snprintf(room, size, "%.4g ± %.2g", n->mean, n->spread);
-    }
-    return room;
-}
-static const char *real(double x, const char *format, char *room, size_t size) {
-    if (isnan(x)) {
-        snprintf(room, size, "-");
-    } else if (strcmp(format, "%") == 0) {
-        snprintf(room, size, "%.0f %%", 100.0 * x);
-    } else {
-        snprintf(room, size, "%.3g", x);
-    }
-    return room;
-}
-static const char *bytes(int64_t n, char *room, size_t size) {
-    if (n >= 0) return ot_text_bytes(n, room, size);
-    snprintf(room, size, "-");
-    return room;
-}
-static const char *count(int64_t n, char *room, size_t size) {
-    if (n >= 0) return ot_text_count(n, room, size);
-    snprintf(room, size, "-");
-    return room;
-}
-
 /* ==== Tables for people, in a terminal or as Markdown. ==== */
 
 static void add_parts(ot_sheet *s, const ot_report_view *v) {
@@ -131,12 +100,11 @@ static void part_cells(ot_sheet *s, const ot_report_view *v, const ot_report_row
         snprintf(room, sizeof room, "%.*s", part_width((ot_part)part), ot_part_text(r, (ot_part)part));
         ot_sheet_cell(s, room);
     }
-    ot_sheet_cell(s, real(r->setting.lr, "", room, sizeof room));
+    ot_sheet_real(s, r->setting.lr);
 }
 
 static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
     ot_sheet s = {.f = f, .markdown = markdown};
-    char room[96];
     ot_sheet_column(&s, "", OT_LEFT);
     add_parts(&s, v);
     ot_sheet_column(&s, "measure", OT_LEFT);
@@ -151,7 +119,7 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
         part_cells(&s, v, r);
         ot_sheet_cell(&s, r->measure);
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
-            if (ot_report_shows(v, k)) ot_sheet_cell(&s, ot_report_number(&r->of[k], room, sizeof room));
+            if (ot_report_shows(v, k)) ot_sheet_number(&s, &r->of[k]);
         }
         for (int k = 0; k < OT_CONDITIONS && !v->data_owner; k++) ot_sheet_cell(&s, ot_condition_word(r, k));
     }
@@ -160,7 +128,6 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
 
 static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
     ot_sheet s = {.f = f, .markdown = markdown};
-    char room[64];
     add_parts(&s, v);
     static const char *const titles[] = {"trained", "seconds", "tokens/s", "memory", "offer", "return", "middle exact", "CPL", "fidelity"};
     for (int k = 0; k < (v->data_owner ? 6 : 9); k++) ot_sheet_column(&s, titles[k], OT_RIGHT);
@@ -169,16 +136,16 @@ static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error
         const ot_report_row *r = &v->table->rows[i];
         if (!ot_report_first(v, i, true)) continue;
         part_cells(&s, v, r);
-        ot_sheet_cell(&s, count(r->tuning.trainable, room, sizeof room));
-        ot_sheet_cell(&s, real(r->tuning.seconds, "", room, sizeof room));
-        ot_sheet_cell(&s, real(r->tuning.tokens_per_second, "", room, sizeof room));
-        ot_sheet_cell(&s, bytes(r->tuning.peak_bytes, room, sizeof room));
-        ot_sheet_cell(&s, bytes(r->offer_bytes, room, sizeof room));
-        ot_sheet_cell(&s, bytes(r->return_bytes, room, sizeof room));
+        ot_sheet_count(&s, r->tuning.trainable);
+        ot_sheet_real(&s, r->tuning.seconds);
+        ot_sheet_real(&s, r->tuning.tokens_per_second);
+        ot_sheet_bytes(&s, r->tuning.peak_bytes);
+        ot_sheet_bytes(&s, r->offer_bytes);
+        ot_sheet_bytes(&s, r->return_bytes);
         if (!v->data_owner) {
-            ot_sheet_cell(&s, real(r->exact, "%", room, sizeof room));
-            ot_sheet_cell(&s, real(r->cpl, "", room, sizeof room));
-            ot_sheet_cell(&s, real(r->fidelity, "", room, sizeof room));
+            ot_sheet_share(&s, r->exact, "", 0);
+            ot_sheet_real(&s, r->cpl);
+            ot_sheet_real(&s, r->fidelity);
         }
     }
     return ot_sheet_end(&s, err);
@@ -266,34 +233,17 @@ ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f) {
 
 /* ==== For machines. ==== */
 
-static void csv_text(FILE *f, const char *text) {
-    fputc('"', f);
-    for (; text != NULL && *text != '\0'; text++) {
-        if (*text == '"') fputc('"', f);
-        fputc(*text, f);
-    }
-    fputs("\",", f);
-}
-static void csv_real(FILE *f, double x) {
-    if (isfinite(x)) fprintf(f, "%.9g", x);
-    fputc(',', f);
-}
-
-static void csv_whole(FILE *f, int64_t n) {
-    if (n >= 0) fprintf(f, "%" PRId64, n);
-    fputc(',', f);
-}
 static void csv_cost(FILE *f, const ot_cost *c) {
-    csv_real(f, c->seconds);
-    csv_real(f, c->tokens_per_second);
-    csv_whole(f, c->peak_bytes);
+    ot_csv_real(f, c->seconds);
+    ot_csv_real(f, c->tokens_per_second);
+    ot_csv_whole(f, c->peak_bytes);
 }
 
 /* New columns go to the end: scripts count them. */
 ot_status ot_report_print_csv(const ot_report_view *v, FILE *f) {
     fputs(v->data_owner ? "offer,peft,lr,measure,chosen," : "model,split,emulator,peft,lr,measure,chosen,", f);
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
-        if (ot_report_shows(v, k)) fprintf(f, "%s,%s_spread,%s_seeds,", ot_role_keys[k], ot_role_keys[k], ot_role_keys[k]);
+        if (ot_report_shows(v, k)) ot_csv_roles(f, ot_role_keys[k]);
     }
     if (!v->data_owner) fputs("recovered,middle_exact,cpl,fidelity,", f);
     fputs("seconds,tokens_per_second,peak_memory_bytes,offer_bytes,return_bytes,trained", f);
@@ -305,31 +255,28 @@ ot_status ot_report_print_csv(const ot_report_view *v, FILE *f) {
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
         const char *const names[] = {r->setting.model, r->setting.split, r->setting.emulator};
-        for (size_t k = 0; k < 3 && !v->data_owner; k++) csv_text(f, names[k]);
-        if (v->data_owner) csv_text(f, r->offer);
-        csv_text(f, r->setting.peft);
-        csv_real(f, r->setting.lr);
-        csv_text(f, r->measure);
+        for (size_t k = 0; k < 3 && !v->data_owner; k++) ot_csv_text(f, names[k]);
+        if (v->data_owner) ot_csv_text(f, r->offer);
+        ot_csv_text(f, r->setting.peft);
+        ot_csv_real(f, r->setting.lr);
+        ot_csv_text(f, r->measure);
         fprintf(f, "%d,", r->chosen);
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
-            if (!ot_report_shows(v, k)) continue;
-            csv_real(f, r->of[k].mean);
-            csv_real(f, r->of[k].spread);
-            fprintf(f, "%" PRId64 ",", r->of[k].n);
+            if (ot_report_shows(v, k)) ot_csv_number(f, &r->of[k]);
         }
         const double told[] = {r->recovered, r->exact, r->cpl, r->fidelity};
-        for (size_t k = 0; k < 4 && !v->data_owner; k++) csv_real(f, told[k]);
+        for (size_t k = 0; k < 4 && !v->data_owner; k++) ot_csv_real(f, told[k]);
         csv_cost(f, &r->tuning);
-        csv_whole(f, r->offer_bytes);
-        csv_whole(f, r->return_bytes);
-        csv_whole(f, r->tuning.trainable);
+        ot_csv_whole(f, r->offer_bytes);
+        ot_csv_whole(f, r->return_bytes);
+        ot_csv_whole(f, r->tuning.trainable);
         if (!v->data_owner) {
-            csv_real(f, r->full_lr);
+            ot_csv_real(f, r->full_lr);
             csv_cost(f, &r->full);
-            csv_whole(f, r->full.trainable);
+            ot_csv_whole(f, r->full.trainable);
         }
         for (int k = 0; k < OT_ROLE_COUNT; k++) {
-            if (ot_report_shows(v, k)) csv_real(f, r->of[k].error);
+            if (ot_report_shows(v, k)) ot_csv_real(f, r->of[k].error);
         }
         if (r->documents >= 0) fprintf(f, "%" PRId64, r->documents);
         fputc('\n', f);
@@ -375,13 +322,7 @@ static void json_row(const ot_report_view *v, const ot_report_row *r, ot_json_ou
     ot_json_out_bool(out, "chosen", r->chosen);
     json_whole(out, "documents", r->documents);
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
-        if (!ot_report_shows(v, k)) continue;
-        ot_json_out_object(out, ot_role_keys[k]);
-        ot_json_out_f64(out, "mean", r->of[k].mean);
-        ot_json_out_f64(out, "spread", r->of[k].spread);
-        ot_json_out_i64(out, "seeds", r->of[k].n);
-        ot_json_out_f64(out, "stderr", r->of[k].error);
-        ot_json_out_end(out);
+        if (ot_report_shows(v, k)) ot_json_out_number(out, ot_role_keys[k], &r->of[k]);
     }
     if (!v->data_owner) {
         ot_json_out_object(out, "conditions");

@@ -35,8 +35,6 @@ enum { OT_CONDITIONS = 3 };
 extern const char *const ot_condition_names[OT_CONDITIONS];
 ot_verdict ot_condition(const ot_report_row *row, int k);
 const char *ot_condition_word(const ot_report_row *row, int k);
-/* "12.3 ± 0.4", "-". */
-const char *ot_report_number(const ot_number *n, char *room, size_t size);
 
 ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err);
 ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f);

@@ -31,17 +31,6 @@ const char *ot_figure_text(ot_figure *f, ot_error *err, const char *format, ...)
     return text;
 }
 
-const char *ot_figure_number(const ot_number *n, char *room, size_t size) {
-    if (n->n == 0) {
-        snprintf(room, size, "-");
-    } else if (isnan(n->spread)) {
-        snprintf(room, size, "%.4g", n->mean);
-    } else {
-        snprintf(room, size, "%.4g ± %.2g", n->mean, n->spread);
-    }
-    return room;
-}
-
 ot_status ot_figure_claim_add(ot_figure *f, ot_figure_panel *p, const char *text, const char *seen, ot_verdict verdict, ot_error *err) {
     enum { MOST = 64 };
     if (text == NULL || seen == NULL) return OT_ERR_MEMORY;

@@ -8,8 +8,6 @@ extern const ot_figure_kind ot_figure_position, ot_figure_method;
 
 /* Text in the figure's arena; NULL and err set when memory is out. */
 const char *ot_figure_text(ot_figure *f, ot_error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* "24.1 ± 0.3" into room, which it returns. */
-const char *ot_figure_number(const ot_number *n, char *room, size_t size);
 
 ot_status ot_figure_claim_add(ot_figure *f, ot_figure_panel *p, const char *text, const char *seen, ot_verdict verdict, ot_error *err);
 /* Is a better than b? UNKNOWN when the spread over seeds is as large as the difference. */

@@ -116,8 +116,8 @@ static ot_status claim_best(ot_figure *f, ot_figure_panel *p, ot_error *err) {
     if (drop == NULL || other == NULL) return OT_OK;
     const ot_number *a = &drop->row->of[OT_ROLE_PLUG_IN], *b = &other->row->of[OT_ROLE_PLUG_IN];
     return ot_figure_claim_add(f, p, "the best plug-in is layer-drop's",
-                               ot_figure_text(f, err, "%s: %s %s, %s: %s", recipe_of(drop), p->measure, ot_figure_number(a, left, sizeof left), recipe_of(other),
-                                              ot_figure_number(b, right, sizeof right)),
+                               ot_figure_text(f, err, "%s: %s %s, %s: %s", recipe_of(drop), p->measure, ot_number_text(a, left, sizeof left), recipe_of(other),
+                                              ot_number_text(b, right, sizeof right)),
                                ot_figure_better(p, a, b), err);
 }
 
@@ -140,8 +140,8 @@ static ot_status claim_both(ot_figure *f, ot_figure_panel *p, ot_error *err) {
     char left[64], right[64];
     const char *seen = winner == NULL ? "none does"
                                       : ot_figure_text(f, err, "%s (plug-in %s) does better than %s (plug-in %s)", recipe_of(winner),
-                                                       ot_figure_number(&winner->row->of[OT_ROLE_PLUG_IN], left, sizeof left), recipe_of(worst_drop),
-                                                       ot_figure_number(&worst_drop->row->of[OT_ROLE_PLUG_IN], right, sizeof right));
+                                                       ot_number_text(&winner->row->of[OT_ROLE_PLUG_IN], left, sizeof left), recipe_of(worst_drop),
+                                                       ot_number_text(&worst_drop->row->of[OT_ROLE_PLUG_IN], right, sizeof right));
     return ot_figure_claim_add(f, p, "no pruning or quantization has both a better plug-in and a larger gap than a layer-drop", seen,
                                winner == NULL ? OT_HOLDS : OT_FAILS, err);
 }

@@ -45,8 +45,8 @@ static ot_status add_claims(ot_figure *f, ot_figure_panel *p, ot_error *err) {
             OT_TRY(ot_figure_claim_add(f, p,
                                        ot_figure_text(f, err, "with %.0f trainable layers, both ends (%s) plug in better than the %s alone (%s)", both->parameter,
                                                       both->row->setting.split, one->method, one->row->setting.split),
-                                       ot_figure_text(f, err, "%s %s against %s", p->measure, ot_figure_number(a, left, sizeof left),
-                                                      ot_figure_number(b, right, sizeof right)),
+                                       ot_figure_text(f, err, "%s %s against %s", p->measure, ot_number_text(a, left, sizeof left),
+                                                      ot_number_text(b, right, sizeof right)),
                                        ot_figure_better(p, a, b), err));
         }
     }

@@ -86,6 +86,8 @@ typedef struct ot_number {
 } ot_number;
 /* What the mean is uncertain by: over documents or over seeds, whichever is larger; NAN: not known. */
 double ot_number_error(const ot_number *n);
+/* "24.1 ± 0.3", "24.1" of one seed, "-" of none, into room, which it returns. */
+const char *ot_number_text(const ot_number *n, char *room, size_t size);
 
 typedef enum ot_verdict { OT_UNKNOWN, OT_HOLDS, OT_FAILS } ot_verdict;
 

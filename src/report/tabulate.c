@@ -1,5 +1,6 @@
 /* Scores become rows: means over seeds, the rate chosen by the tuned emulator, the three conditions. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "report/report.h"
@@ -22,6 +23,17 @@ static bool better(double a, double b, bool higher) { return higher ? a > b : a 
 double ot_number_error(const ot_number *n) {
     double seeds = isnan(n->spread) || n->n < 1 ? NAN : n->spread / sqrt((double)n->n);
     return fmax(seeds, n->error); /* of one NAN and a number, the number */
+}
+
+const char *ot_number_text(const ot_number *n, char *room, size_t size) {
+    if (n->n == 0) {
+        snprintf(room, size, "-");
+    } else if (isnan(n->spread)) {
+        snprintf(room, size, "%.4g", n->mean);
+    } else {
+        snprintf(room, size, "%.4g ± %.2g", n->mean, n->spread);
+    }
+    return room;
 }
 
 static const ot_number no_number = {.mean = NAN, .spread = NAN, .error = NAN};

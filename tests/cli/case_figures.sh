@@ -53,6 +53,23 @@ grep -q 'bottom (2-0)' figure/fig3.md || die "$(cat figure/fig3.md)"
 run report fig3 figure --markdown
 grep -q '^| both (1-1) | 0.001 |' out || die "$(cat out)"
 
+# The same numbers, written the same way, as in a report; and names from outside become no markup.
+run report figure --csv
+value() { # FILE EMULATOR COLUMN: in the rows of split 1-1
+    awk -F, -v emulator="\"$2\"" -v column="$3" 'NR == 1 { for (i = NF; i > 0; i--) at[$i] = i } NR > 1 && $at["emulator"] == emulator && $at["split"] == "\"1-1\"" { print $at[column] }' "$1"
+}
+cp out report.csv
+for column in emulator_seeds tuned tuned_spread tuned_seeds plug_in plug_in_spread cpl fidelity offer_bytes; do
+    [ -n "$(value report.csv layerdrop:keep=2 $column)" ] || die "no $column"
+    [ "$(value report.csv layerdrop:keep=2 $column)" = "$(value figure/fig4.csv layerdrop:keep=2 $column)" ] || die "$column: $(cat report.csv figure/fig4.csv)"
+done
+run report fig4 figure --json
+grep -q '"plug_in": {"mean": [0-9.]*, "spread": [0-9.]*, "seeds": 2, "stderr": null}' out || die "$(cat out)"
+rm -rf hostile && cp -r figure hostile
+sed -i 's/"model": "base"/"model": "<script>_\\u001b[31m"/; s/"title": .*/"title": "<script>",/' hostile/state.json
+run report fig4 hostile --markdown
+grep -q '^# \\<script' out && grep -q '^## .*\\<script' out && ! grep -q '[^\\]<script' out && ! grep -q "$(printf '\033')" out || die "markup went through: $(grep script out)"
+
 # A step that fails is said, and the figure of the others is made.
 sed 's/"prune:ratio=0.5"/"layerdrop:keep=99"/' grid.yaml >part.yaml
 code=0
