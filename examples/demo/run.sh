@@ -119,8 +119,16 @@ as() {
     cat "$result"
     seconds="$seconds${seconds:+, }\"$name\": $(($(date +%s) - began))"
 }
+# The bytes of a folder's files, written as the program writes sizes.
+size() {
+    cat "$1"/* | wc -c | awk '{
+        split("bytes KiB MiB GiB", units, " ")
+        for (unit = 1; $1 >= 1024 && unit < 4; unit++) $1 /= 1024
+        printf unit == 1 ? "%d %s" : $1 < 10 ? "%.2f %s" : $1 < 100 ? "%.1f %s" : "%.0f %s", $1, units[unit]
+    }'
+}
 pass() {
-    printf '\n-- the %s passes from %s to %s (%s KiB)\n' "$1" "$2" "$3" "$(du -sk "$out/$2/$1" | cut -f1)"
+    printf '\n-- the %s passes from %s to %s (%s)\n' "$1" "$2" "$3" "$(size "$out/$2/$1")"
     cp -R "$out/$2/$1" "$out/$3/$1"
 }
 number() { sed -n "s/.*\"$2\": *\\([-+0-9.eE]*\\).*/\\1/p" "$out/results/$1.json"; }

@@ -3,6 +3,10 @@
 
 set -- tune offer --train secret-notes.txt --valid held-out-notes.txt --block 32 --batch 2 --steps 60 --lr 3e-3
 run "$@" -o whole --log whole.jsonl
+# The log numbers steps from 0, the bar counts those that are done.
+[ "$(grep '"loss"' whole.jsonl | sed -n '1s/^{"step": \([0-9]*\),.*/\1/p;$s/^{"step": \([0-9]*\),.*/\1/p' | tr '\n' ' ')" = '0 59 ' ] || die "the log's steps: $(cat whole.jsonl)"
+"$OFFSITE" "$@" -o counted 2>err >out </dev/null
+grep -q '^tune step 1/60 ' err && grep -q '^tune step 60/60 ' err && grep -q 'after step 60 in\|: 60 steps in' out || die "$(cat err out)"
 
 # Ctrl-C: one line, exit code 1, and a checkpoint.
 "$OFFSITE" "$@" -o stopped --log stopped.jsonl --quiet >out 2>err </dev/null &
