@@ -206,7 +206,8 @@ static const ot_option peft[] = {
     {.name = "init-adapter",
      .kind = OT_KIND_PATH,
      .value = "FILE.safetensors",
-     .help = "begin the tensors that the method adds (LoRA, Houlsby, IA3, prefix, prompt) from a file, or from an adapter folder of this program or of PEFT, instead of at random"},
+     .help = "begin the tensors that the method adds (LoRA, Houlsby, IA3, prefix, prompt) from a file, or from an adapter folder of this program or of PEFT, instead of at random; a folder "
+             "also begins the parameters that it replaces (bitfit)"},
     {.name = "head-lr-scale",
      .kind = OT_KIND_F64,
      .fallback = "10",

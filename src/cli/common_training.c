@@ -346,12 +346,34 @@ static ot_status take_tensor(const char *path, const ot_peft *from, ot_peft *pef
     return OT_OK;
 }
 
+/* The parameters of the model that an adapter folder replaces, and a head that goes with it: they must be those that are trained. */
+static ot_status take_replaced(const char *path, ot_model *m, ot_peft *peft, const float *const *values, ot_error *err) {
+    for (int64_t i = 0; i < m->n_params; i++) {
+        ot_param *param = &m->params[i];
+        bool given = values[i] != NULL, head = ot_model_tunes_head(m, param);
+        bool trained = param->block >= 0 && peft->tuned[param->block] && ot_peft_trains(&peft->choice, param);
+        if (!head && given != trained) {
+            return ot_fail(err, OT_ERR_REFUSED, "--init-adapter: %s %s tensor %s, which --peft %s %s", path, given ? "has" : "lacks", param->name, peft->text,
+                           given ? "does not train" : "trains");
+        }
+        if (!given) continue;
+        int64_t n = ot_param_elements(param);
+        float *copy = ot_arena_alloc(&peft->arena, n * (int64_t)sizeof *copy, err);
+        if (copy == NULL) return OT_ERR_MEMORY;
+        memcpy(copy, values[i], (size_t)n * sizeof *copy);
+        param->slot.data = copy;
+        param->slot.dtype = OT_F32;
+    }
+    return OT_OK;
+}
+
 static ot_status start_from_folder(const char *path, ot_model *m, ot_peft *peft, ot_error *err) {
     ot_peft from = {0};
     const float **values = NULL;
     /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
     OT_TRY(ot_calloc(m->n_params + 1, sizeof *values, "a parameter table", (void **)&values, err));
     ot_status status = ot_peft_files_open(path, m, &from, values, err);
+    if (status == OT_OK) status = take_replaced(path, m, peft, values, err);
     ot_free(values);
     if (status == OT_OK && from.n_tensors != peft->n_tensors) {
         status = ot_fail(err, OT_ERR_REFUSED, "--init-adapter: %s has %" PRId64 " tensors, but --peft %s over this model trains %" PRId64, path, from.n_tensors, peft->text,
@@ -363,10 +385,11 @@ static ot_status start_from_folder(const char *path, ot_model *m, ot_peft *peft,
 }
 
 static ot_status start_from(const char *path, ot_model *m, ot_peft *peft, ot_error *err) {
-    if (peft->n_tensors == 0) {
-        return ot_fail(err, OT_ERR_USAGE, "--init-adapter gives first values to tensors that a method adds, but --peft %s adds none", peft->text);
-    }
     if (ot_peft_files_is(path)) return start_from_folder(path, m, peft, err);
+    if (peft->n_tensors == 0) {
+        return ot_fail(err, OT_ERR_USAGE, "--init-adapter: a file gives first values to tensors that a method adds, but --peft %s adds none: give an adapter folder",
+                       peft->text);
+    }
     ot_safetensors *st = NULL;
     OT_TRY(ot_safetensors_open(path, &st, err));
     ot_status status = ot_peft_load(peft, st, "", NULL, NULL, err);

@@ -134,12 +134,17 @@ static double make_seeded_return(const char *offer_dir, const char *dir, const c
 
 static double make_return(const char *offer_dir, const char *dir, const char *method) { return make_seeded_return(offer_dir, dir, method, 3); }
 
-static ot_status plug(const char *family, const char *back, const char *to, bool merge, ot_plug_summary *s, ot_error *err) {
+/* dtype OT_DTYPE_COUNT: the model's own. */
+static ot_status plug_as(const char *family, const char *back, const char *to, bool merge, ot_dtype dtype, ot_plug_summary *s, ot_error *err) {
     ot_model *m = tiny_open(model_dir(family));
-    ot_plug_options o = {.own_dtype = true, .merge = merge};
+    ot_plug_options o = {.own_dtype = dtype == OT_DTYPE_COUNT, .dtype = dtype, .merge = merge};
     ot_status status = ot_plug(m, back, to, &o, s, err);
     ot_model_close(m);
     return status;
+}
+
+static ot_status plug(const char *family, const char *back, const char *to, bool merge, ot_plug_summary *s, ot_error *err) {
+    return plug_as(family, back, to, merge, OT_DTYPE_COUNT, s, err);
 }
 
 static void returns_become_adapters_of_the_whole_model(void **state) {
@@ -199,6 +204,55 @@ static void merging(void **state) {
         make_return(offer, back, hooking[1]);
         refused(plug(families[f], back, merged, true, &sum, &err), &err, OT_ERR_USAGE, "houlsby");
         assert_false(ot_path_exists(merged));
+        scratch_close(&s);
+    }
+}
+
+/* Of a stack the sum goes into the matrices and the replaced parameters beside them. The rounding error that is told is that of the bf16 written, computed here from the
+ * same merge in F32. */
+static void merging_stacks(void **state) {
+    (void)state;
+    for (int f = 0; f < 2; f++) {
+        ot_error err = {0};
+        ot_plug_summary sum;
+        scratch s;
+        scratch_open(&s, TEST_BINARY_DIR);
+        const char *offer = tiny_path(s.dir, "offer"), *back = tiny_path(s.dir, "back"), *exact = tiny_path(s.dir, "exact"), *half = tiny_path(s.dir, "half");
+        make_offer(families[f], offer);
+        make_return(offer, back, "lora:r=2,alpha=3|bitfit");
+        must(plug_as(families[f], back, exact, true, OT_F32, &sum, &err), &err);
+        assert_true(sum.merged && !sum.adapter && sum.largest_change > 0.01 && sum.rounding_error == 0);
+        double over = loss_with(model_dir(families[f]), back), alone = loss_with(exact, NULL);
+        assert_true(fabs(over - loss_with(model_dir(families[f]), NULL)) > 1e-3);
+        assert_true(fabs(over - alone) < 1e-5 * fabs(over));
+        must(plug_as(families[f], back, half, true, OT_BF16, &sum, &err), &err);
+        ot_model *before = tiny_open(model_dir(families[f])), *merged = tiny_open(exact), *rounded = tiny_open(half);
+        double largest = 0;
+        for (int64_t i = 0; i < merged->n_params; i++) {
+            int64_t n = ot_param_elements(&merged->params[i]), different = 0;
+            float *a = malloc((size_t)n * 4), *b = malloc((size_t)n * 4), *c = malloc((size_t)n * 4);
+            assert_true(a != NULL && b != NULL && c != NULL);
+            ot_param_read(&before->params[i], a);
+            ot_param_read(&merged->params[i], b);
+            ot_param_read(&rounded->params[i], c);
+            for (int64_t k = 0; k < n; k++) different += a[k] != b[k];
+            for (int64_t k = 0; k < n; k++) assert_true(c[k] == ot_bf16_to_f32(ot_f32_to_bf16(b[k])));
+            for (int64_t k = 0; different > 0 && k < n; k++) largest = fmax(largest, fabs((double)b[k] - (double)c[k]));
+            free(a);
+            free(b);
+            free(c);
+        }
+        assert_true(largest > 0 && fabs(sum.rounding_error - largest) < 1e-3 * largest);
+        ot_model_close(before);
+        ot_model_close(merged);
+        ot_model_close(rounded);
+        static const char *const unmerged[] = {"lora:r=2|prompt:tokens=2", "lora:r=2|ia3", "houlsby:width=2|bitfit"};
+        for (size_t k = 0; k < sizeof unmerged / sizeof *unmerged; k++) {
+            must(ot_remove_tree(back, &err), &err);
+            make_return(offer, back, unmerged[k]);
+            refused(plug(families[f], back, tiny_path(s.dir, "none"), true, &sum, &err), &err, OT_ERR_USAGE, unmerged[k]);
+            assert_false(ot_path_exists(tiny_path(s.dir, "none")));
+        }
         scratch_close(&s);
     }
 }
@@ -533,6 +587,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(returns_become_adapters_of_the_whole_model),
         cmocka_unit_test(merging),
+        cmocka_unit_test(merging_stacks),
         cmocka_unit_test(returns_are_averaged),
         cmocka_unit_test(unlike_returns_are_not_averaged),
         cmocka_unit_test(adapters_of_every_block),
