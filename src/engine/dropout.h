@@ -10,9 +10,10 @@
 /* The seed of one site. Hashing the site first keeps the streams of two sites from being shifted copies of one another. */
 static inline uint64_t ot_dropout_site_seed(uint64_t seed, uint32_t site) { return seed ^ ot_rng_hash(site, 0); }
 
-/* Is element (row * cols + column) kept? Kept elements are multiplied by 1 / (1 - p). */
+/* Is element (row * cols + column) kept? Kept elements are multiplied by 1 / (1 - p). Two neighbours share a hash, half of its bits each. */
 static inline bool ot_dropout_keeps(uint64_t site_seed, int64_t element, float p) {
-    return (double)(ot_rng_hash(site_seed, (uint64_t)element) >> 11) * 0x1p-53 >= (double)p;
+    uint64_t bits = ot_rng_hash(site_seed, (uint64_t)element / 2);
+    return (double)(uint32_t)(element % 2 == 0 ? bits : bits >> 32) * 0x1p-32 >= (double)p;
 }
 
 #endif

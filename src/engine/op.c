@@ -26,6 +26,7 @@ static const ot_op_traits traits[] = {
     [OT_OP_DISTANCE] = {.name = "distance", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1, .loss = true},
     [OT_OP_DIVERGENCE] = {.name = "divergence", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1, .needs_for_dw = OT_NEEDS_IN0 | OT_NEEDS_IN1, .loss = true},
     [OT_OP_GIVEN] = {.name = "given"},
+    [OT_OP_LOW_RANK] = {.name = "low_rank", .inputs = 1, .needs_for_dw = OT_NEEDS_IN0},
 };
 static_assert(sizeof traits / sizeof traits[0] == OT_OP_COUNT, "every operation has its traits");
 

@@ -12,7 +12,7 @@
  * (gains, biases) are always F32 (F64 in the double build).
  *
  * The accumulation contract, for every kernel:
- *   - forward overwrites out.x, except LINEAR with attr.linear.add_out, which adds to it;
+ *   - forward overwrites out.x, except LINEAR with attr.linear.add_out and LOW_RANK, which add to it;
  *   - backward reads out.dx (the upstream gradient) and, for each input whose dx is not NULL, overwrites in[i].dx, or adds to it when
  *     in[i].add_dx; weight gradients (dw, not NULL when wanted; F32, F64 in the double build; layout as the weight) are always added to;
  *   - kernels never look at anything else to decide what to compute: NULL means not wanted;
@@ -51,6 +51,7 @@ typedef enum ot_op_kind {
     OT_OP_DIVERGENCE, /* loss T^2 mean over the rows of KL(softmax(in1 . w1^T / T) || softmax(in0 . w0^T / T)): student in0 with head w0 [V, D],
                        * teacher in1 with head w1 [V, D'], which get no gradient */
     OT_OP_GIVEN,      /* out = batch.given[index]: rows that the caller computed before; no backward */
+    OT_OP_LOW_RANK,   /* out += scale * dropout(in0) . w0^T . w1^T: LoRA beside a linear;   w0 [r, M], w1 [N, r] */
     OT_OP_COUNT
 } ot_op_kind;
 
@@ -138,6 +139,11 @@ typedef union ot_op_attr {
     struct {
         int32_t index; /* of batch.given */
     } given;
+    struct {
+        float scale;
+        float p; /* the mask as in dropout; 0: none */
+        uint32_t site;
+    } low_rank;
 } ot_op_attr;
 
 /* One attention problem: queries are rows [q0, q0 + nq); keys are first rows [prefix0, prefix0 + n_prefix), then [k0, k0 + nk) of k and v
@@ -196,7 +202,7 @@ typedef struct ot_weight {
     int32_t group;
 } ot_weight;
 
-enum { OT_OP_INPUTS = 3, OT_OP_WEIGHTS = 2 };
+enum { OT_OP_INPUTS = 3, OT_OP_WEIGHTS = 2, OT_OP_TOGETHER = 4 /* calls at most */ };
 
 typedef struct ot_call {
     ot_op_kind kind;
@@ -209,6 +215,7 @@ typedef struct ot_call {
     size_t scratch_bytes;
     ot_batch *batch;
     ot_error *err;
+    const struct ot_call *next; /* LOW_RANK: another call of the kind with the same input 0, to be done with this one, or NULL */
 } ot_call;
 
 /* Bytes an operation's forward saves for its backward, for at most `rows` rows:

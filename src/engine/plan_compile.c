@@ -1,4 +1,4 @@
-/* The compiler of plans: gradient reach, trace, liveness, gradient sharing, offsets. */
+/* The compiler of plans: what runs together, gradient reach, trace, liveness, gradient sharing, offsets. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +11,27 @@ int64_t ot_plan_space_rows(const ot_plan_options *options, ot_space space) {
     case OT_SPACE_KEPT: return options->max_kept;
     }
     return 0;
+}
+
+/* ==== Low-rank products that read the same value stand next to each other, to be done together. ==== */
+
+/* Is the result the same when `op` runs after `other` that follows it? */
+static bool may_follow(const plan_op *op, const plan_op *other) {
+    bool may = other->block == op->block && other->spec.out != op->spec.out && other->spec.out != op->spec.in[0];
+    for (int k = 0; k < OT_OP_INPUTS; k++) may = may && other->spec.in[k] != op->spec.out;
+    return may;
+}
+
+static void bring_together(ot_plan *plan) {
+    for (int64_t i = plan->n_ops - 2; i >= 0; i--) {
+        plan_op op = plan->ops[i];
+        for (int64_t j = i + 1; op.spec.kind == OT_OP_LOW_RANK && j < plan->n_ops && may_follow(&op, &plan->ops[j]); j++) {
+            if (plan->ops[j].spec.kind != OT_OP_LOW_RANK || plan->ops[j].spec.in[0] != op.spec.in[0]) continue;
+            memmove(&plan->ops[i], &plan->ops[i + 1], (size_t)(j - 1 - i) * sizeof op);
+            plan->ops[j - 1] = op;
+            break;
+        }
+    }
 }
 
 /* ==== Which values carry a gradient, and which operations go backward. ==== */
@@ -215,7 +236,7 @@ static bool branch_may_read(const ot_plan *plan, int64_t add, int32_t trunk, int
     for (int64_t j = 0; j < plan->n_ops; j++) {
         const plan_op *o = &plan->ops[j];
         if (o->spec.out == branch) {
-            if (o->spec.kind != OT_OP_LINEAR) return false;
+            if (o->spec.kind != OT_OP_LINEAR && o->spec.kind != OT_OP_LOW_RANK) return false;
             if (j < first_producer) first_producer = j;
         }
         for (int k = 0; k < OT_OP_INPUTS; k++) {
@@ -267,21 +288,29 @@ static void live_inputs(ot_plan *plan, const plan_op *op, int phase_class, int64
     if (op->spec.out >= 0 && (mask & OT_NEEDS_OUT) != 0) touch(plan, plan->values[op->spec.out].store[phase_class], at);
 }
 
+static void touch_entry(ot_plan *plan, const plan_entry *entry, int64_t at) {
+    const plan_op *op = &plan->ops[entry->op];
+    if (entry->phase != OT_PHASE_BACKWARD) {
+        int class = entry->phase == OT_PHASE_RECOMPUTE;
+        live_inputs(plan, op, class, at, OT_NEEDS_IN0 | OT_NEEDS_IN1 | OT_NEEDS_IN2 | OT_NEEDS_OUT);
+        touch(plan, op->save[class], at);
+        return;
+    }
+    unsigned mask = backward_needs(op);
+    live_inputs(plan, op, 1, at, mask);
+    touch(plan, op->save[1], at);
+    if (op->spec.out >= 0) touch(plan, plan->values[op->spec.out].grad, at);
+    for (int k = 0; k < OT_OP_INPUTS; k++) {
+        if (op->spec.in[k] >= 0 && op->want_dx[k]) touch(plan, plan->values[op->spec.in[k]].grad, at);
+    }
+}
+
 static void compute_liveness(ot_plan *plan) {
-    for (int64_t t = 0; t < plan->n_trace; t++) {
-        const plan_op *op = &plan->ops[plan->trace[t].op];
-        if (plan->trace[t].phase != OT_PHASE_BACKWARD) {
-            int class = plan->trace[t].phase == OT_PHASE_RECOMPUTE;
-            live_inputs(plan, op, class, t, OT_NEEDS_IN0 | OT_NEEDS_IN1 | OT_NEEDS_IN2 | OT_NEEDS_OUT);
-            touch(plan, op->save[class], t);
-            continue;
-        }
-        unsigned mask = backward_needs(op);
-        live_inputs(plan, op, 1, t, mask);
-        touch(plan, op->save[1], t);
-        if (op->spec.out >= 0) touch(plan, plan->values[op->spec.out].grad, t);
-        for (int k = 0; k < OT_OP_INPUTS; k++) {
-            if (op->spec.in[k] >= 0 && op->want_dx[k]) touch(plan, plan->values[op->spec.in[k]].grad, t);
+    for (int64_t t = 0, n = 0; t < plan->n_trace; t += n) {
+        n = ot_plan_together(plan, t);
+        for (int64_t k = 0; k < n; k++) { /* what one of them touches lives as long as all */
+            touch_entry(plan, &plan->trace[t + k], t);
+            touch_entry(plan, &plan->trace[t + k], t + n - 1);
         }
     }
     for (int64_t v = 0; v < plan->n_values; v++) {
@@ -359,15 +388,21 @@ static ot_status place_buffers(ot_plan *plan, ot_error *err) {
 /* Trained matrices lie in the type of their file while a plan is made, and in the one that is computed in afterwards (ot_trainables_bind): room for both. */
 static void size_scratch(ot_plan *plan) {
     ot_batch batch = {.rows = plan->options.max_rows, .n_targets = plan->options.max_targets};
-    for (int64_t t = 0; t < plan->n_trace; t++) {
-        ot_call call;
-        ot_plan_make_call(plan, &plan->trace[t], &batch, &call);
-        size_t bytes = plan->options.backend->scratch(&call);
+    for (int64_t t = 0, n = 0; t < plan->n_trace; t += n) {
+        ot_call calls[OT_OP_TOGETHER];
+        ot_plan_make_calls(plan, t, &batch, calls);
+        n = ot_plan_together(plan, t);
+        size_t bytes = plan->options.backend->scratch(calls);
         if (bytes > plan->scratch_bytes) plan->scratch_bytes = bytes;
-        const ot_slot *weight = plan->ops[plan->trace[t].op].spec.w[0];
-        if (plan->options.compute != OT_BF16 || weight == NULL || !weight->trainable) continue;
-        call.w[0].dtype = OT_BF16;
-        bytes = plan->options.backend->scratch(&call);
+        bool trained = false;
+        for (int64_t k = 0; k < n * OT_OP_WEIGHTS; k++) {
+            const ot_slot *weight = plan->ops[plan->trace[t + k / OT_OP_WEIGHTS].op].spec.w[k % OT_OP_WEIGHTS];
+            if (weight == NULL || !weight->trainable || weight->rows == 1) continue; /* vectors stay F32 */
+            calls[k / OT_OP_WEIGHTS].w[k % OT_OP_WEIGHTS].dtype = OT_BF16;
+            trained = true;
+        }
+        if (plan->options.compute != OT_BF16 || !trained) continue;
+        bytes = plan->options.backend->scratch(calls);
         if (bytes > plan->scratch_bytes) plan->scratch_bytes = bytes;
     }
 }
@@ -390,6 +425,7 @@ ot_status ot_plan_compile(ot_builder *b, ot_plan **out, ot_error *err) {
     plan->n_ops = b->n_ops;
     free(b);
     ot_status status = OT_OK;
+    bring_together(plan);
     if (plan->options.train) status = mark_gradients(plan, err);
     if (status == OT_OK) status = make_trace(plan, err);
     if (status == OT_OK) status = make_value_buffers(plan, err);

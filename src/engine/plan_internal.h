@@ -65,6 +65,10 @@ struct ot_plan {
 };
 
 int64_t ot_plan_space_rows(const ot_plan_options *options, ot_space space);
+/* How many entries from t on are one call of a kernel: low-rank products that read the same value, so that it is read once. */
+int64_t ot_plan_together(const ot_plan *plan, int64_t t);
+/* Fill calls[0 .. ot_plan_together) for the entries from t on, each pointing to the next. */
+void ot_plan_make_calls(const ot_plan *plan, int64_t t, ot_batch *batch, ot_call calls[OT_OP_TOGETHER]);
 /* Fill a call for one trace entry. Pointers are NULL while the plan is not allocated, but gradients that are wanted are marked by
  * a non-NULL dx/dw so that a backend can size its scratch. */
 void ot_plan_make_call(const ot_plan *plan, const plan_entry *entry, ot_batch *batch, ot_call *call);

@@ -71,6 +71,25 @@ void ot_plan_make_call(const ot_plan *plan, const plan_entry *entry, ot_batch *b
     }
 }
 
+int64_t ot_plan_together(const ot_plan *plan, int64_t t) {
+    const plan_entry *first = &plan->trace[t];
+    const ot_op_spec *spec = &plan->ops[first->op].spec;
+    int64_t n = 1;
+    for (; spec->kind == OT_OP_LOW_RANK && n < OT_OP_TOGETHER && t + n < plan->n_trace; n++) {
+        const ot_op_spec *other = &plan->ops[plan->trace[t + n].op].spec;
+        if (plan->trace[t + n].phase != first->phase || other->kind != spec->kind || other->in[0] != spec->in[0]) break;
+    }
+    return n;
+}
+
+void ot_plan_make_calls(const ot_plan *plan, int64_t t, ot_batch *batch, ot_call calls[OT_OP_TOGETHER]) {
+    int64_t n = ot_plan_together(plan, t);
+    for (int64_t k = 0; k < n; k++) {
+        ot_plan_make_call(plan, &plan->trace[t + k], batch, &calls[k]);
+        if (k > 0) calls[k - 1].next = &calls[k];
+    }
+}
+
 ot_status ot_plan_run(ot_plan *plan, ot_batch *batch, ot_profile *profile, ot_error *err) {
     if (batch->rows > plan->options.max_rows || batch->n_targets > plan->options.max_targets) {
         return ot_fail(err, OT_ERR_USAGE, "a batch of %lld rows and %lld targets exceeds the plan's %lld and %lld", (long long)batch->rows,
@@ -78,13 +97,13 @@ ot_status ot_plan_run(ot_plan *plan, ot_batch *batch, ot_profile *profile, ot_er
     }
     OT_TRY(ot_plan_allocate(plan, err));
     const ot_backend *backend = plan->options.backend;
-    for (int64_t t = 0; t < plan->n_trace; t++) {
-        ot_call call;
-        ot_plan_make_call(plan, &plan->trace[t], batch, &call);
-        call.err = err;
-        ot_kernel *kernel = plan->trace[t].phase == OT_PHASE_BACKWARD ? backend->backward[call.kind] : backend->forward[call.kind];
+    for (int64_t t = 0; t < plan->n_trace; t += ot_plan_together(plan, t)) {
+        ot_call calls[OT_OP_TOGETHER];
+        ot_plan_make_calls(plan, t, batch, calls);
+        for (ot_call *c = calls; c != NULL; c = (ot_call *)c->next) c->err = err;
+        ot_kernel *kernel = plan->trace[t].phase == OT_PHASE_BACKWARD ? backend->backward[calls->kind] : backend->forward[calls->kind];
         double start = profile != NULL ? ot_seconds() : 0.0;
-        ot_status status = kernel(&call);
+        ot_status status = kernel(calls);
         if (profile != NULL) profile->seconds[t] += ot_seconds() - start;
         if (status != OT_OK) return status;
     }
@@ -124,6 +143,9 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
     case OT_OP_LINEAR:
         flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * (double)c.w[0].cols * (backward ? products : 1.0);
         break;
+    case OT_OP_LOW_RANK:
+        flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * (double)(c.w[0].cols + c.w[1].rows) * (backward ? products : 1.0);
+        break;
     case OT_OP_HEAD_LOSS:
         flops = 2.0 * (double)c.in[0].rows * (double)c.w[0].rows * (double)c.w[0].cols * (1.0 + (backward ? products : 0.0));
         break;
@@ -135,10 +157,13 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
         break;
     default: flops = (c.out.x != NULL ? (double)(c.out.rows * c.out.cols) : 0.0) * (backward ? 2.0 : 1.0); break;
     }
+    int64_t rank = 0;
+    if (c.kind == OT_OP_LINEAR) rank = c.w[0].rows < c.w[0].cols ? c.w[0].rows : c.w[0].cols;
+    if (c.kind == OT_OP_LOW_RANK) rank = c.w[0].rows;
     *out = (ot_trace_info){.kind = c.kind,
                            .phase = plan->trace[entry].phase,
                            .block = plan->ops[plan->trace[entry].op].block,
-                           .rank = c.kind != OT_OP_LINEAR ? 0 : c.w[0].rows < c.w[0].cols ? c.w[0].rows : c.w[0].cols,
+                           .rank = rank,
                            .flops = flops,
                            .bytes = bytes};
 }

@@ -3,12 +3,13 @@
 
 #include "peft/methods.h"
 
+static uint32_t site_of(int32_t item, ot_role role) { return OT_PEFT_DROPOUT_SITES + (uint32_t)item * OT_ROLE_COUNT + (uint32_t)role; }
+
 int32_t ot_peft_dropout(ot_builder *b, double p, int32_t item, ot_role role, int32_t x) {
     if (p <= 0 || !ot_builder_options(b)->train) return x;
     int32_t y = ot_build_like(b, x, ot_build_dtype(b, x), ot_build_cols(b, x));
-    uint32_t site = OT_PEFT_DROPOUT_SITES + (uint32_t)item * OT_ROLE_COUNT + (uint32_t)role;
     ot_build_op(b, &(ot_op_spec){.kind = OT_OP_DROPOUT,
-                                 .attr = {.dropout = {.p = (float)p, .site = site}},
+                                 .attr = {.dropout = {.p = (float)p, .site = site_of(item, role)}},
                                  .in = {x, OT_NO_VALUE, OT_NO_VALUE},
                                  .out = y});
     return y;
@@ -24,12 +25,14 @@ int32_t ot_peft_linear(ot_builder *b, int32_t x, const ot_peft_tensor *w, const 
     return y;
 }
 
-void ot_peft_linear_add(ot_builder *b, int32_t x, const ot_peft_tensor *w, double scale, int32_t into) {
-    ot_build_op(b, &(ot_op_spec){.kind = OT_OP_LINEAR,
-                                 .attr = {.linear = {.add_out = true, .scale = (float)scale}},
+void ot_peft_low_rank(ot_builder *b, double p, int32_t item, ot_role role, int32_t x, const ot_peft_tensor *down, const ot_peft_tensor *up, double scale,
+                      int32_t into) {
+    float rate = ot_builder_options(b)->train ? (float)p : 0;
+    ot_build_op(b, &(ot_op_spec){.kind = OT_OP_LOW_RANK,
+                                 .attr = {.low_rank = {.scale = (float)scale, .p = rate, .site = site_of(item, role)}},
                                  .in = {x, OT_NO_VALUE, OT_NO_VALUE},
                                  .out = into,
-                                 .w = {&w->slot, NULL}});
+                                 .w = {&down->slot, &up->slot}});
 }
 
 void ot_peft_uniform(const ot_peft_tensor *t, ot_rng *rng, float *values) {

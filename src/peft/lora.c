@@ -152,8 +152,7 @@ static int32_t hook(void *context, ot_builder *b, int32_t item, ot_role role, in
     const lora_state *state = s->state;
     const ot_lora_place *place = place_of(s, item, role);
     if (place->a == NULL) return y;
-    int32_t inner = ot_peft_linear(b, ot_peft_dropout(b, state->dropout, item, role, x), place->a, NULL);
-    ot_peft_linear_add(b, inner, place->b, place->scale, y);
+    ot_peft_low_rank(b, state->dropout, item, role, x, place->a, place->b, place->scale, y);
     return y;
 }
 

@@ -610,6 +610,39 @@ static void make_given(opcheck_problem *p, int variant, uint64_t seed) {
     p->out = wide(opcheck_tensor_make(p, c->rows, c->cols, NULL), c->wide_out);
 }
 
+/* ==== LOW_RANK ==== */
+
+static const struct low_rank_case {
+    int64_t rows, m, r, n;
+    bool add, frozen;
+    float scale, p;
+    ot_dtype stored;
+    bool wide_in, wide_out;
+} low_rank_cases[] = {
+    {1, 1, 1, 1, false, false, 1, 0, OT_F32, false, false},      {3, 10, 2, 12, false, false, 8, 0, OT_F32, false, false},
+    {4, 24, 5, 7, true, false, 0.5F, 0.25F, OT_F32, false, false}, {6, 17, 4, 33, false, false, 2, 0, OT_F32, false, false},
+    {71, 70, 4, 83, true, false, 0.5F, 0.1F, OT_F32, false, false}, {130, 48, 13, 64, false, false, 1, 0.5F, OT_F32, true, true},
+    {66, 40, 16, 129, true, true, 1, 0.3F, OT_F32, false, true}, {37, 33, 3, 20, false, false, 1, 0, OT_BF16, true, false},
+    {40, 64, 20, 48, true, false, 2, 0.2F, OT_F32, false, false}, {9, 30, 24, 31, false, false, 1, 0, OT_BF16, false, true},
+    {70, 96, 40, 50, false, true, 0.25F, 0.4F, OT_F16, true, false}, {64, 16, 8, 16, true, false, 1, 0, OT_F32, false, false},
+};
+
+static void make_low_rank(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct low_rank_case *c = &low_rank_cases[variant];
+    opcheck_begin(p, OT_OP_LOW_RANK, seed, "%lld rows, %lld by %lld to %lld, %s%sscale %g, p %g, %s", (long long)c->rows, (long long)c->m, (long long)c->r,
+                  (long long)c->n, c->add ? "add_dx, " : "", c->frozen ? "frozen, " : "", (double)c->scale, (double)c->p, ot_dtype_info(c->stored)->name);
+    p->attr.low_rank.scale = c->scale;
+    p->attr.low_rank.p = c->p;
+    p->attr.low_rank.site = 3;
+    p->batch.dropout_seed = seed + 11;
+    p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->m, NULL), c->add), c->wide_in);
+    p->w[0] = stored(opcheck_tensor_make(p, c->r, c->m, opcheck_random(p, c->r * c->m, 0.25, 0)), c->stored);
+    p->w[1] = stored(opcheck_tensor_make(p, c->n, c->r, opcheck_random(p, c->n * c->r, 0.25, 0)), c->stored);
+    for (int i = 0; i < 2 && c->frozen; i++) p->w[i] = without_gradient(p->w[i]);
+    p->out = wide(opcheck_tensor_make(p, c->rows, c->n, NULL), c->wide_out);
+    p->out.filled = true;
+}
+
 /* ==== All ==== */
 
 int opcheck_variants(ot_op_kind kind) {
@@ -634,6 +667,7 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_DISTANCE: return COUNT(distance_cases);
     case OT_OP_DIVERGENCE: return COUNT(divergence_cases);
     case OT_OP_GIVEN: return COUNT(given_cases);
+    case OT_OP_LOW_RANK: return COUNT(low_rank_cases);
     case OT_OP_COUNT: break;
     }
     return 0;
@@ -661,6 +695,7 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_DISTANCE: make_distance(p, variant, seed); break;
     case OT_OP_DIVERGENCE: make_divergence(p, variant, seed); break;
     case OT_OP_GIVEN: make_given(p, variant, seed); break;
+    case OT_OP_LOW_RANK: make_low_rank(p, variant, seed); break;
     case OT_OP_COUNT: break;
     }
     if (kind != OT_OP_GATHER && kind != OT_OP_POOL && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;

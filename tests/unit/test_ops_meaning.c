@@ -97,12 +97,29 @@ static void define_linear(const opcheck_problem *p, double *y) {
         }
 }
 
+static void define_low_rank(const opcheck_problem *p, double *y) {
+    int64_t M = p->in[0].cols, N = p->out.cols, rank = p->w[0].rows;
+    uint64_t seed = ot_dropout_site_seed(p->batch.dropout_seed, p->attr.low_rank.site);
+    double rate = (double)p->attr.low_rank.p;
+    for (int64_t i = 0; i < p->out.rows * N; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < rank; k++)
+            for (int64_t m = 0; m < M; m++) {
+                int64_t at = i / N * M + m;
+                bool kept = rate == 0 || ot_dropout_keeps(seed, at, p->attr.low_rank.p);
+                if (kept) sum += p->in[0].x[at] / (1 - rate) * p->w[0].x[k * M + m] * p->w[1].x[i % N * rank + k];
+            }
+        y[i] = p->out.x[i] + (double)p->attr.low_rank.scale * sum;
+    }
+}
+
 static void test_dropout(void **state) { (void)state, check_all(OT_OP_DROPOUT, define_dropout); }
 static void test_keep(void **state) { (void)state, check_all(OT_OP_KEEP, define_keep); }
 static void test_gather(void **state) { (void)state, check_all(OT_OP_GATHER, define_gather); }
 static void test_embed(void **state) { (void)state, check_all(OT_OP_EMBED, define_embed); }
 static void test_norm(void **state) { (void)state, check_all(OT_OP_NORM, define_norm); }
 static void test_linear(void **state) { (void)state, check_all(OT_OP_LINEAR, define_linear); }
+static void test_low_rank(void **state) { (void)state, check_all(OT_OP_LOW_RANK, define_low_rank); }
 
 /* ==== Attention ==== */
 
@@ -203,6 +220,7 @@ int main(void) {
         cmocka_unit_test(test_gather),    cmocka_unit_test(test_embed),
         cmocka_unit_test(test_norm),      cmocka_unit_test(test_linear),
         cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_incremental),
+        cmocka_unit_test(test_low_rank),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,6 +289,51 @@ static void recompute_gives_the_same_gradients(void **state) {
     }
 }
 
+/* Low-rank products beside linears that read one value stand side by side in the trace, and masks, products and gradients are the reference's. */
+static void products_of_one_value_are_done_together(void **state) {
+    (void)state;
+    const struct {
+        const char *family;
+        int runs[4];
+    } rows[] = {{"llama", {3, 1, 2, 1}}, {"opt", {3, 1, 1, 1}}, {"gpt2", {1, 1, 1, 1}}};
+    for (size_t f = 0; f < sizeof rows / sizeof *rows; f++) {
+        ot_error err = {0};
+        ot_model *m = open_family(rows[f].family, OT_F32);
+        bool tuned[MAX_LAYERS];
+        outer_blocks(m, tuned);
+        ot_peft p;
+        ot_trainables t = {0};
+        must(ot_peft_begin(&p, "lora:r=3,alpha=4,dropout=0.3", m, tuned, 1, &t, &err), &err);
+        randomise(&p);
+        must(ot_trainables_bind(&t, OT_F32, false, &err), &err);
+        float *expected = malloc((size_t)t.stretch * sizeof *expected);
+        assert_non_null(expected);
+        for (int k = 0; k < 2; k++) {
+            ot_network *net = make(m, ot_peft_hooks(&p), k == 0 ? &ot_backend_ref : ot_backends[0], OT_F32, true, false);
+            memset(t.grad, 0, (size_t)t.stretch * sizeof *t.grad);
+            run(net, 5);
+            if (k == 0) memcpy(expected, t.grad, (size_t)t.stretch * sizeof *expected);
+            int64_t run_length = 0, n = 0;
+            for (int64_t e = 0; e < ot_plan_trace_length(ot_network_plan(net)); e++) {
+                ot_trace_info info;
+                ot_plan_trace_info(ot_network_plan(net), e, TOKENS, 1, TOKENS, &info);
+                bool product = info.kind == OT_OP_LOW_RANK && info.phase == OT_PHASE_FORWARD;
+                if (!product && run_length > 0) assert_int_equal(run_length, rows[f].runs[n++ % 4]);
+                run_length = product ? run_length + 1 : 0;
+            }
+            assert_int_equal(n, 8);
+            ot_network_free(net);
+        }
+        double largest = 0;
+        for (int64_t i = 0; i < t.stretch; i++) largest = fmax(largest, fabs((double)expected[i]));
+        for (int64_t i = 0; i < t.stretch; i++) assert_true(fabs((double)(t.grad[i] - expected[i])) < 1e-5 * largest);
+        free(expected);
+        ot_trainables_free(&t);
+        ot_peft_end(&p);
+        ot_model_close(m);
+    }
+}
+
 static void dropout_belongs_to_training(void **state) {
     (void)state;
     const char *methods[] = {"lora:r=2,dropout=0.5", "houlsby:width=3,dropout=0.5"};
@@ -514,6 +559,7 @@ int main(void) {
         cmocka_unit_test(first_values_follow_the_seed_and_the_name),
         cmocka_unit_test(kaiming_bound),
         cmocka_unit_test(recompute_gives_the_same_gradients),
+        cmocka_unit_test(products_of_one_value_are_done_together),
         cmocka_unit_test(dropout_belongs_to_training),
         cmocka_unit_test(counts_of_the_paper),
         cmocka_unit_test(a_prompt_stands_in_front_once),

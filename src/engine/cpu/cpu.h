@@ -39,11 +39,15 @@ void ot_cpu_copy(const ot_cpu_kernels *table, ot_span x, ot_span y, int64_t n, b
 /* sum [cols] += the sum of the rows of x [rows, cols], in parallel. */
 void ot_cpu_column_sum(const ot_cpu_kernels *table, ot_span x, int64_t rows, int64_t cols, float *sum);
 
+/* The mask of a site with 0 < p < 1. */
+ot_dropout_mask ot_cpu_dropout_mask(const ot_batch *batch, float p, uint32_t site);
+
 static inline int64_t ot_compute_bytes(ot_dtype dtype) { return dtype == OT_BF16 ? 2 : 4; }
 
 /* ==== Kernels ==== */
 
 int64_t ot_cpu_linear_scratch(const ot_call *call);
+int64_t ot_cpu_low_rank_scratch(const ot_call *call);
 int64_t ot_cpu_head_loss_scratch(const ot_call *call);
 int64_t ot_cpu_attention_scratch(const ot_call *call);
 int64_t ot_cpu_norm_scratch(const ot_call *call);
@@ -54,6 +58,7 @@ ot_kernel ot_cpu_embed_forward, ot_cpu_embed_backward;
 ot_kernel ot_cpu_position_forward, ot_cpu_position_backward;
 ot_kernel ot_cpu_norm_forward, ot_cpu_norm_backward;
 ot_kernel ot_cpu_linear_forward, ot_cpu_linear_backward;
+ot_kernel ot_cpu_low_rank_forward, ot_cpu_low_rank_backward;
 ot_kernel ot_cpu_rope_forward, ot_cpu_rope_backward;
 ot_kernel ot_cpu_attention_forward, ot_cpu_attention_backward;
 ot_kernel ot_cpu_act_forward, ot_cpu_act_backward;

@@ -55,6 +55,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .norm_back = loop_norm_back,
     .rope = loop_rope,
     .dropout = loop_dropout,
+    .dropout_factors = loop_dropout_factors,
     .column_sum = loop_column_sum,
     .dots = loop_dots,
     .thin_in = thin_in,

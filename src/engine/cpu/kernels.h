@@ -110,6 +110,13 @@ typedef struct ot_thin {
     const float *w;   /* [r, ld] */
 } ot_thin;
 
+/* Of one dropout site in one step; see engine/dropout.h. */
+typedef struct ot_dropout_mask {
+    uint64_t seed;
+    uint32_t threshold; /* kept when its 32 bits reach it */
+    float factor;
+} ot_dropout_mask;
+
 typedef struct ot_cpu_kernels {
     const char *name;
     bool bf16_dot; /* has a bf16 dot product instruction */
@@ -131,16 +138,17 @@ typedef struct ot_cpu_kernels {
     void (*norm_back)(const ot_norm_job *job, int64_t first, int64_t groups, float *partial);
     /* x [2 * half]: rotate the pairs (i, i + half) by direction * angle */
     void (*rope)(ot_span x, const float *cosine, const float *sine, int64_t half, float direction);
-    /* y = x * (0 or factor) by the hash of the site's element first + i */
-    void (*dropout)(ot_span x, ot_span y, int64_t n, bool add, uint64_t seed, int64_t first, uint64_t threshold, float factor);
+    /* y = x * (0 or factor) by the hash of the site's element first + i; those factors alone */
+    void (*dropout)(ot_span x, ot_span y, int64_t n, bool add, const ot_dropout_mask *mask, int64_t first);
+    void (*dropout_factors)(float *y, int64_t n, const ot_dropout_mask *mask, int64_t first);
     /* sum[0 .. n) += the sum over rows of x[row * stride + i] */
     void (*column_sum)(ot_span x, int64_t stride, int64_t rows, int64_t n, float *sum);
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
-    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x */
-    void (*thin_in)(const ot_thin *t, ot_span x, float *z, int64_t rows);
-    void (*thin_out)(const ot_thin *t, const float *z, ot_span y, int64_t rows, bool add);
-    void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, int64_t rows, float *dw);
+    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x; x and what is put into y times mask [rows, ld], NULL: none */
+    void (*thin_in)(const ot_thin *t, ot_span x, const float *mask, float *z, int64_t rows);
+    void (*thin_out)(const ot_thin *t, const float *z, ot_span y, const float *mask, int64_t rows, bool add);
+    void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, const float *mask, int64_t rows, float *dw);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
     /* The loss alone, by 16 float sums as PyTorch makes them (ot_network_options.sums16). The bias is added to the logits. */

@@ -230,14 +230,35 @@ static void loop_norm_back(const ot_norm_job *job, int64_t first, int64_t groups
 
 /* ==== The rest ==== */
 
-/* Element `first + i` of the site is kept when the upper 53 bits of its hash reach the threshold; see engine/dropout.h. */
-static void loop_dropout(ot_span x, ot_span y, int64_t n, bool add, uint64_t seed, int64_t first, uint64_t threshold, float factor) {
-    enum { BLOCK = 64 };
-    for (int64_t b = 0; b < n; b += BLOCK) {
-        float keep[BLOCK];
-        for (int i = 0; i < BLOCK; i++)
-            keep[i] = ot_rng_hash(seed, (uint64_t)(first + b + i)) >> 11 >= threshold ? factor : 0.0f;
-        for (int64_t i = b; i < n && i < b + BLOCK; i += LANES) {
+/* Factors of a block of elements from an even one on; see engine/dropout.h. */
+enum { DROPOUT_BLOCK = 64 };
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half of a hash, the even element's, lies first");
+static void dropout_block(float *y, const ot_dropout_mask *mask, int64_t first) {
+    uint64_t bits[DROPOUT_BLOCK / 2], at = mask->seed + ((uint64_t)first / 2 + 1) * OT_RNG_STEP;
+    uint32_t halves[DROPOUT_BLOCK], threshold = mask->threshold;
+    float factor = mask->factor;
+    for (int i = 0; i < DROPOUT_BLOCK / 2; i++) bits[i] = ot_rng_mix(at + (uint64_t)i * OT_RNG_STEP);
+    memcpy(halves, bits, sizeof halves);
+    for (int i = 0; i < DROPOUT_BLOCK; i++) y[i] = halves[i] >= threshold ? factor : 0.0f;
+}
+
+static void loop_dropout_factors(float *y, int64_t n, const ot_dropout_mask *mask, int64_t first) {
+    int64_t done = 0;
+    for (; first % 2 == 0 && done + DROPOUT_BLOCK <= n; done += DROPOUT_BLOCK) dropout_block(y + done, mask, first + done);
+    for (int64_t m; done < n; done += m) { /* the end, and all where it begins on an odd element */
+        float block[DROPOUT_BLOCK];
+        int64_t at = first + done, odd = at % 2;
+        m = n - done < DROPOUT_BLOCK - odd ? n - done : DROPOUT_BLOCK - odd;
+        dropout_block(block, mask, at - odd);
+        memcpy(y + done, block + odd, (size_t)m * sizeof *y);
+    }
+}
+
+static void loop_dropout(ot_span x, ot_span y, int64_t n, bool add, const ot_dropout_mask *mask, int64_t first) {
+    for (int64_t b = 0; b < n; b += DROPOUT_BLOCK) {
+        float keep[DROPOUT_BLOCK];
+        loop_dropout_factors(keep, DROPOUT_BLOCK, mask, first + b);
+        for (int64_t i = b; i < n && i < b + DROPOUT_BLOCK; i += LANES) {
             int m = lanes_left(n, i);
             vf v = span_load(x, i, m), k = vf_load(keep + i - b);
             span_put(y, i, m, vf_less(vf_zero(), k, v * k, vf_zero()), add);

@@ -161,14 +161,20 @@ typedef struct dropout_job {
     element_job elements;
     ot_span from, to;
     bool add;
-    uint64_t seed, threshold;
-    float factor;
+    ot_dropout_mask mask;
 } dropout_job;
 
 static void dropout_chunk(void *context, int64_t chunk) {
     const dropout_job *j = context;
     int64_t at, n = chunk_of(&j->elements, chunk, &at);
-    j->elements.table->dropout(ot_span_at(j->from, at), ot_span_at(j->to, at), n, j->add, j->seed, at, j->threshold, j->factor);
+    j->elements.table->dropout(ot_span_at(j->from, at), ot_span_at(j->to, at), n, j->add, &j->mask, at);
+}
+
+ot_dropout_mask ot_cpu_dropout_mask(const ot_batch *batch, float p, uint32_t site) {
+    /* ot_dropout_keeps compares bits * 2^-32 with p; both sides times 2^32 are exact */
+    return (ot_dropout_mask){.seed = ot_dropout_site_seed(batch->dropout_seed, site),
+                             .threshold = (uint32_t)ceil((double)p * 0x1p32),
+                             .factor = (float)(1.0 / (1.0 - (double)p))};
 }
 
 static ot_status dropout(const ot_call *call, ot_span from, ot_span to, bool add) {
@@ -178,10 +184,7 @@ static ot_status dropout(const ot_call *call, ot_span from, ot_span to, bool add
         ot_cpu_copy(job.elements.table, from, to, job.elements.n, add);
         return OT_OK;
     }
-    /* ot_dropout_keeps compares hash * 2^-53 with p; both sides times 2^53 are exact */
-    job.seed = ot_dropout_site_seed(call->batch->dropout_seed, call->attr->dropout.site);
-    job.threshold = (uint64_t)ceil((double)p * 0x1p53);
-    job.factor = (float)(1.0 / (1.0 - (double)p));
+    job.mask = ot_cpu_dropout_mask(call->batch, p, call->attr->dropout.site);
     ot_parallel_for(ot_chunks(job.elements.n, ELEMENTS), dropout_chunk, &job);
     return OT_OK;
 }

@@ -1,4 +1,4 @@
-/* CPU backend: LINEAR with one narrow side and no bias, as LoRA's two products are. Rows are done in fixed parts, one after another of each: what is
+/* CPU backend: LINEAR with one narrow side and no bias, as in Houlsby's adapters. Rows are done in fixed parts, one after another of each: what is
  * read twice is in the cache, every activation comes from memory once, and sums do not depend on the number of threads. */
 #include "engine/cpu/thin.h"
 
@@ -77,11 +77,11 @@ static void forward_part(void *context, int64_t part) {
     int64_t first = part * PART, rows = j->rows - first < PART ? j->rows - first : PART;
     float z[PART * MOST];
     if (j->down) {
-        j->table->thin_in(&j->t, ot_span_at(ot_span_x(&c->in[0]), first * j->t.n), z, rows);
+        j->table->thin_in(&j->t, ot_span_at(ot_span_x(&c->in[0]), first * j->t.n), NULL, z, rows);
         write_narrow(j, z, ot_span_x(&c->out), first, rows, false);
     } else {
         read_narrow(j, ot_span_x(&c->in[0]), first, rows, z);
-        j->table->thin_out(&j->t, z, ot_span_at(ot_span_x(&c->out), first * j->t.n), rows, c->attr->linear.add_out);
+        j->table->thin_out(&j->t, z, ot_span_at(ot_span_x(&c->out), first * j->t.n), NULL, rows, c->attr->linear.add_out);
     }
 }
 
@@ -94,17 +94,17 @@ static void backward_part(void *context, int64_t part) {
     if (dw != NULL) memset(dw, 0, (size_t)(j->t.r * j->t.ld) * sizeof *dw);
     if (j->down) {
         read_narrow(j, ot_span_dx(out), first, rows, z);
-        if (dw != NULL) j->table->thin_grad(&j->t, z, ot_span_at(ot_span_x(in), first * j->t.n), rows, dw);
-        if (in->dx != NULL) j->table->thin_out(&j->t, z, ot_span_at(ot_span_dx(in), first * j->t.n), rows, in->add_dx);
+        if (dw != NULL) j->table->thin_grad(&j->t, z, ot_span_at(ot_span_x(in), first * j->t.n), NULL, rows, dw);
+        if (in->dx != NULL) j->table->thin_out(&j->t, z, ot_span_at(ot_span_dx(in), first * j->t.n), NULL, rows, in->add_dx);
         return;
     }
     ot_span dy = ot_span_at(ot_span_dx(out), first * j->t.n);
     if (dw != NULL) {
         read_narrow(j, ot_span_x(in), first, rows, z);
-        j->table->thin_grad(&j->t, z, dy, rows, dw);
+        j->table->thin_grad(&j->t, z, dy, NULL, rows, dw);
     }
     if (in->dx == NULL) return;
-    j->table->thin_in(&j->t, dy, z, rows);
+    j->table->thin_in(&j->t, dy, NULL, z, rows);
     write_narrow(j, z, ot_span_dx(in), first, rows, in->add_dx);
 }
 

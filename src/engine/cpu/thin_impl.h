@@ -1,100 +1,126 @@
 /* Products with one narrow side (LoRA's): z [rows, r] and x [rows, n] with w [r, n], r small. Libraries pack such operands at a higher price than the
- * product has; here x and y are read and written once, four rows at a time, with w in the cache. r is a multiple of 4, and w and dw have rows of
- * `ld` >= n floats, a multiple of 16, zero beyond n. */
+ * product has; here x and y are read and written once, four rows at a time, with w in the cache. r is a multiple of 4, and w, dw and masks have rows of
+ * `ld` >= n floats, a multiple of 16, w and dw zero beyond n. A mask [rows, ld] (NULL: none) is multiplied in on the wide side. */
 #ifndef OT_ENGINE_CPU_THIN_IMPL_H
 #define OT_ENGINE_CPU_THIN_IMPL_H
 
 #include "engine/cpu/vec.h"
 
-/* Of `count` rows (up to 4) and 4 narrow columns: z[row][k] = x[row] . w[k] */
-VEC_INLINE void thin_in_rows(const float *w, int64_t ld, ot_span x, int64_t stride, float *z, int64_t r, int64_t n, const int count) {
-    vf sum[4][4];
-    for (int a = 0; a < count; a++)
-        for (int k = 0; k < 4; k++) sum[a][k] = vf_zero();
-    for (int64_t i = 0; i < n; i += LANES) {
-        int m = lanes_left(n, i);
-        vf v[4];
-        for (int k = 0; k < 4; k++) v[k] = vf_load(w + k * ld + i);
-        for (int a = 0; a < count; a++) {
-            vf from = span_load(x, a * stride + i, m);
-            for (int k = 0; k < 4; k++) sum[a][k] = vf_fma(from, v[k], sum[a][k]);
-        }
+/* `rows` rows (up to 4) and 4 narrow columns of one product. `wide` is x, or y [rows, n]; a caller gives its dtype, and mask NULL, as constants. */
+typedef struct thin_tile {
+    const float *w, *mask;
+    float *dw;
+    ot_span wide;
+    int64_t r, n, ld;
+    bool add;
+} thin_tile;
+
+typedef vf thin_sums[4][4];
+
+/* m of a row's columns from i on. */
+VEC_INLINE void thin_in_step(const thin_tile *t, thin_sums sum, int64_t i, const int m, const int rows) {
+    vf v[4];
+    for (int k = 0; k < 4; k++) v[k] = vf_load(t->w + k * t->ld + i);
+    for (int a = 0; a < rows; a++) {
+        vf from = span_load(t->wide, a * t->n + i, m);
+        if (t->mask != NULL) from *= vf_load(t->mask + a * t->ld + i);
+        for (int k = 0; k < 4; k++) sum[a][k] = vf_fma(from, v[k], sum[a][k]);
     }
-    for (int a = 0; a < count; a++)
-        for (int k = 0; k < 4; k++) z[a * r + k] = vf_sum(sum[a][k]);
+}
+
+/* z[row][k] = x[row] . w[k] */
+VEC_INLINE void thin_in_tile(const thin_tile *t, float *z, const int rows) {
+    thin_sums sum;
+    for (int a = 0; a < rows; a++)
+        for (int k = 0; k < 4; k++) sum[a][k] = vf_zero();
+    int64_t i = 0;
+    for (; i + LANES <= t->n; i += LANES) thin_in_step(t, sum, i, LANES, rows);
+    if (i < t->n) thin_in_step(t, sum, i, (int)(t->n - i), rows);
+    for (int a = 0; a < rows; a++)
+        for (int k = 0; k < 4; k++) z[a * t->r + k] = vf_sum(sum[a][k]);
+}
+
+VEC_INLINE void thin_factors(thin_sums factor, const float *z, int64_t r, const int rows) {
+    for (int a = 0; a < rows; a++)
+        for (int k = 0; k < 4; k++) factor[a][k] = vf_set(z[a * r + k]);
+}
+
+VEC_INLINE void thin_out_step(const thin_tile *t, thin_sums factor, int64_t i, const int m, const int rows) {
+    vf v[4];
+    for (int k = 0; k < 4; k++) v[k] = vf_load(t->w + k * t->ld + i);
+    for (int a = 0; a < rows; a++) {
+        vf before = t->add ? span_load(t->wide, a * t->n + i, m) : vf_zero(), sum = t->mask != NULL ? vf_zero() : before;
+        for (int k = 0; k < 4; k++) sum = vf_fma(factor[a][k], v[k], sum);
+        if (t->mask != NULL) sum = vf_fma(sum, vf_load(t->mask + a * t->ld + i), before);
+        span_store(t->wide, a * t->n + i, m, sum);
+    }
 }
 
 /* y[row] = or += the sum over k of z[row][k] * w[k] */
-VEC_INLINE void thin_out_rows(const float *z, int64_t r, const float *w, int64_t ld, ot_span y, int64_t stride, int64_t n, bool add, const int count) {
-    vf factor[4][4];
-    for (int a = 0; a < count; a++)
-        for (int k = 0; k < 4; k++) factor[a][k] = vf_set(z[a * r + k]);
-    for (int64_t i = 0; i < n; i += LANES) {
-        int m = lanes_left(n, i);
-        vf v[4];
-        for (int k = 0; k < 4; k++) v[k] = vf_load(w + k * ld + i);
-        for (int a = 0; a < count; a++) {
-            vf sum = add ? span_load(y, a * stride + i, m) : vf_zero();
-            for (int k = 0; k < 4; k++) sum = vf_fma(factor[a][k], v[k], sum);
-            span_store(y, a * stride + i, m, sum);
-        }
+VEC_INLINE void thin_out_tile(const thin_tile *t, const float *z, const int rows) {
+    thin_sums factor;
+    thin_factors(factor, z, t->r, rows);
+    int64_t i = 0;
+    for (; i + LANES <= t->n; i += LANES) thin_out_step(t, factor, i, LANES, rows);
+    if (i < t->n) thin_out_step(t, factor, i, (int)(t->n - i), rows);
+}
+
+VEC_INLINE void thin_grad_step(const thin_tile *t, thin_sums factor, int64_t i, const int m, const int rows) {
+    vf sum[4];
+    for (int k = 0; k < 4; k++) sum[k] = vf_load(t->dw + k * t->ld + i);
+    for (int a = 0; a < rows; a++) {
+        vf from = span_load(t->wide, a * t->n + i, m);
+        if (t->mask != NULL) from *= vf_load(t->mask + a * t->ld + i);
+        for (int k = 0; k < 4; k++) sum[k] = vf_fma(factor[a][k], from, sum[k]);
     }
+    for (int k = 0; k < 4; k++) vf_store(t->dw + k * t->ld + i, sum[k]);
 }
 
 /* dw[k] += the sum over rows of z[row][k] * x[row] */
-VEC_INLINE void thin_grad_rows(const float *z, int64_t r, ot_span x, int64_t stride, float *dw, int64_t ld, int64_t n, const int count) {
-    vf factor[4][4];
-    for (int a = 0; a < count; a++)
-        for (int k = 0; k < 4; k++) factor[a][k] = vf_set(z[a * r + k]);
-    for (int64_t i = 0; i < n; i += LANES) {
-        int m = lanes_left(n, i);
-        vf sum[4];
-        for (int k = 0; k < 4; k++) sum[k] = vf_load(dw + k * ld + i);
-        for (int a = 0; a < count; a++) {
-            vf from = span_load(x, a * stride + i, m);
-            for (int k = 0; k < 4; k++) sum[k] = vf_fma(factor[a][k], from, sum[k]);
-        }
-        for (int k = 0; k < 4; k++) vf_store(dw + k * ld + i, sum[k]);
-    }
+VEC_INLINE void thin_grad_tile(const thin_tile *t, const float *z, const int rows) {
+    thin_sums factor;
+    thin_factors(factor, z, t->r, rows);
+    int64_t i = 0;
+    for (; i + LANES <= t->n; i += LANES) thin_grad_step(t, factor, i, LANES, rows);
+    if (i < t->n) thin_grad_step(t, factor, i, (int)(t->n - i), rows);
 }
 
-static void thin_in(const ot_thin *t, ot_span x, float *z, int64_t rows) {
-    for (int64_t a = 0; a < rows; a += 4) {
-        for (int64_t k = 0; k < t->r; k += 4) {
-            const float *w = t->w + k * t->ld;
-            ot_span from = ot_span_at(x, a * t->n);
-            float *to = z + a * t->r + k;
-            if (rows - a >= 4) thin_in_rows(w, t->ld, from, t->n, to, t->r, t->n, 4);
-            else
-                for (int64_t b = 0; b < rows - a; b++) thin_in_rows(w, t->ld, ot_span_at(from, b * t->n), t->n, to + b * t->r, t->r, t->n, 1);
-        }
+/* The loop of each kernel over rows and narrow columns: `tile` is called with constants where there are four rows, so that nothing is asked inside. */
+#define THIN_LOOP(tile, shape, span, factors, narrow, gradient, adds)                                                          \
+    for (int64_t a = 0, step = 0; a < rows; a += step) {                                                                       \
+        step = rows - a >= 4 ? 4 : 1;                                                                                          \
+        for (int64_t k = 0; k < (shape)->r; k += 4) {                                                                          \
+            const thin_tile own = {.w = (shape)->w + k * (shape)->ld,                                                          \
+                                   .mask = (factors) == NULL ? NULL : (factors) + a * (shape)->ld,                             \
+                                   .dw = (gradient) == NULL ? NULL : (gradient) + k * (shape)->ld,                             \
+                                   .wide = ot_span_at(span, a * (shape)->n),                                                   \
+                                   .r = (shape)->r,                                                                            \
+                                   .n = (shape)->n,                                                                            \
+                                   .ld = (shape)->ld,                                                                          \
+                                   .add = (adds) || k > 0};                                                                    \
+            thin_tile plain = own;                                                                                             \
+            plain.mask = NULL;                                                                                                 \
+            plain.wide.dtype = OT_F32;                                                                                         \
+            if (step == 1) tile(&own, (narrow) + a * (shape)->r + k, 1);                                                       \
+            else if (own.mask == NULL && own.wide.dtype == OT_F32) tile(&plain, (narrow) + a * (shape)->r + k, 4);             \
+            else tile(&own, (narrow) + a * (shape)->r + k, 4);                                                                 \
+        }                                                                                                                      \
     }
+
+static void thin_in(const ot_thin *t, ot_span x, const float *mask, float *z, int64_t rows) {
+    float *none = NULL;
+    THIN_LOOP(thin_in_tile, t, x, mask, z, none, false)
 }
 
-static void thin_out(const ot_thin *t, const float *z, ot_span y, int64_t rows, bool add) {
-    for (int64_t a = 0; a < rows; a += 4) {
-        for (int64_t k = 0; k < t->r; k += 4) {
-            const float *w = t->w + k * t->ld, *from = z + a * t->r + k;
-            ot_span to = ot_span_at(y, a * t->n);
-            if (rows - a >= 4) thin_out_rows(from, t->r, w, t->ld, to, t->n, t->n, add || k > 0, 4);
-            else
-                for (int64_t b = 0; b < rows - a; b++)
-                    thin_out_rows(from + b * t->r, t->r, w, t->ld, ot_span_at(to, b * t->n), t->n, t->n, add || k > 0, 1);
-        }
-    }
+static void thin_out(const ot_thin *t, const float *z, ot_span y, const float *mask, int64_t rows, bool add) {
+    float *none = NULL;
+    THIN_LOOP(thin_out_tile, t, y, mask, z, none, add)
 }
 
-static void thin_grad(const ot_thin *t, const float *z, ot_span x, int64_t rows, float *dw) {
-    for (int64_t a = 0; a < rows; a += 4) {
-        for (int64_t k = 0; k < t->r; k += 4) {
-            const float *from = z + a * t->r + k;
-            ot_span wide = ot_span_at(x, a * t->n);
-            if (rows - a >= 4) thin_grad_rows(from, t->r, wide, t->n, dw + k * t->ld, t->ld, t->n, 4);
-            else
-                for (int64_t b = 0; b < rows - a; b++)
-                    thin_grad_rows(from + b * t->r, t->r, ot_span_at(wide, b * t->n), t->n, dw + k * t->ld, t->ld, t->n, 1);
-        }
-    }
+static void thin_grad(const ot_thin *t, const float *z, ot_span x, const float *mask, int64_t rows, float *dw) {
+    THIN_LOOP(thin_grad_tile, t, x, mask, z, dw, false)
 }
+
+#undef THIN_LOOP
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef OT_ENGINE_CPU_VEC_H
 #define OT_ENGINE_CPU_VEC_H
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>

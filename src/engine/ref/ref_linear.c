@@ -1,6 +1,7 @@
-/* Reference backend: LINEAR and HEAD_LOSS, the two operations that multiply by a matrix. Weight rows are decoded one by one. */
+/* Reference backend: LINEAR, LOW_RANK and HEAD_LOSS, operations that multiply by a matrix. Weight rows are decoded one by one. */
 #include <math.h>
 
+#include "engine/dropout.h"
 #include "engine/ref/ref.h"
 
 /* ==== The three products with a stored matrix W [rows, cols]. `decoded` and `row` hold one row of it. ==== */
@@ -95,6 +96,73 @@ ot_status ot_ref_linear_backward(const ot_call *call) {
         for (int64_t i = 0; i < R * M; i++) dx[i] *= scale;
         ot_ref_store_dx(in, 0, R * M, dx);
     }
+    return OT_OK;
+}
+
+/* ==== LOW_RANK: x [R, M], A [r, M], B [N, r], out [R, N] += scale * dropout(x) . A^T . B^T; the value between is computed again in backward ==== */
+
+int64_t ot_ref_low_rank_doubles(const ot_call *call) {
+    return call->in[0].rows * (2 * call->in[0].cols + 2 * call->w[0].rows + call->out.cols);
+}
+
+static void drop(const ot_call *call, int64_t n, double *x) {
+    float p = call->attr->low_rank.p;
+    uint64_t seed = ot_dropout_site_seed(call->batch->dropout_seed, call->attr->low_rank.site);
+    for (int64_t i = 0; p > 0 && i < n; i++) x[i] = ot_dropout_keeps(seed, i, p) ? x[i] / (1 - (double)p) : 0;
+}
+
+static ot_status low_rank_forward(const ot_call *call) {
+    const ot_view *in = &call->in[0], *out = &call->out;
+    int64_t R = in->rows, M = in->cols, N = out->cols;
+    ot_ref_work work;
+    OT_TRY(ot_ref_begin(call, &work));
+    matrix a = matrix_of(&call->w[0], &work), b = matrix_of(&call->w[1], &work);
+    double *x = ot_ref_take(&work, R * M), *z = ot_ref_take(&work, R * a.w->rows), *y = ot_ref_take(&work, R * N);
+
+    ot_ref_load(in->x, in->dtype, 0, R * M, x);
+    drop(call, R * M, x);
+    times_transposed(&a, x, z, R);
+    times_transposed(&b, z, y, R);
+    for (int64_t i = 0; i < R * N; i++) y[i] *= call->attr->low_rank.scale;
+    ot_ref_store(out->x, out->dtype, 0, R * N, y, true);
+    return OT_OK;
+}
+
+static ot_status low_rank_backward(const ot_call *call) {
+    const ot_view *in = &call->in[0], *out = &call->out;
+    int64_t R = in->rows, M = in->cols, N = out->cols, r = call->w[0].rows;
+    double scale = call->attr->low_rank.scale;
+    ot_ref_work work;
+    OT_TRY(ot_ref_begin(call, &work));
+    matrix a = matrix_of(&call->w[0], &work), b = matrix_of(&call->w[1], &work);
+    double *x = ot_ref_take(&work, R * M), *z = ot_ref_take(&work, R * r), *dy = ot_ref_take(&work, R * N);
+    double *dz = ot_ref_take_zeros(&work, R * r), *dx = ot_ref_take_zeros(&work, R * M);
+
+    ot_ref_load(out->dx, out->dtype, 0, R * N, dy);
+    times(&b, dy, dz, R);
+    if (call->w[0].dw || call->w[1].dw) {
+        ot_ref_load(in->x, in->dtype, 0, R * M, x);
+        drop(call, R * M, x);
+        times_transposed(&a, x, z, R);
+        if (call->w[0].dw) add_outer(call, &a, scale, dz, x, R);
+        if (call->w[1].dw) add_outer(call, &b, scale, dy, z, R);
+    }
+    if (in->dx) {
+        times(&a, dz, dx, R);
+        for (int64_t i = 0; i < R * M; i++) dx[i] *= scale;
+        drop(call, R * M, dx);
+        ot_ref_store_dx(in, 0, R * M, dx);
+    }
+    return OT_OK;
+}
+
+ot_status ot_ref_low_rank_forward(const ot_call *call) {
+    for (; call != NULL; call = call->next) OT_TRY(low_rank_forward(call));
+    return OT_OK;
+}
+
+ot_status ot_ref_low_rank_backward(const ot_call *call) {
+    for (; call != NULL; call = call->next) OT_TRY(low_rank_backward(call));
     return OT_OK;
 }
 
