@@ -44,7 +44,7 @@ static void open_loop(loop *l, scratch *s, const char *name, ot_dtype compute) {
     l->o.grad_accum = 2;
     l->o.shuffle = true;
     l->o.dropout = 0.1;
-    l->o.lr = 0.05;
+    l->o.lr = 0.15;
     l->o.warmup = 2;
     l->o.schedule = OT_SCHEDULE_CONSTANT;
     l->o.valid_every = 3;
