@@ -368,6 +368,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     const char *file = ot_args_operand(args, "FILE");
     bool text = ot_args_has(args, "model") && ot_path_ends(file, ".csv"); /* any file may be text */
     if (ot_pictures_is(file) && !text) return ot_data_pictures(args, err);
+    if (ot_path_ends(file, "/") && !ot_path_exists(file)) return ot_fail(err, OT_ERR_IO, "there is no folder %s", file);
     if (!ot_args_has(args, "model")) return ot_args_fail(args, err, "--model is missing: text is read with its tokenizer and chat template (pictures need none)");
     ot_status status = read_data(&j, err);
     if (status == OT_OK) status = ot_args_flag(args, "json") ? print_json(&j, err) : print(&j, err);

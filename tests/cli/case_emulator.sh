@@ -67,16 +67,22 @@ grep -q '"emulator": "crash:keep=2"' out
 grep -q '</svg>' q.svg
 "$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try '' --data "$data" --max-cpl 0.999 --no-progress >out
 grep -q '^(the whole middle) .*  beyond$' out
-grep -q '^front: .*layerdrop:keep=1' out && grep -q 'better in one of weights, CPL and signs' out
-[ "$(wc -l <out)" = 6 ] && tail -1 out | grep -q '^CPL above 1: by itself the emulator predicts these data better'
+grep -q '^front: .*layerdrop:keep=1' out
+grep -q 'better in one of weights, CPL and signs' out
+[ "$(wc -l <out)" = 6 ]
+tail -1 out | grep -q '^CPL above 1: by itself the emulator predicts these data better'
 "$OFFSITE" split "$model" -o above --bottom 1 --top 1 --emulator layerdrop:keep=1 --data "$data" --force --quiet --no-progress >out
 grep -q '^CPL above 1: by itself' out
 "$OFFSITE" split "$model" -o above --bottom 1 --top 1 --data "$data" --force --quiet --no-progress >out
-! grep -q 'CPL above 1' out && grep -q 'CPL 1.000' out
+[ "$(grep -c 'CPL above 1' out)" = 0 ]
+grep -q 'CPL 1.000' out
 # Each row as soon as it is known: also when a later recipe ends the search; columns stand below their titles.
 code=0
 "$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try layerdrop:keep=99 --data "$data" --no-progress >out 2>err || code=$?
-[ "$code" = 2 ] && grep -q 'keep=99' err && [ "$(wc -l <out)" = 2 ] && grep -q '^layerdrop:keep=1  .* %' out
+[ "$code" = 2 ]
+grep -q 'keep=99' err
+[ "$(wc -l <out)" = 2 ]
+grep -q '^layerdrop:keep=1  .* %' out
 awk 'NR == 1 { at = index($0, "memory") + 5 } NR == 2 { exit substr($0, at, 1) !~ /[0-9]/ || substr($0, at + 1) != "" }' out
 "$OFFSITE" help emulator >page
 "$OFFSITE" split --help emulator | cmp - page

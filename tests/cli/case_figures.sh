@@ -76,6 +76,11 @@ code=0
 "$OFFSITE" report fig4 --config part.yaml -o figure --quiet >out 2>err || code=$?
 [ "$code" = 1 ] && grep -q '2 steps failed and [0-9]* steps that need one of them were left out' err && grep -q '^failed: m0.1-1.e2.split' out || die "code $code: $(cat err out)"
 
+rm -rf hostile && cp -r figure hostile
+sed -i 's/"error": ".*"/"error": "<script>"/' hostile/state.json
+run report fig4 hostile --markdown
+grep -q '^- failed: m0.1-1.e2.split: \\<script' out && ! grep -q '[^\\]<script' out || die "markup went through: $(grep script out)"
+
 # An ordinary report still takes options from a file.
 echo 'markdown: yes' >options.yaml
 run report figure --config options.yaml

@@ -27,9 +27,11 @@ printf 'secret' >return/notes.txt
 grep -q '^not covered by the manifest: notes.txt$' out
 rm return/notes.txt
 # --merge on a return that replaces whole parameters is no error, and is told to do nothing.
-"$OFFSITE" plug "$model" return -o plugged --force >out 2>err && [ ! -s err ]
+"$OFFSITE" plug "$model" return -o plugged --force >out 2>err
+[ ! -s err ]
 "$OFFSITE" plug "$model" return -o merged --merge --force >out 2>err
-grep -q '^--merge has no effect: this return holds no LoRA' err && [ "$(wc -l <err)" = 1 ]
+grep -q '^--merge has no effect: this return holds no LoRA' err
+[ "$(wc -l <err)" = 1 ]
 cmp plugged/model.safetensors merged/model.safetensors
 
 # The tokenizer goes with the weights: one byte of it is enough to be found. So does what PEFT reads of a LoRA return.
@@ -38,11 +40,13 @@ cp -r "$model" worded
 cp "$CLI_TEST_DIR/../data/tokenizer/gpt2/tokenizer.json" worded
 "$OFFSITE" split worded -o spoken --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet --force
 "$OFFSITE" verify spoken --no-progress >out
-grep -q '^ok  SHA-256 of: tokenizer.json$' out && [ "$(grep -c '^ok  ' out)" = 5 ] && ! grep -q 'not covered' out
+grep -q '^ok  SHA-256 of: tokenizer.json$' out
+[ "$(grep -c '^ok  ' out)" = 5 ]
+[ "$(grep -c 'not covered' out)" = 0 ]
 "$OFFSITE" verify spoken --json --no-progress >out
 grep -q '"files": \["tokenizer.json"\], "other_files": \[\]}$' out
 printf ' ' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd
-cmp -s spoken/tokenizer.json worded/tokenizer.json && printf 'x' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd
+if cmp -s spoken/tokenizer.json worded/tokenizer.json; then printf 'x' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd; fi
 fails 3 'offsite: spoken/tokenizer.json does not have the SHA-256 of the manifest: the file was changed or damaged' spoken
 "$OFFSITE" tune offer --train "$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors" --steps 1 --peft lora:r=2 -o lora --quiet --no-progress >out
 "$OFFSITE" verify lora --no-progress >out

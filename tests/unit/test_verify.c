@@ -385,6 +385,17 @@ static void test_files_of_an_offer(void **state) {
     fresh_copy(b, spoken);
     edit_json(b, "manifest.json", "files", json_pack("[{s:s,s:s}]", "name", "merges.txt", "sha256", digest));
     refused(b, "", id);
+    fresh_copy(b, spoken); /* the file changed, and its digest too */
+    flip(in_copy(b, "tokenizer.json"), 2, 1);
+    ot_manifest forged;
+    must(ot_manifest_read(b->copy, &forged, &err), &err);
+    ot_map map = {0};
+    must(ot_map_open(in_copy(b, "tokenizer.json"), &map, &err), &err);
+    ot_digest_of(map.data, map.size, forged.files[0].sha256);
+    ot_map_close(&map);
+    must(ot_manifest_write(&forged, b->copy, &err), &err);
+    ot_manifest_free(&forged);
+    refused(b, "", id);
     static const char *const bad[] = {"../model.safetensors", ".hidden", "a/b", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fresh_copy(b, spoken);
