@@ -282,7 +282,7 @@ static void costs(const ot_report_view *v, ot_html *p) {
         if (ot_report_tells(v, s) && isfinite(s->seconds)) spent += s->seconds;
     }
     if (spent > 0.0) ot_html_note(p, "All commands together took %s.", ot_text_seconds(spent, room, sizeof room));
-    if (v->data_owner) ot_html_note(p, "A return holds the tuned tensors and a manifest: no text, no losses, no names of files.");
+    if (v->data_owner) ot_html_note(p, "A return holds the tuned tensors and a manifest: no text, no losses, no names of the data owner's files.");
 }
 
 static void leakage(const ot_report_view *v, ot_html *p) {

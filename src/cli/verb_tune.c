@@ -70,7 +70,7 @@ const ot_verb ot_verb_tune = {
     .name = "tune",
     .audience = OT_FOR_DATA_OWNER,
     .summary = "tune an offer's adapter layers on your data: a return for the model owner",
-    .about = "Your data stay here. The return holds the tuned layers and nothing else: no text, no losses, no file names. Send the whole folder back.\n\n"
+    .about = "Your data stay here. The return holds the tuned layers and nothing else: no text, no losses, no names of your files. Send the whole folder back.\n\n"
              "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",
     .examples = examples,
     .operands = operands,
