@@ -3,8 +3,8 @@
 
     check_peft.py OFFSITE MODEL_DIR... [--rtol R]
 
-For each decoder: a LoRA return over its offer, the plugged adapter over the whole model, its merge, a prefix in every block, soft prompts and IA3 as
-LoRA, words written behind a soft prompt, and PEFT's own LoRA with patterns of rank and alpha, rank-stabilised scale and targets that are a regular expression. Needs torch, transformers and peft.
+For each decoder: LoRA and DoRA returns over its offer, the plugged adapter over the whole model, its merge, a prefix in every block, soft prompts and IA3 as
+LoRA, words written behind a soft prompt, and PEFT's own LoRA with patterns of rank and alpha, rank-stabilised scale and targets that are a regular expression, and DoRA. Needs torch, transformers and peft.
 """
 import argparse
 import json
@@ -68,19 +68,20 @@ class Checker:
         offsite(self.binary, verb, target, "--train", self.work / "ids.safetensors", "--peft", method, "--steps", 12, "--warmup", 1, "--lr", "2e-2",
                 "--batch", 1, "--threads", 1, "-o", out)
 
-    def own_lora(self):
-        offer, back, plugged, merged = (self.work / n for n in ("offer", "back", "plugged", "merged"))
+    def own_lora(self, method):
+        what, name = ("DoRA" if method.startswith("dora") else "LoRA"), method[:4]
+        offer, back, plugged, merged = (self.work / f"{name}-{n}" for n in ("offer", "back", "plugged", "merged"))
         offsite(self.binary, "split", self.model, "-o", offer, "--bottom", 1, "--top", int(self.blocks > 2), "--emulator",
                 "layerdrop:keep=1")
-        self.train("tune", offer, back, "lora:r=3,alpha=7,rslora=yes")
+        self.train("tune", offer, back, method)
         base, whole = theirs(load(offer), self.ids), theirs(load(self.model), self.ids)
-        self.compare("LoRA return over the offer", self.ours(offer, back), theirs(peft.PeftModel.from_pretrained(load(offer), back), self.ids), base)
+        self.compare(f"{what} return over the offer", self.ours(offer, back), theirs(peft.PeftModel.from_pretrained(load(offer), back), self.ids), base)
         offsite(self.binary, "plug", self.model, back, "-o", plugged)
         over = theirs(peft.PeftModel.from_pretrained(load(self.model), plugged), self.ids)
-        self.compare("plugged LoRA over the model", self.ours(self.model, plugged), over, whole)
-        self.compare("LoRA return over the model", self.ours(self.model, back), over, whole)
+        self.compare(f"plugged {what} over the model", self.ours(self.model, plugged), over, whole)
+        self.compare(f"{what} return over the model", self.ours(self.model, back), over, whole)
         offsite(self.binary, "plug", self.model, back, "-o", merged, "--merge", "--dtype", "f32")
-        self.compare("merged LoRA", theirs(load(merged), self.ids), over, whole)
+        self.compare(f"merged {what}", theirs(load(merged), self.ids), over, whole)
 
     def own_targets(self):
         """One target of two linears with the same last name, where there are such."""
@@ -143,8 +144,8 @@ class Checker:
 
     def round_trip(self, theirs_dir, options):
         """PEFT -> offsite -> PEFT: a step at rate zero changes no bit."""
-        back = self.work / "round-trip"
-        offsite(self.binary, "finetune", self.model, "--train", self.work / "ids.safetensors", "--peft", f"lora:r={options['r']},alpha={options['lora_alpha']}",
+        back = self.work / f"round-trip-{options.get('use_dora', False)}"
+        offsite(self.binary, "finetune", self.model, "--train", self.work / "ids.safetensors", "--peft", f"{'dora' if options.get('use_dora') else 'lora'}:r={options['r']},alpha={options['lora_alpha']}",
                 "--init-adapter", theirs_dir, "--steps", 1, "--lr", 0, "--warmup", 0, "--threads", 1, "-o", back)
         one, two = (load_file(d / "adapter_model.safetensors") for d in (theirs_dir, back))
         global failures
@@ -157,16 +158,19 @@ class Checker:
         model = peft.get_peft_model(load(self.model), peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.1, fan_in_fan_out=self.conv1d, **options))
         with torch.no_grad():
             for name, p in model.named_parameters():
-                if "lora_" in name:
+                if "magnitude" in name:
+                    p.mul_(1 + 0.3 * torch.randn(p.shape))
+                elif "lora_" in name:
                     p.normal_(std=0.1)
         out = self.work / "theirs"
         model.save_pretrained(out)
-        if what == "all linears" and not self.model_type() == "opt":
+        if what.startswith("all linears") and not self.model_type() == "opt":
             self.round_trip(out, options)
-        self.compare(f"PEFT's LoRA, {what}", self.ours(self.model, out), theirs(model, self.ids), theirs(load(self.model), self.ids))
+        self.compare(f"PEFT's {'DoRA' if options.get('use_dora') else 'LoRA'}, {what}", self.ours(self.model, out), theirs(model, self.ids), theirs(load(self.model), self.ids))
 
     def run(self):
-        self.own_lora()
+        self.own_lora("lora:r=3,alpha=7,rslora=yes")
+        self.own_lora("dora:r=3,alpha=7")
         self.own_targets()
         self.own_prefix()
         self.own_prompt()
@@ -177,6 +181,8 @@ class Checker:
         # Linears outside the blocks (OPT-350m's) are not read.
         outside = ["project_in", "project_out"] if self.model_type() == "opt" else None
         self.their_lora("all linears", r=2, lora_alpha=5, target_modules="all-linear", exclude_modules=outside)
+        self.their_lora("all linears, scaled", r=2, lora_alpha=5, target_modules="all-linear", exclude_modules=outside, use_dora=True)
+        self.their_lora("patterns, scaled", r=2, lora_alpha=5, target_modules=[first, second], rank_pattern={first: 3}, use_dora=True, use_rslora=True)
         self.their_lora("patterns", r=2, lora_alpha=5, target_modules=[first, second], rank_pattern={first: 3}, alpha_pattern={rf"\d+\.\w+\.{second}": 9})
         self.their_lora("some blocks, rank-stabilised", r=4, lora_alpha=6, target_modules=[second], layers_to_transform=[1], use_rslora=True)
         self.their_lora("a regular expression", r=2, lora_alpha=5, target_modules=rf".*\.[02]\..*{second}")

@@ -3,7 +3,7 @@
 
     make_peft_goldens.py MODELS_DIR OUT_DIR
 
-For each tiny model of MODELS_DIR (tests/golden/data/models) a soft prompt and IA3, both with random values: PEFT's own two files, and
+For each tiny model of MODELS_DIR (tests/golden/data/models) a soft prompt, IA3 and DoRA, all with random values: PEFT's own two files, and
 expected.safetensors with input_ids, labels, an attention_mask (left padding in the second row), the logits, the gradient of the loss, the loss of
 each of STEPS steps of AdamW and the values after them. Needs torch, transformers and peft; the files are committed, so that tests need none of them.
 """
@@ -23,13 +23,15 @@ def configs(name):
     targets = {"gpt2": (["c_attn", "mlp.c_proj"], ["mlp.c_proj"]), "bloom": (["query_key_value", "mlp.dense_4h_to_h"], ["mlp.dense_4h_to_h"]),
                "opt": (["k_proj", "v_proj", "fc2"], ["fc2"])}
     target, feedforward = targets.get(name, (["k_proj", "v_proj", "down_proj"], ["down_proj"]))
+    yield "dora", peft.LoraConfig(task_type="CAUSAL_LM", use_dora=True, r=2, lora_alpha=5, target_modules="all-linear", fan_in_fan_out=name == "gpt2")
     yield "prompt", peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     yield "ia3", peft.IA3Config(task_type="CAUSAL_LM", target_modules=target, feedforward_modules=feedforward, fan_in_fan_out=name == "gpt2")
 
 
 def saved_name(name):
     """As PEFT's file has it."""
-    return "prompt_embeddings" if name.startswith("prompt_encoder") else name.replace(".default", "")
+    name = "prompt_embeddings" if name.startswith("prompt_encoder") else name.replace(".default", "")
+    return name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
 def make(model_dir, name, method, config, out):
@@ -43,12 +45,15 @@ def make(model_dir, name, method, config, out):
     model = peft.get_peft_model(model, config)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for p in trained.values():
-            p.copy_(torch.randn(p.shape) * 0.3 + (method == "ia3"))
+        for n, p in trained.items():
+            random = torch.randn(p.shape) * 0.3 + (method == "ia3")
+            p.copy_(p * (1 + random) if "magnitude" in n else random)
     model.save_pretrained(out)
     model.eval()  # without the configurations' dropout
     result = {"input_ids": ids, "labels": labels, "attention_mask": mask}
-    optimizer = torch.optim.AdamW(trained.values(), lr=RATE, weight_decay=0.01)
+    # No decay of vectors, as offsite has it.
+    groups = [{"params": [p for p in trained.values() if (p.ndim > 1) == matrices], "weight_decay": 0.01 * matrices} for matrices in (True, False)]
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=RATE)
     losses = []
     for step in range(STEPS):
         output = model(input_ids=ids, attention_mask=mask, labels=labels)

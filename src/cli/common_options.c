@@ -200,13 +200,13 @@ static const ot_option peft[] = {
      .kind = OT_KIND_STRING,
      .value = "METHOD",
      .fallback = "full",
-     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, houlsby:width=64,dropout=0.1, ia3, prefix:tokens=20 or "
+     .help = "what is trained: full, bitfit, lora:r=4,alpha=32,dropout=0.1,targets=all, dora with the keys of lora, houlsby:width=64,dropout=0.1, ia3, prefix:tokens=20 or "
              "prompt:tokens=5 (values shown are the defaults), or several joined by '|', as in 'lora|bitfit'; of a classifier also head, which trains nothing "
              "else"},
     {.name = "init-adapter",
      .kind = OT_KIND_PATH,
      .value = "FILE.safetensors",
-     .help = "begin the tensors that the method adds (LoRA, Houlsby, IA3, prefix, prompt) from a file, or from an adapter folder of this program or of PEFT, instead of at random; a folder "
+     .help = "begin the tensors that the method adds (LoRA, DoRA, Houlsby, IA3, prefix, prompt) from a file, or from an adapter folder of this program or of PEFT, instead of at random; a folder "
              "also begins the parameters that it replaces (bitfit)"},
     {.name = "head-lr-scale",
      .kind = OT_KIND_F64,

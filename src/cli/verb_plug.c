@@ -71,7 +71,7 @@ static const ot_option options[] = {
      .help = "the offer's ledger; without it, *.owner.json beside the return, the model, the output and in the current folder are tried"},
     {.name = "weights", .kind = OT_KIND_F64, .value = "W,...", .min = 0, .max = OT_NO_MAX, .commas = true,
      .help = "of several returns: how much each counts, one number for each; without it all count the same"},
-    {.name = "merge", .kind = OT_KIND_FLAG, .help = "add a LoRA return into the weights that it lies beside, instead of writing an adapter folder"},
+    {.name = "merge", .kind = OT_KIND_FLAG, .help = "add a LoRA or DoRA return into the weights that it lies beside, instead of writing an adapter folder"},
     {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace a model of the same name"},
     {0},
 };
@@ -89,8 +89,8 @@ const ot_verb ot_verb_plug = {
     .audience = OT_FOR_OWNER,
     .summary = "put a return's tuned layers into the whole model",
     .about = "Checks the return against its manifest and the ledger before anything is written: another offer, another model, missing, extra, misshapen or "
-             "non-finite tensors are refused. Tuned values are rounded to the model's own dtype.\n\nA return of LoRA, Houlsby or prefix becomes an adapter folder in the whole "
-             "model's numbering, for --adapter and, for LoRA, for PEFT; LoRA can be merged instead.\n\nSeveral returns of the same offer and method are averaged: parameters that full and bitfit replace by "
+             "non-finite tensors are refused. Tuned values are rounded to the model's own dtype.\n\nA return of a method that adds tensors (LoRA, DoRA, Houlsby, IA3, prefix, "
+             "prompt) becomes an adapter folder in the whole model's numbering, for --adapter and, for LoRA, DoRA, IA3 and prompts, for PEFT; LoRA and DoRA can be merged instead.\n\nSeveral returns of the same offer and method are averaged: parameters that full and bitfit replace by "
              "their weighted mean, LoRA by the weighted sum of the products, for which the ranks add up.",
     .examples = examples,
     .operands = operands,

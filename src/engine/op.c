@@ -27,6 +27,7 @@ static const ot_op_traits traits[] = {
     [OT_OP_DIVERGENCE] = {.name = "divergence", .inputs = 2, .needs_for_dx = OT_NEEDS_IN0 | OT_NEEDS_IN1, .needs_for_dw = OT_NEEDS_IN0 | OT_NEEDS_IN1, .loss = true},
     [OT_OP_GIVEN] = {.name = "given"},
     [OT_OP_LOW_RANK] = {.name = "low_rank", .inputs = 1, .needs_for_dw = OT_NEEDS_IN0},
+    [OT_OP_MAGNITUDE] = {.name = "magnitude", .inputs = 2, .needs_for_dw = OT_NEEDS_IN0 | OT_NEEDS_IN1},
 };
 static_assert(sizeof traits / sizeof traits[0] == OT_OP_COUNT, "every operation has its traits");
 
@@ -37,6 +38,7 @@ int64_t ot_op_save_bytes(ot_op_kind kind, const ot_op_attr *attr, int64_t rows, 
     switch (kind) {
     case OT_OP_NORM: return rows * (cols / attr->norm.width) * 2 * real;
     case OT_OP_ATTENTION: return rows * attr->attention.heads * real;
+    case OT_OP_MAGNITUDE: return cols * real;
     default: return 0;
     }
 }

@@ -52,6 +52,8 @@ typedef enum ot_op_kind {
                        * teacher in1 with head w1 [V, D'], which get no gradient */
     OT_OP_GIVEN,      /* out = batch.given[index]: rows that the caller computed before; no backward */
     OT_OP_LOW_RANK,   /* out += scale * dropout(in0) . w0^T . w1^T: LoRA beside a linear;   w0 [r, M], w1 [N, r] */
+    OT_OP_MAGNITUDE,  /* DoRA: out = in0 + (g - 1) * in1, column by column, g = w0 / the norm of each output's row of V = W + scale * w4 . w3, which counts as a
+                       * constant; without in1 it is in0 - w1. w0 [N], w1 bias [N] or absent (as with in1), w2 = W as in LINEAR, w3 [r, M], w4 [N, r]; W, w3, w4 get no gradient */
     OT_OP_COUNT
 } ot_op_kind;
 
@@ -144,6 +146,10 @@ typedef union ot_op_attr {
         float p; /* the mask as in dropout; 0: none */
         uint32_t site;
     } low_rank;
+    struct {
+        float scale;
+        bool transposed; /* w2 is [M, N] */
+    } magnitude;
 } ot_op_attr;
 
 /* One attention problem: queries are rows [q0, q0 + nq); keys are first rows [prefix0, prefix0 + n_prefix), then [k0, k0 + nk) of k and v
@@ -202,7 +208,7 @@ typedef struct ot_weight {
     int32_t group;
 } ot_weight;
 
-enum { OT_OP_INPUTS = 3, OT_OP_WEIGHTS = 2, OT_OP_TOGETHER = 4 /* calls at most */ };
+enum { OT_OP_INPUTS = 3, OT_OP_WEIGHTS = 5, OT_OP_TOGETHER = 4 /* calls at most */ };
 
 typedef struct ot_call {
     ot_op_kind kind;
@@ -220,7 +226,7 @@ typedef struct ot_call {
 
 /* Bytes an operation's forward saves for its backward, for at most `rows` rows:
  * NORM: F32 (F64) mean and 1/std per group, interleaved [rows * groups][2]; RMS uses only the second;
- * ATTENTION: log-sum-exp of the scores, F32 (F64) [H][rows]; others: 0. */
+ * ATTENTION: log-sum-exp of the scores, F32 (F64) [H][rows]; MAGNITUDE: 1 / norm (of a row of zeros 0), F32 (F64) [cols]; others: 0. */
 int64_t ot_op_save_bytes(ot_op_kind kind, const ot_op_attr *attr, int64_t rows, int64_t cols, ot_dtype compute);
 
 /* What backward reads besides gradients and weights. */

@@ -397,7 +397,7 @@ static void size_scratch(ot_plan *plan) {
         bool trained = false;
         for (int64_t k = 0; k < n * OT_OP_WEIGHTS; k++) {
             const ot_slot *weight = plan->ops[plan->trace[t + k / OT_OP_WEIGHTS].op].spec.w[k % OT_OP_WEIGHTS];
-            if (weight == NULL || !weight->trainable || weight->rows == 1) continue; /* vectors stay F32 */
+            if (weight == NULL || !weight->trainable) continue;
             calls[k / OT_OP_WEIGHTS].w[k % OT_OP_WEIGHTS].dtype = OT_BF16;
             trained = true;
         }

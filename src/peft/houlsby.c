@@ -62,9 +62,11 @@ static ot_status attach(ot_peft_part *s, ot_error *err) {
 }
 
 /* Up and both biases stay zero, so that the model starts as it is. */
-static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+static ot_status initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err) {
+    (void)err;
     (void)s;
     if (t->part == DOWN_WEIGHT) ot_peft_uniform(t, rng, values);
+    return OT_OK;
 }
 
 /* "3.attn.down.weight" */

@@ -98,10 +98,12 @@ ot_status ot_ia3_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error 
 ot_status ot_ia3_add(ot_peft *p, int32_t block, ot_role role, bool before_it, ot_error *err) { return add(&p->parts[0], block, role, before_it, err); }
 
 /* Ones, so that the model starts as it is. */
-static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+static ot_status initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err) {
+    (void)err;
     (void)s;
     (void)rng;
     for (int64_t i = 0; i < t->slot.cols; i++) values[i] = 1;
+    return OT_OK;
 }
 
 /* "transformer.h.0.attn.c_attn.ia3_l" */

@@ -9,6 +9,9 @@
 
 enum { PART_A, PART_B };
 
+/* Of the two methods that use these places. */
+static const char *method_of(const ot_spec_step *step) { return ot_peft_methods[step->method]->spec.name; }
+
 typedef struct lora_state {
     ot_lora_place *places; /* [layers][OT_ROLE_COUNT] */
     double dropout;
@@ -52,7 +55,7 @@ static bool chosen(const ot_desc *desc, ot_role role, const char *targets) {
     return false;
 }
 
-static ot_status check_targets(const ot_desc *desc, const char *targets, ot_error *err) {
+static ot_status check_targets(const ot_desc *desc, const char *method, const char *targets, ot_error *err) {
     if (is_all(targets)) return OT_OK;
     char item[64];
     for (const char *at = targets; at != NULL;) {
@@ -67,8 +70,8 @@ static ot_status check_targets(const ot_desc *desc, const char *targets, ot_erro
             const char *name = last_part(desc, (ot_role)r);
             if (strstr(linears, name) == NULL) snprintf(linears + used, sizeof linears - used, "%s%s", used > 0 ? ", " : "", name);
         }
-        return ot_fail(err, OT_ERR_USAGE, "--peft: lora: %s has no linear \"%s\" in its blocks: targets is all, or some of %s", desc->arch->name, item,
-                       linears);
+        return ot_fail(err, OT_ERR_USAGE, "--peft: %s: %s has no linear \"%s\" in its blocks: targets is all, or some of %s", method, desc->arch->name,
+                       item, linears);
     }
     return OT_OK;
 }
@@ -109,48 +112,52 @@ ot_lora_settings ot_lora_read_settings(const ot_spec_step *step) {
 
 double ot_lora_scale(double alpha, int64_t r, bool rslora) { return alpha / (rslora ? sqrt((double)r) : (double)r); }
 
-static ot_status check(const ot_desc *desc, const ot_spec_step *step, ot_error *err) {
+ot_status ot_lora_check(const ot_desc *desc, const ot_spec_step *step, ot_error *err) {
     const char *targets = ot_spec_get(step, &ot_peft_lora.spec, "targets")->word, *rslora = ot_spec_get(step, &ot_peft_lora.spec, "rslora")->word;
     int64_t r = ot_lora_read_settings(step).r;
-    if (strcmp(rslora, "yes") != 0 && strcmp(rslora, "no") != 0) return ot_fail(err, OT_ERR_USAGE, "--peft: lora: rslora is yes or no, not \"%s\"", rslora);
-    OT_TRY(check_targets(desc, targets, err));
+    if (strcmp(rslora, "yes") != 0 && strcmp(rslora, "no") != 0) return ot_fail(err, OT_ERR_USAGE, "--peft: %s: rslora is yes or no, not \"%s\"", method_of(step), rslora);
+    OT_TRY(check_targets(desc, method_of(step), targets, err));
     for (int role = 0; role < OT_ROLE_COUNT; role++) {
         ot_role_shape s = ot_desc_shape(desc, (ot_role)role);
         int64_t least = s.in < s.out ? s.in : s.out;
         if (!chosen(desc, (ot_role)role, targets) || r <= least) continue;
-        return ot_fail(err, OT_ERR_USAGE, "--peft: lora: r=%lld is above the rank of %s, which is %lld by %lld: use at most %lld", (long long)r,
-                       last_part(desc, (ot_role)role), (long long)s.out, (long long)s.in, (long long)least);
+        return ot_fail(err, OT_ERR_USAGE, "--peft: %s: r=%lld is above the rank of %s, which is %lld by %lld: use at most %lld", method_of(step),
+                       (long long)r, last_part(desc, (ot_role)role), (long long)s.out, (long long)s.in, (long long)least);
     }
     return OT_OK;
 }
 
-static int64_t count(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) {
+/* per_output: trained values of each output of a target besides B's. */
+int64_t ot_lora_count(const ot_desc *desc, const ot_spec_step *step, int64_t blocks, int64_t per_output) {
     int64_t n = 0, r = ot_lora_read_settings(step).r;
     for (int role = 0; role < OT_ROLE_COUNT; role++) {
         ot_role_shape s = ot_desc_shape(desc, (ot_role)role);
-        if (chosen(desc, (ot_role)role, ot_spec_get(step, &ot_peft_lora.spec, "targets")->word)) n += r * (s.in + s.out);
+        if (chosen(desc, (ot_role)role, ot_spec_get(step, &ot_peft_lora.spec, "targets")->word)) n += r * (s.in + s.out) + per_output * s.out;
     }
     return blocks * n;
 }
 
+static int64_t count(const ot_desc *desc, const ot_spec_step *step, int64_t blocks) { return ot_lora_count(desc, step, blocks, 0); }
+
 /* ==== Hooking in. ==== */
 
-static ot_lora_place *place_of(const ot_peft_part *s, int32_t block, ot_role role) {
+ot_lora_place *ot_lora_place_of(const ot_peft_part *s, int32_t block, ot_role role) {
     const lora_state *state = s->state;
     return &state->places[(int64_t)block * OT_ROLE_COUNT + role];
 }
 
 const ot_lora_place *ot_lora_at(const ot_peft *p, int32_t block, ot_role role) {
     const ot_peft_part *s = ot_peft_find(p, &ot_peft_lora);
+    if (s == NULL) s = ot_peft_find(p, &ot_peft_dora);
     if (s == NULL || block < 0) return NULL;
-    const ot_lora_place *place = place_of(s, block, role);
+    const ot_lora_place *place = ot_lora_place_of(s, block, role);
     return place->a == NULL ? NULL : place;
 }
 
 static int32_t hook(void *context, ot_builder *b, int32_t item, ot_role role, int32_t x, int32_t y) {
     const ot_peft_part *s = context;
     const lora_state *state = s->state;
-    const ot_lora_place *place = place_of(s, item, role);
+    const ot_lora_place *place = ot_lora_place_of(s, item, role);
     if (place->a == NULL) return y;
     ot_peft_low_rank(b, state->dropout, item, role, x, place->a, place->b, place->scale, y);
     return y;
@@ -168,9 +175,15 @@ static ot_status make_state(ot_peft_part *s, double dropout, ot_error *err) {
     return OT_OK;
 }
 
-ot_status ot_lora_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error *err) {
-    ot_status status = ot_peft_open_one(p, &ot_peft_lora, model, tuned, err);
+double ot_lora_dropout(const ot_peft_part *s) {
+    const lora_state *state = s->state;
+    return state->dropout;
+}
+
+ot_status ot_lora_begin(ot_peft *p, bool dora, ot_model *model, const bool *tuned, ot_error *err) {
+    ot_status status = ot_peft_open_one(p, dora ? &ot_peft_dora : &ot_peft_lora, model, tuned, err);
     if (status == OT_OK) status = make_state(&p->parts[0], 0, err);
+    if (status == OT_OK && dora) p->parts[0].hooks.linear = ot_dora_hook;
     if (status == OT_OK) {
         ot_peft_join_hooks(p);
     } else {
@@ -181,18 +194,18 @@ ot_status ot_lora_begin(ot_peft *p, ot_model *model, const bool *tuned, ot_error
 
 static ot_status add_place(ot_peft_part *s, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {
     ot_role_shape shape = ot_desc_shape(&s->whole->model->desc, role);
-    ot_lora_place *place = place_of(s, block, role);
+    ot_lora_place *place = ot_lora_place_of(s, block, role);
     OT_TRY(ot_peft_add(s, block, role, PART_A, 2, r, shape.in, &place->a, err));
     OT_TRY(ot_peft_add(s, block, role, PART_B, 2, shape.out, r, &place->b, err));
     place->scale = scale;
-    return OT_OK;
+    return s->method == &ot_peft_dora ? ot_dora_add(s, block, role, place, err) : OT_OK;
 }
 
 ot_status ot_lora_add(ot_peft *p, int32_t block, ot_role role, int64_t r, double scale, ot_error *err) {
     return add_place(&p->parts[0], block, role, r, scale, err);
 }
 
-static ot_status attach(ot_peft_part *s, ot_error *err) {
+ot_status ot_lora_attach(ot_peft_part *s, ot_error *err) {
     const ot_peft *p = s->whole;
     const ot_desc *desc = &p->model->desc;
     const char *targets = ot_spec_get(s->step, &ot_peft_lora.spec, "targets")->word;
@@ -207,18 +220,37 @@ static ot_status attach(ot_peft_part *s, ot_error *err) {
     return OT_OK;
 }
 
-static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+ot_status ot_lora_initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err) {
     (void)s;
+    (void)err;
     if (t->part == PART_A) ot_peft_uniform(t, rng, values);
+    return OT_OK;
 }
 
 /* "transformer.h.0.attn.c_attn.lora_A.weight" */
-static ot_status name(const ot_peft_part *s, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
+ot_status ot_lora_name(const ot_peft_part *s, const ot_peft_tensor *t, int64_t block, char out[OT_PARAM_NAME], ot_error *err) {
     char weight[OT_PARAM_NAME];
     OT_TRY(ot_param_name(s->whole->model->desc.arch, t->role, block, false, weight, err));
     size_t stem = strlen(weight) - strlen(".weight");
     int n = snprintf(out, OT_PARAM_NAME, "%.*s.lora_%c.weight", (int)stem, weight, t->part == PART_A ? 'A' : 'B');
     return n < OT_PARAM_NAME ? OT_OK : ot_fail(err, OT_ERR_FORMAT, "the name of parameter %s is too long", weight);
+}
+
+/* Each output's row by m / its norm. */
+static void merge_magnitude(const ot_lora_place *place, int64_t in, int64_t out, bool conv1d, float *weight) {
+    const float *m = place->m->slot.data;
+    for (int64_t o = 0; o < out; o++) {
+        double square = 0;
+        for (int64_t i = 0; i < in; i++) {
+            double w = (double)weight[conv1d ? i * out + o : o * in + i];
+            square += w * w;
+        }
+        double g = square == 0 ? 0 : (double)m[o] / sqrt(square);
+        for (int64_t i = 0; i < in; i++) {
+            float *w = &weight[conv1d ? i * out + o : o * in + i];
+            *w = (float)(g * (double)*w);
+        }
+    }
 }
 
 void ot_lora_merge(const ot_peft *p, const ot_param *param, float *weight) {
@@ -235,22 +267,25 @@ void ot_lora_merge(const ot_peft *p, const ot_param *param, float *weight) {
             *w = (float)((double)*w + place->scale * sum);
         }
     }
+    if (place->m != NULL) merge_magnitude(place, in, out, conv1d, weight);
 }
+
+const ot_spec_key ot_lora_keys[] = {{"r", OT_SPEC_INTEGER, "4", 1, 65536, "rank"},
+                                    {"alpha", OT_SPEC_NUMBER, "32", 0, 1e6, "the product is scaled by alpha / r"},
+                                    {"dropout", OT_SPEC_NUMBER, "0.1", 0, 0.99, "on the input of the low-rank product, in training"},
+                                    {"targets", OT_SPEC_WORD, "all", 0, 0, "all linears, or names such as q_proj,v_proj"},
+                                    {"rslora", OT_SPEC_WORD, "no", 0, 0, "scale by alpha / sqrt(r): yes or no"},
+                                    {0}};
 
 const ot_peft_method ot_peft_lora = {
     .spec = {.name = "lora",
              .help = "low-rank matrices beside the linears of the tuned blocks",
-             .keys = (const ot_spec_key[]){{"r", OT_SPEC_INTEGER, "4", 1, 65536, "rank"},
-                                           {"alpha", OT_SPEC_NUMBER, "32", 0, 1e6, "the product is scaled by alpha / r"},
-                                           {"dropout", OT_SPEC_NUMBER, "0.1", 0, 0.99, "on the input of the low-rank product, in training"},
-                                           {"targets", OT_SPEC_WORD, "all", 0, 0, "all linears, or names such as q_proj,v_proj"},
-                                           {"rslora", OT_SPEC_WORD, "no", 0, 0, "scale by alpha / sqrt(r): yes or no"},
-                                           {0}}},
+             .keys = ot_lora_keys},
     .place = OT_PEFT_UPDATE,
-    .check = check,
+    .check = ot_lora_check,
     .count = count,
-    .attach = attach,
-    .initialise = initialise,
-    .name = name,
+    .attach = ot_lora_attach,
+    .initialise = ot_lora_initialise,
+    .name = ot_lora_name,
     .merges = true,
 };

@@ -4,7 +4,8 @@
 
 #include "peft/peft.h"
 
-extern const ot_peft_method ot_peft_full, ot_peft_bitfit, ot_peft_lora, ot_peft_houlsby, ot_peft_ia3, ot_peft_prefix, ot_peft_prompt, ot_peft_head;
+extern const ot_peft_method ot_peft_full, ot_peft_bitfit, ot_peft_lora, ot_peft_dora, ot_peft_houlsby, ot_peft_ia3, ot_peft_prefix, ot_peft_prompt,
+    ot_peft_head;
 
 /* Dropout sites of this folder's methods lie above those of the model's own branches. */
 enum { OT_PEFT_DROPOUT_SITES = 1 << 24 };

@@ -231,7 +231,9 @@ static ot_status declare(ot_peft *p, uint64_t seed, ot_trainables *t, ot_error *
         ot_peft_tensor *tensor = p->tensors[i];
         ot_rng rng;
         ot_rng_seed(&rng, stream_of(tensor->name, seed));
-        if (tensor->owner->method->initialise != NULL) tensor->owner->method->initialise(tensor->owner, tensor, &rng, tensor->values);
+        if (tensor->owner->method->initialise != NULL) {
+            OT_TRY(tensor->owner->method->initialise(tensor->owner, tensor, &rng, tensor->values, err));
+        }
         bool matrix = tensor->n_dims > 1; /* PyTorch's weight decay asks the file's shape */
         OT_TRY(ot_trainables_add(t, tensor->name, &tensor->slot, matrix && !tensor->vector ? 2 : 1, matrix, 1.0, err));
     }

@@ -51,7 +51,7 @@ typedef struct ot_peft_method {
     /* Methods that hook in: add tensors for the tuned blocks and set the part's hooks; the first values of one tensor (it comes zeroed; NULL: zeros);
      * and its name when its block has another number. */
     ot_status (*attach)(ot_peft_part *s, ot_error *err);
-    void (*initialise)(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values);
+    ot_status (*initialise)(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err);
     ot_status (*name)(const ot_peft_part *s, const ot_peft_tensor *t, int64_t block, char name[OT_PARAM_NAME], ot_error *err);
     bool merges; /* what it adds can become part of the weights */
 } ot_peft_method;

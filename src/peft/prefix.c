@@ -54,8 +54,10 @@ static ot_status attach(ot_peft_part *s, ot_error *err) {
     return OT_OK;
 }
 
-static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+static ot_status initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err) {
+    (void)err;
     for (int64_t i = 0; i < t->slot.rows * t->slot.cols; i++) values[i] = (float)(s->whole->model->desc.initializer_range * ot_rng_normal(rng));
+    return OT_OK;
 }
 
 /* "3.key" */

@@ -28,13 +28,15 @@ static ot_status attach(ot_peft_part *s, ot_error *err) {
 }
 
 /* Words drawn at random: the model knows what to do with those. A model without values (inspect's) leaves zeros. */
-static void initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values) {
+static ot_status initialise(const ot_peft_part *s, const ot_peft_tensor *t, ot_rng *rng, float *values, ot_error *err) {
+    (void)err;
     const ot_slot *words = ot_model_slot(s->whole->model, OT_ROLE_EMBED, -1, false);
     for (int64_t k = 0; k < t->slot.rows && words->data != NULL; k++) {
         int64_t row = (int64_t)ot_rng_below(rng, (uint64_t)words->rows), bytes = 0;
-        if (!ot_dtype_bytes(words->dtype, words->cols, &bytes)) return;
+        if (!ot_dtype_bytes(words->dtype, words->cols, &bytes)) break;
         ot_decode_f32(words->dtype, (const char *)words->data + row * bytes, values + k * t->slot.cols, words->cols);
     }
+    return OT_OK;
 }
 
 /* PEFT's name for it, which says no block. */

@@ -175,7 +175,7 @@ static ot_status combine(const ot_average *a, ot_model *m, const int64_t *block_
     for (int64_t k = 0; k < a->n; k++) {
         ot_peft one = {0};
         OT_TRY(ot_return_attach(&a->returns[k], m, block_map, n_blocks, &one, err));
-        ot_status status = k == 0 ? ot_lora_begin(p, m, one.tuned, err) : OT_OK;
+        ot_status status = k == 0 ? ot_lora_begin(p, false, m, one.tuned, err) : OT_OK;
         if (status == OT_OK && k == 0) status = add_places(a, &one, p, &rank, err);
         if (status == OT_OK) {
             fill_places(a, k, &one, p);

@@ -38,7 +38,7 @@ static ot_status lay_adapter(export_job *job, ot_error *err) {
     const ot_peft *peft = &job->adapter.peft;
     if (ot_adapter_hooks(&job->adapter) != NULL && !ot_peft_merges(&peft->choice)) {
         return ot_fail(err, OT_ERR_USAGE,
-                       "--adapter: only LoRA and the methods that replace parameters (full, bitfit) can become a part of the weights, and %s is of the method %s",
+                       "--adapter: only LoRA, DoRA and the methods that replace parameters (full, bitfit) can become a part of the weights, and %s is of the method %s",
                        job->o->adapter, peft->text);
     }
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -187,7 +187,7 @@ static ot_status export_it(export_job *job, const char *output, ot_error *err) {
     if (job->o->format != OT_EXPORT_HF) OT_TRY(ot_model_gguf_check(job->m, err));
     OT_TRY(lay_adapter(job, err));
     if (job->o->format == OT_EXPORT_GGUF_LORA && !ot_peft_is(&job->adapter.peft.choice, "lora")) {
-        return ot_fail(err, OT_ERR_USAGE, "--gguf-lora writes a LoRA adapter: give one with --adapter");
+        return ot_fail(err, OT_ERR_USAGE, "--gguf-lora writes a LoRA adapter, and llama.cpp has no DoRA: give one with --adapter");
     }
     OT_TRY(ot_logits_take(job->m, ot_adapter_hooks(&job->adapter), &job->wanted, err));
     if (job->o->format == OT_EXPORT_HF) return export_hf(job, output, err);

@@ -175,7 +175,7 @@ static ot_status read_file(const ot_gguf *g, ot_model *m, ot_peft *p, const bool
                        m->path, m->desc.arch->name);
     }
     ot_gguf_f64(g, alpha_key, &alpha);
-    OT_TRY(ot_lora_begin(p, m, tuned, err));
+    OT_TRY(ot_lora_begin(p, false, m, tuned, err));
     ot_status status = OT_OK;
     for (int32_t b = 0; status == OT_OK && b < m->desc.layers; b++) {
         for (int r = 0; status == OT_OK && r < OT_ROLE_COUNT; r++) status = take_place(g, p, b, (ot_role)r, alpha, &used, err);

@@ -17,6 +17,7 @@ static const struct {
     bool in_return; /* a return too: whether a prefix covers a whole stack is the owner's business */
 } forms[] = {
     {"lora", OT_PEFT_FORM_LORA, true},
+    {"dora", OT_PEFT_FORM_LORA, true},
     {"ia3", OT_PEFT_FORM_IA3, true},
     {"prompt", OT_PEFT_FORM_PROMPT, true},
     {"prefix", OT_PEFT_FORM_PREFIX, false},
@@ -77,6 +78,7 @@ static void lora_config(json_t *j, const ot_peft *p) {
     set(j, "lora_alpha", whole ? json_integer((json_int_t)s.alpha) : json_real(s.alpha));
     set(j, "lora_dropout", json_real(s.dropout));
     set(j, "use_rslora", json_boolean(s.rslora));
+    if (ot_peft_is(&p->choice, "dora")) set(j, "use_dora", json_true());
     set(j, "bias", json_string("none"));
     set(j, "fan_in_fan_out", json_boolean(p->model->desc.conv1d));
     set(j, "target_modules", targets);

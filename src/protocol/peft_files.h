@@ -8,7 +8,7 @@
 
 typedef enum ot_peft_form {
     OT_PEFT_FORM_OWN,    /* adapter.safetensors: the method's names, or those of the model's own parameters */
-    OT_PEFT_FORM_LORA,   /* adapter_model.safetensors as PEFT's LoRA */
+    OT_PEFT_FORM_LORA,   /* adapter_model.safetensors as PEFT's LoRA, DoRA too */
     OT_PEFT_FORM_IA3,    /* the same of PEFT's IA3 */
     OT_PEFT_FORM_PREFIX, /* adapter_model.safetensors as PEFT's prefix-tuning: every block of the stack */
     OT_PEFT_FORM_PROMPT, /* adapter_model.safetensors as PEFT's prompt tuning */

@@ -110,19 +110,19 @@ static ot_status read_blocks(const reader *r) {
 
 /* What changes the arithmetic and is not done here. */
 static ot_status refuse_variants(const reader *r) {
-    static const char *const flags[] = {"use_dora", "lora_bias", "use_qalora", "use_bdlora"};
+    static const char *const flags[] = {"lora_bias", "use_qalora", "use_bdlora"};
     static const char *const lists[] = {"modules_to_save", "layer_replication", "trainable_token_indices", "target_parameters",
                                         "alora_invocation_tokens", "megatron_config"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (json_is_true(json_object_get(r->config, flags[i])) || json_is_object(json_object_get(r->config, flags[i]))) {
-            return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is not supported: plain LoRA is", r->path, flags[i]);
+            return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is not supported: plain LoRA and DoRA are", r->path, flags[i]);
         }
     }
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         const json_t *v = json_object_get(r->config, lists[i]);
         if (r->m->desc.vision && strcmp(lists[i], "modules_to_save") == 0) continue; /* the head, which the file then holds */
         if (v == NULL || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0)) continue;
-        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is not supported: plain LoRA is", r->path, lists[i]);
+        return ot_fail(r->err, OT_ERR_UNSUPPORTED, "%s: \"%s\" is not supported: plain LoRA and DoRA are", r->path, lists[i]);
     }
     const char *bias = json_string_value(json_object_get(r->config, "bias"));
     if (bias != NULL && strcmp(bias, "none") != 0) {
@@ -151,13 +151,14 @@ static ot_status add_place(const reader *r, int32_t block, ot_role role, double 
 
 static ot_status read_lora(const reader *r) {
     double rank = 8, alpha = 8;
-    bool rslora = false;
+    bool rslora = false, dora = false;
     OT_TRY(refuse_variants(r));
     OT_TRY(ot_json_f64(r->config, "r", r->path, &rank, NULL, r->err));
     OT_TRY(ot_json_f64(r->config, "lora_alpha", r->path, &alpha, NULL, r->err));
     OT_TRY(ot_json_bool(r->config, "use_rslora", r->path, &rslora, NULL, r->err));
+    OT_TRY(ot_json_bool(r->config, "use_dora", r->path, &dora, NULL, r->err));
     OT_TRY(read_blocks(r));
-    OT_TRY(ot_lora_begin(r->p, r->m, r->tuned, r->err));
+    OT_TRY(ot_lora_begin(r->p, dora, r->m, r->tuned, r->err));
     for (int32_t block = 0; block < r->m->desc.layers; block++) {
         for (int role = 0; role < OT_ROLE_COUNT; role++) {
             ot_role_shape s = ot_desc_shape(&r->m->desc, (ot_role)role);

@@ -161,7 +161,7 @@ static ot_status map_tensors(plug_job *job, const ot_plug_options *o, ot_error *
     if (ot_peft_replaces(&first->choice)) OT_TRY(ot_average_map(&job->source, job->m, l->stack, l->n_stack, err));
     if (!ot_peft_adds(&first->choice)) return OT_OK;
     if (o->merge && !ot_peft_merges(&first->choice)) {
-        return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA can be merged into weights, and this return is of the method %s: leave --merge out",
+        return ot_fail(err, OT_ERR_USAGE, "--merge: only LoRA and DoRA can be merged into weights, and this return is of the method %s: leave --merge out",
                        first->manifest.method);
     }
     job->summary->merged = o->merge;

@@ -44,5 +44,5 @@ fails 3 'exists already' "$model" -o gpt2-f32.gguf
 fails 2 'is a type of GGUF files' "$model" -o folder --dtype q8_0
 fails 2 'say which with --adapter' "$model" -o x.gguf --gguf-lora
 "$OFFSITE" tune offer --train "$data/models/gpt2/golden.safetensors" --steps 1 --peft prefix:tokens=2 -o prefixed --quiet --no-progress >/dev/null
-fails 2 'only LoRA and the methods that replace parameters' "$model" --adapter prefixed -o x.gguf
+fails 2 'only LoRA, DoRA and the methods that replace parameters' "$model" --adapter prefixed -o x.gguf
 [ ! -e x.gguf ] || die "a file was left"

@@ -268,7 +268,7 @@ static void differences(opcheck_problem *p, const char *what, opcheck_tensor *t,
 }
 
 void opcheck_finite_differences(opcheck_problem *p) {
-    static const char *const dx_names[] = {"in0.dx", "in1.dx", "in2.dx"}, *const dw_names[] = {"w0.dw", "w1.dw"};
+    static const char *const dx_names[] = {"in0.dx", "in1.dx", "in2.dx"}, *const dw_names[] = {"w0.dw", "w1.dw", "w2.dw", "w3.dw", "w4.dw"};
     opcheck_result r;
     opcheck_run(p, &ot_backend_ref64, OT_F64, true, &r);
     for (int i = 0; i < OT_OP_INPUTS; i++)
@@ -335,7 +335,7 @@ static int tensor_differs(const opcheck_problem *p, const char *what, const ot_b
 
 int opcheck_compare(const opcheck_problem *p, const ot_backend *oracle, ot_dtype oracle_compute, const ot_backend *candidate,
                     ot_dtype compute) {
-    static const char *const dx_names[] = {"in0.dx", "in1.dx", "in2.dx"}, *const dw_names[] = {"w0.dw", "w1.dw"};
+    static const char *const dx_names[] = {"in0.dx", "in1.dx", "in2.dx"}, *const dw_names[] = {"w0.dw", "w1.dw", "w2.dw", "w3.dw", "w4.dw"};
     opcheck_result a, b;
     opcheck_run(p, oracle, oracle_compute, true, &a);
     opcheck_run(p, candidate, compute, true, &b);

@@ -643,6 +643,38 @@ static void make_low_rank(opcheck_problem *p, int variant, uint64_t seed) {
     p->out.filled = true;
 }
 
+/* ==== MAGNITUDE ==== */
+
+static const struct magnitude_case {
+    int64_t rows, m, r, n;
+    bool apart, transposed, bias, add, add_1;
+    float scale;
+    ot_dtype stored; /* of W */
+} magnitude_cases[] = {
+    {1, 1, 1, 1, false, false, false, false, false, 1, OT_F32},     {3, 10, 2, 12, false, false, true, false, false, 2, OT_F32},
+    {5, 24, 4, 7, true, false, false, true, false, 0.5F, OT_F32},   {6, 17, 3, 33, false, true, true, true, false, 2, OT_F32},
+    {70, 33, 4, 83, true, true, false, false, true, 1, OT_F32},     {40, 64, 20, 130, false, false, true, false, false, 0.25F, OT_BF16},
+    {9, 96, 5, 31, true, false, false, false, false, 1, OT_Q4_1},   {8, 20, 3, 320, false, true, true, false, false, 1, OT_Q8_0},
+};
+
+/* The norm counts as a constant, so what it is made of gets no gradient. */
+static void make_magnitude(opcheck_problem *p, int variant, uint64_t seed) {
+    const struct magnitude_case *c = &magnitude_cases[variant];
+    opcheck_begin(p, OT_OP_MAGNITUDE, seed, "%lld rows, %lld by %lld to %lld, %s%s%s%sscale %g, %s", (long long)c->rows, (long long)c->m, (long long)c->r,
+                  (long long)c->n, c->apart ? "apart, " : "", c->transposed ? "transposed, " : "", c->bias ? "bias, " : "", c->add ? "add_dx, " : "",
+                  (double)c->scale, ot_dtype_info(c->stored)->name);
+    p->attr.magnitude.scale = c->scale;
+    p->attr.magnitude.transposed = c->transposed;
+    p->in[0] = adding(opcheck_tensor_make(p, c->rows, c->n, NULL), c->add);
+    if (c->apart) p->in[1] = adding(opcheck_tensor_make(p, c->rows, c->n, NULL), c->add_1);
+    p->w[0] = opcheck_tensor_make(p, 1, c->n, NULL);
+    if (c->bias) p->w[1] = opcheck_tensor_make(p, 1, c->n, NULL);
+    p->w[2] = without_gradient(stored(opcheck_tensor_make(p, c->transposed ? c->m : c->n, c->transposed ? c->n : c->m, NULL), c->stored));
+    p->w[3] = without_gradient(opcheck_tensor_make(p, c->r, c->m, NULL));
+    p->w[4] = without_gradient(opcheck_tensor_make(p, c->n, c->r, NULL));
+    p->out = opcheck_tensor_make(p, c->rows, c->n, NULL);
+}
+
 /* ==== All ==== */
 
 int opcheck_variants(ot_op_kind kind) {
@@ -668,6 +700,7 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_DIVERGENCE: return COUNT(divergence_cases);
     case OT_OP_GIVEN: return COUNT(given_cases);
     case OT_OP_LOW_RANK: return COUNT(low_rank_cases);
+    case OT_OP_MAGNITUDE: return COUNT(magnitude_cases);
     case OT_OP_COUNT: break;
     }
     return 0;
@@ -696,6 +729,7 @@ void opcheck_make(opcheck_problem *p, ot_op_kind kind, int variant, uint64_t see
     case OT_OP_DIVERGENCE: make_divergence(p, variant, seed); break;
     case OT_OP_GIVEN: make_given(p, variant, seed); break;
     case OT_OP_LOW_RANK: make_low_rank(p, variant, seed); break;
+    case OT_OP_MAGNITUDE: make_magnitude(p, variant, seed); break;
     case OT_OP_COUNT: break;
     }
     if (kind != OT_OP_GATHER && kind != OT_OP_POOL && kind != OT_OP_HEAD_LOSS) p->batch.rows = p->in[0].x ? p->in[0].rows : p->out.rows;

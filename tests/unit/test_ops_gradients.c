@@ -43,6 +43,7 @@ static void test_head_loss(void **state) { (void)state, check_kind(OT_OP_HEAD_LO
 static void test_distance(void **state) { (void)state, check_kind(OT_OP_DISTANCE); }
 static void test_divergence(void **state) { (void)state, check_kind(OT_OP_DIVERGENCE); }
 static void test_low_rank(void **state) { (void)state, check_kind(OT_OP_LOW_RANK); }
+static void test_magnitude(void **state) { (void)state, check_kind(OT_OP_MAGNITUDE); }
 
 static void test_float(void **state) {
     (void)state;
@@ -62,6 +63,7 @@ int main(void) {
         cmocka_unit_test(test_scale),     cmocka_unit_test(test_dropout),   cmocka_unit_test(test_gather),   cmocka_unit_test(test_class),
         cmocka_unit_test(test_pool),      cmocka_unit_test(test_head_loss), cmocka_unit_test(test_distance),
         cmocka_unit_test(test_divergence), cmocka_unit_test(test_low_rank),
+        cmocka_unit_test(test_magnitude),
         cmocka_unit_test(test_float),     cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

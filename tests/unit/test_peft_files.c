@@ -25,7 +25,8 @@ enum { TOKENS = 9, MAX_LAYERS = 64 };
 
 static const char *const families[] = {"gpt2", "qwen2"};
 static const char *const hooking[] = {"lora:r=2,alpha=3,rslora=yes", "houlsby:width=3",  "prefix:tokens=3", "prompt:tokens=3",
-                                      "ia3",                         "lora:r=2|prompt", "lora:r=2|bitfit", "prefix:tokens=2|bitfit:gains=no"};
+                                      "ia3",                         "lora:r=2|prompt", "lora:r=2|bitfit", "prefix:tokens=2|bitfit:gains=no",
+                                      "dora:r=2,alpha=3",            "dora:r=2|bitfit"};
 enum { N_HOOKING = sizeof hooking / sizeof *hooking };
 
 static void must(ot_status status, const ot_error *err) {
@@ -168,8 +169,8 @@ static void returns_become_adapters_of_the_whole_model(void **state) {
             double whole = loss_with(model_dir(families[f]), plugged);
             assert_true(whole == loss_with(model_dir(families[f]), back));
             assert_true(whole != loss_with(model_dir(families[f]), NULL));
-            /* LoRA, prompts and IA3 are PEFT's. */
-            bool theirs = k == 0 || k == 3 || k == 4;
+            /* LoRA, DoRA, prompts and IA3 are PEFT's. */
+            bool theirs = k == 0 || k == 3 || k == 4 || k == 8;
             assert_true(ot_path_exists(tiny_path(back, "adapter_config.json")) == theirs);
             assert_true(ot_path_exists(tiny_path(plugged, theirs ? "adapter_model.safetensors" : "adapter.safetensors")));
             /* A prompt belongs to no block, so it fits the offer too. */
@@ -219,6 +220,14 @@ static void merging_stacks(void **state) {
         scratch_open(&s, TEST_BINARY_DIR);
         const char *offer = tiny_path(s.dir, "offer"), *back = tiny_path(s.dir, "back"), *exact = tiny_path(s.dir, "exact"), *half = tiny_path(s.dir, "half");
         make_offer(families[f], offer);
+        for (int k = 0; k < 2; k++) { /* of DoRA alone: the scaled matrices */
+            make_return(offer, back, k == 0 ? "dora:r=2,alpha=3" : "dora:r=2,alpha=3|bitfit");
+            must(plug_as(families[f], back, exact, true, OT_F32, &sum, &err), &err);
+            double apart = loss_with(model_dir(families[f]), back), in_it = loss_with(exact, NULL);
+            assert_true(sum.merged && fabs(apart - loss_with(model_dir(families[f]), NULL)) > 1e-3 && fabs(apart - in_it) < 1e-5 * fabs(apart));
+            must(ot_remove_tree(back, &err), &err);
+            must(ot_remove_tree(exact, &err), &err);
+        }
         make_return(offer, back, "lora:r=2,alpha=3|bitfit");
         must(plug_as(families[f], back, exact, true, OT_F32, &sum, &err), &err);
         assert_true(sum.merged && !sum.adapter && sum.largest_change > 0.01 && sum.rounding_error == 0);
@@ -341,7 +350,8 @@ static void peft_configurations(void **state) {
         {LORA(", \"target_modules\": [\"c_attn\"]"), OT_ERR_REFUSED, "names no linear"},
         {LORA(", \"target_modules\": \"(\""), OT_ERR_FORMAT, "no regular expression"},
         {LORA(", \"target_modules\": 7"), OT_ERR_FORMAT, "target_modules"},
-        {LORA(TARGETS ", \"use_dora\": true"), OT_ERR_UNSUPPORTED, "use_dora"},
+        {LORA(TARGETS ", \"use_dora\": true"), OT_ERR_REFUSED, "q_proj.lora_magnitude_vector"},
+        {LORA(TARGETS ", \"use_dora\": 3"), OT_ERR_FORMAT, "use_dora"},
         {LORA(TARGETS ", \"bias\": \"all\""), OT_ERR_UNSUPPORTED, "bias"},
         {LORA(TARGETS ", \"modules_to_save\": [\"lm_head\"]"), OT_ERR_UNSUPPORTED, "modules_to_save"},
         {LORA(TARGETS ", \"lora_alpha\": 3"), OT_ERR_FORMAT, ""},

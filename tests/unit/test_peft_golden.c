@@ -1,4 +1,4 @@
-/* Soft prompts and IA3 against the real PEFT: its files are opened, and logits, gradients, six steps of AdamW with their losses and the values after
+/* Soft prompts, IA3 and DoRA against the real PEFT: its files are opened, and logits, gradients, six steps of AdamW with their losses and the values after
  * them are PEFT's. tools/make_peft_goldens.py made tests/data/peft. */
 #include <math.h>
 #include <setjmp.h>
@@ -20,7 +20,7 @@ enum { ROWS = 2, TOKENS = 9, STEPS = 6 };
 static const char *const models[] = {"gpt2", "opt", "bloom", "llama", "qwen3"};
 static const struct {
     const char *name, *text;
-} methods[] = {{"prompt", "prompt:tokens=4"}, {"ia3", "ia3"}};
+} methods[] = {{"prompt", "prompt:tokens=4"}, {"ia3", "ia3"}, {"dora", "dora:r=2,alpha=5,dropout=0"}};
 enum { MODELS = sizeof models / sizeof *models, METHODS = sizeof methods / sizeof *methods };
 
 static void must(ot_status status, const ot_error *err) {

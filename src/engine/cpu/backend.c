@@ -126,6 +126,7 @@ static size_t scratch(const ot_call *call) {
     switch (call->kind) {
     case OT_OP_LINEAR: return (size_t)ot_cpu_linear_scratch(call);
     case OT_OP_LOW_RANK: return (size_t)ot_cpu_low_rank_scratch(call);
+    case OT_OP_MAGNITUDE: return (size_t)ot_cpu_magnitude_scratch(call);
     case OT_OP_HEAD_LOSS: return (size_t)ot_cpu_head_loss_scratch(call);
     case OT_OP_ATTENTION: return (size_t)ot_cpu_attention_scratch(call);
     case OT_OP_NORM: return (size_t)ot_cpu_norm_scratch(call);
@@ -154,7 +155,8 @@ static size_t scratch(const ot_call *call) {
     X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
     X(OT_OP_DISTANCE, distance)                                                                                        \
     X(OT_OP_DIVERGENCE, divergence)                                                                                    \
-    X(OT_OP_LOW_RANK, low_rank)
+    X(OT_OP_LOW_RANK, low_rank)                                                                                        \
+    X(OT_OP_MAGNITUDE, magnitude)
 #define FORWARD(kind, name) [kind] = ot_cpu_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_cpu_##name##_backward,
 

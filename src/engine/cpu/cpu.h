@@ -48,6 +48,7 @@ static inline int64_t ot_compute_bytes(ot_dtype dtype) { return dtype == OT_BF16
 
 int64_t ot_cpu_linear_scratch(const ot_call *call);
 int64_t ot_cpu_low_rank_scratch(const ot_call *call);
+int64_t ot_cpu_magnitude_scratch(const ot_call *call);
 int64_t ot_cpu_head_loss_scratch(const ot_call *call);
 int64_t ot_cpu_attention_scratch(const ot_call *call);
 int64_t ot_cpu_norm_scratch(const ot_call *call);
@@ -59,6 +60,7 @@ ot_kernel ot_cpu_position_forward, ot_cpu_position_backward;
 ot_kernel ot_cpu_norm_forward, ot_cpu_norm_backward;
 ot_kernel ot_cpu_linear_forward, ot_cpu_linear_backward;
 ot_kernel ot_cpu_low_rank_forward, ot_cpu_low_rank_backward;
+ot_kernel ot_cpu_magnitude_forward, ot_cpu_magnitude_backward;
 ot_kernel ot_cpu_rope_forward, ot_cpu_rope_backward;
 ot_kernel ot_cpu_attention_forward, ot_cpu_attention_backward;
 ot_kernel ot_cpu_act_forward, ot_cpu_act_backward;

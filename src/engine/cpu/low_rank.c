@@ -143,21 +143,27 @@ static void sum_strips(const job *j, float *partials, int64_t size) {
     for (int64_t s = 1; s < j->strips; s++) j->table->copy((ot_span){partials + s * size, OT_F32}, (ot_span){partials, OT_F32}, size, true);
 }
 
-/* dA of call chunk / 2, or dB. */
-static void add_gradient(void *context, int64_t chunk) {
+static void add_da(const job *j, const part *p) {
+    const ot_weight *a = &p->call->w[0];
+    sum_strips(j, p->da, p->a.r * p->a.ld);
+    for (int64_t k = 0; k < a->rows; k++)
+        j->table->copy((ot_span){p->da + k * p->a.ld, OT_F32}, (ot_span){(float *)a->dw + k * a->cols, OT_F32}, a->cols, true);
+}
+
+static void add_db(const job *j, const part *p) {
+    const ot_weight *b = &p->call->w[1];
+    float *to = b->dw;
+    sum_strips(j, p->db, p->b.r * p->b.ld);
+    for (int64_t k = 0; k < b->cols; k++)
+        for (int64_t row = 0; row < b->rows; row++) to[row * b->cols + k] += p->db[k * p->b.ld + row];
+}
+
+/* All calls' dA, or dB, one after another: two calls may have the same matrices. */
+static void add_gradients(void *context, int64_t chunk) {
     const job *j = context;
-    const part *p = &j->parts[chunk / 2];
-    const ot_weight *a = &p->call->w[0], *b = &p->call->w[1];
-    if (chunk % 2 == 0 && p->da) {
-        sum_strips(j, p->da, p->a.r * p->a.ld);
-        for (int64_t k = 0; k < a->rows; k++)
-            j->table->copy((ot_span){p->da + k * p->a.ld, OT_F32}, (ot_span){(float *)a->dw + k * a->cols, OT_F32}, a->cols, true);
-    }
-    if (chunk % 2 == 1 && p->db) {
-        float *to = b->dw;
-        sum_strips(j, p->db, p->b.r * p->b.ld);
-        for (int64_t k = 0; k < b->cols; k++)
-            for (int64_t row = 0; row < b->rows; row++) to[row * b->cols + k] += p->db[k * p->b.ld + row];
+    for (int i = 0; i < j->n; i++) {
+        if (chunk == 0 && j->parts[i].da) add_da(j, &j->parts[i]);
+        if (chunk == 1 && j->parts[i].db) add_db(j, &j->parts[i]);
     }
 }
 
@@ -284,6 +290,6 @@ ot_status ot_cpu_low_rank_backward(const ot_call *call) {
     OT_TRY(ot_cpu_check_work(call, &work));
     begin(&j);
     ot_parallel_for(j.strips, backward_strip, &j);
-    ot_parallel_for(2 * j.n, add_gradient, &j);
+    ot_parallel_for(2, add_gradients, &j);
     return OT_OK;
 }

@@ -98,11 +98,15 @@ VEC_INLINE void thin_grad_tile(const thin_tile *t, const float *z, const int row
                                    .n = (shape)->n,                                                                            \
                                    .ld = (shape)->ld,                                                                          \
                                    .add = (adds) || k > 0};                                                                    \
-            thin_tile plain = own;                                                                                             \
-            plain.mask = NULL;                                                                                                 \
-            plain.wide.dtype = OT_F32;                                                                                         \
+            thin_tile plain = own, half = own, masked = own;                                                                   \
+            plain.mask = half.mask = NULL;                                                                                     \
+            plain.wide.dtype = masked.wide.dtype = OT_F32;                                                                     \
+            half.wide.dtype = OT_BF16;                                                                                         \
+            bool floats = own.wide.dtype == OT_F32;                                                                            \
             if (step == 1) tile(&own, (narrow) + a * (shape)->r + k, 1);                                                       \
-            else if (own.mask == NULL && own.wide.dtype == OT_F32) tile(&plain, (narrow) + a * (shape)->r + k, 4);             \
+            else if (own.mask == NULL && floats) tile(&plain, (narrow) + a * (shape)->r + k, 4);                               \
+            else if (own.mask == NULL) tile(&half, (narrow) + a * (shape)->r + k, 4);                                          \
+            else if (floats) tile(&masked, (narrow) + a * (shape)->r + k, 4);                                                  \
             else tile(&own, (narrow) + a * (shape)->r + k, 4);                                                                 \
         }                                                                                                                      \
     }

@@ -48,6 +48,7 @@ size_t ot_ref_scratch(const ot_call *call);
 int64_t ot_ref_attention_doubles(const ot_call *call);
 int64_t ot_ref_linear_doubles(const ot_call *call);
 int64_t ot_ref_low_rank_doubles(const ot_call *call);
+int64_t ot_ref_magnitude_doubles(const ot_call *call);
 int64_t ot_ref_head_loss_doubles(const ot_call *call);
 int64_t ot_ref_divergence_doubles(const ot_call *call);
 
@@ -58,6 +59,7 @@ ot_kernel ot_ref_position_forward, ot_ref_position_backward;
 ot_kernel ot_ref_norm_forward, ot_ref_norm_backward;
 ot_kernel ot_ref_linear_forward, ot_ref_linear_backward;
 ot_kernel ot_ref_low_rank_forward, ot_ref_low_rank_backward;
+ot_kernel ot_ref_magnitude_forward, ot_ref_magnitude_backward;
 ot_kernel ot_ref_rope_forward, ot_ref_rope_backward;
 ot_kernel ot_ref_attention_forward, ot_ref_attention_backward;
 ot_kernel ot_ref_act_forward, ot_ref_act_backward;

@@ -24,7 +24,8 @@ static bool supports_double(ot_dtype compute) { return compute == OT_F64; }
     X(OT_OP_HEAD_LOSS, head_loss)                                                                                      \
     X(OT_OP_DISTANCE, distance)                                                                                        \
     X(OT_OP_DIVERGENCE, divergence)                                                                                    \
-    X(OT_OP_LOW_RANK, low_rank)
+    X(OT_OP_LOW_RANK, low_rank)                                                                                        \
+    X(OT_OP_MAGNITUDE, magnitude)
 #define FORWARD(kind, name) [kind] = ot_ref_##name##_forward,
 #define BACKWARD(kind, name) [kind] = ot_ref_##name##_backward,
 

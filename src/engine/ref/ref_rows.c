@@ -93,6 +93,7 @@ size_t ot_ref_scratch(const ot_call *call) {
     int64_t doubles = ROWS * (widest(call) + 1);
     if (call->kind == OT_OP_LINEAR) doubles += ot_ref_linear_doubles(call);
     if (call->kind == OT_OP_LOW_RANK) doubles += ot_ref_low_rank_doubles(call);
+    if (call->kind == OT_OP_MAGNITUDE) doubles += ot_ref_magnitude_doubles(call);
     if (call->kind == OT_OP_ATTENTION) doubles += ot_ref_attention_doubles(call);
     if (call->kind == OT_OP_HEAD_LOSS) doubles += ot_ref_head_loss_doubles(call);
     if (call->kind == OT_OP_DIVERGENCE) doubles += ot_ref_divergence_doubles(call);

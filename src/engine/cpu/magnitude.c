@@ -1,0 +1,147 @@
+/* CPU backend: MAGNITUDE. The norms of the rows of V = W + scale * B A, W [N, M] or turned, are found in each forward: W is decoded row by row, a matrix
+ * is never held. Backward reads them from what forward saved. */
+#include <math.h>
+#include <string.h>
+
+#include "engine/cpu/cpu.h"
+
+enum { ROWS = 16, COLUMNS = 256, STRIP = 64 }; /* rows of W that one chunk decodes; columns of a turned one (whole blocks); columns of values */
+
+typedef struct job {
+    const ot_cpu_kernels *table;
+    const ot_call *call;
+    int64_t M, N, r;
+    float *a, *b; /* [r, M], [r, N] */
+    float *rows;  /* [chunks][M or COLUMNS] */
+    float *g;     /* [N] */
+} job;
+
+static int64_t norm_chunks(const job *j) { return j->call->attr->magnitude.transposed ? ot_chunks(j->N, COLUMNS) : ot_chunks(j->N, ROWS); }
+
+static job lay_out(const ot_call *call, ot_cpu_work *work) {
+    job j = {.table = ot_cpu_pick(), .call = call, .M = call->w[3].cols, .N = call->out.cols, .r = call->w[3].rows};
+    int64_t size = (int64_t)sizeof(float);
+    j.a = ot_cpu_take(work, j.r * j.M * size);
+    j.b = ot_cpu_take(work, j.r * j.N * size);
+    j.g = ot_cpu_take(work, j.N * size);
+    j.rows = ot_cpu_take(work, norm_chunks(&j) * (call->attr->magnitude.transposed ? COLUMNS : j.M) * size);
+    return j;
+}
+
+int64_t ot_cpu_magnitude_scratch(const ot_call *call) {
+    ot_cpu_work work = {0};
+    lay_out(call, &work);
+    return work.bytes;
+}
+
+/* ==== Norms ==== */
+
+/* A as it is, scale * B as columns. */
+static void read_factors(const job *j) {
+    const ot_weight *b = &j->call->w[4];
+    for (int64_t k = 0; k < j->r; k++) ot_cpu_decode_part(j->table, &j->call->w[3], k, 0, j->M, (ot_span){j->a + k * j->M, OT_F32});
+    for (int64_t n = 0; n < j->N; n++) {
+        float values[COLUMNS];
+        for (int64_t k = 0, m = 0; k < j->r; k += m) {
+            m = j->r - k < COLUMNS ? j->r - k : COLUMNS;
+            ot_cpu_decode_part(j->table, b, n, k, m, (ot_span){values, OT_F32});
+            for (int64_t i = 0; i < m; i++) j->b[(k + i) * j->N + n] = j->call->attr->magnitude.scale * values[i];
+        }
+    }
+}
+
+static float inverse(float square) { return square == 0.0f ? 0.0f : 1.0f / sqrtf(square); }
+
+static void norms_of_rows(void *context, int64_t chunk) {
+    const job *j = context;
+    float *row = j->rows + chunk * j->M, *save = j->call->save;
+    for (int64_t n = chunk * ROWS; n < j->N && n < (chunk + 1) * ROWS; n++) {
+        ot_span v = {row, OT_F32};
+        float square = 0;
+        ot_cpu_decode_part(j->table, &j->call->w[2], n, 0, j->M, v);
+        for (int64_t k = 0; k < j->r; k++) j->table->axpy(j->b[k * j->N + n], (ot_span){j->a + k * j->M, OT_F32}, v, j->M);
+        j->table->dots(v, row, j->M, 1, j->M, &square);
+        save[n] = inverse(square);
+    }
+}
+
+static void norms_of_columns(void *context, int64_t chunk) {
+    const job *j = context;
+    int64_t first = chunk * COLUMNS, n = j->N - first < COLUMNS ? j->N - first : COLUMNS;
+    float *row = j->rows + chunk * COLUMNS, *save = j->call->save, square[COLUMNS] = {0};
+    for (int64_t m = 0; m < j->M; m++) {
+        ot_span v = {row, OT_F32};
+        ot_cpu_decode_part(j->table, &j->call->w[2], m, first, n, v);
+        for (int64_t k = 0; k < j->r; k++) j->table->axpy(j->a[k * j->M + m], (ot_span){j->b + k * j->N + first, OT_F32}, v, n);
+        for (int64_t i = 0; i < n; i++) square[i] += row[i] * row[i];
+    }
+    for (int64_t i = 0; i < n; i++) save[first + i] = inverse(square[i]);
+}
+
+static void set_factors(const job *j) {
+    const float *magnitude = j->call->w[0].w, *save = j->call->save;
+    for (int64_t n = 0; n < j->N; n++) j->g[n] = magnitude[n] * save[n];
+}
+
+/* ==== Values ==== */
+
+static void forward_strip(void *context, int64_t strip) {
+    const job *j = context;
+    const ot_call *c = j->call;
+    const ot_view *in = &c->in[0], *scaled = c->in[1].x ? &c->in[1] : in;
+    int64_t first = strip * STRIP, n = j->N - first < STRIP ? j->N - first : STRIP;
+    const float *g = j->g + first, *bias = c->w[1].w ? (const float *)c->w[1].w + first : NULL;
+    float x[STRIP], y[STRIP], shift[STRIP] = {0};
+    if (bias) memcpy(shift, bias, (size_t)n * sizeof *shift);
+    for (int64_t r = 0; r < c->out.rows; r++) {
+        int64_t at = r * j->N + first;
+        j->table->copy(ot_span_at(ot_span_x(scaled), at), (ot_span){x, OT_F32}, n, false);
+        j->table->copy(ot_span_at(ot_span_x(in), at), (ot_span){y, OT_F32}, n, false);
+        for (int64_t i = 0; i < n; i++) y[i] += (g[i] - 1.0f) * (x[i] - shift[i]);
+        j->table->copy((ot_span){y, OT_F32}, ot_span_at(ot_span_x(&c->out), at), n, false);
+    }
+}
+
+static void backward_strip(void *context, int64_t strip) {
+    const job *j = context;
+    const ot_call *c = j->call;
+    const ot_view *in = &c->in[0], *apart = c->in[1].x ? &c->in[1] : NULL, *scaled = apart ? apart : in;
+    int64_t first = strip * STRIP, n = j->N - first < STRIP ? j->N - first : STRIP;
+    const float *g = j->g + first, *save = (const float *)c->save + first;
+    float x[STRIP] = {0}, dy[STRIP], shift[STRIP] = {0}, dm[STRIP] = {0}, db[STRIP] = {0};
+    if (c->w[1].w) memcpy(shift, (const float *)c->w[1].w + first, (size_t)n * sizeof *shift);
+    for (int64_t r = 0; r < c->out.rows; r++) {
+        int64_t at = r * j->N + first;
+        j->table->copy(ot_span_at(ot_span_dx(&c->out), at), (ot_span){dy, OT_F32}, n, false);
+        if (c->w[0].dw) {
+            j->table->copy(ot_span_at(ot_span_x(scaled), at), (ot_span){x, OT_F32}, n, false);
+            for (int64_t i = 0; i < n; i++) dm[i] += dy[i] * (x[i] - shift[i]);
+        }
+        for (int64_t i = 0; i < n; i++) db[i] -= dy[i] * (g[i] - 1.0f);
+        if (apart && in->dx) j->table->copy((ot_span){dy, OT_F32}, ot_span_at(ot_span_dx(in), at), n, in->add_dx);
+        for (int64_t i = 0; i < n; i++) dy[i] *= apart ? g[i] - 1.0f : g[i];
+        if (scaled->dx) j->table->copy((ot_span){dy, OT_F32}, ot_span_at(ot_span_dx(scaled), at), n, scaled->add_dx);
+    }
+    for (int64_t i = 0; c->w[0].dw && i < n; i++) ((float *)c->w[0].dw)[first + i] += dm[i] * save[i];
+    for (int64_t i = 0; !apart && c->w[1].dw && i < n; i++) ((float *)c->w[1].dw)[first + i] += db[i];
+}
+
+ot_status ot_cpu_magnitude_forward(const ot_call *call) {
+    ot_cpu_work work = {.base = call->scratch};
+    job j = lay_out(call, &work);
+    OT_TRY(ot_cpu_check_work(call, &work));
+    read_factors(&j);
+    ot_parallel_for(norm_chunks(&j), call->attr->magnitude.transposed ? norms_of_columns : norms_of_rows, &j);
+    set_factors(&j);
+    ot_parallel_for(ot_chunks(j.N, STRIP), forward_strip, &j);
+    return OT_OK;
+}
+
+ot_status ot_cpu_magnitude_backward(const ot_call *call) {
+    ot_cpu_work work = {.base = call->scratch};
+    job j = lay_out(call, &work);
+    OT_TRY(ot_cpu_check_work(call, &work));
+    set_factors(&j);
+    ot_parallel_for(ot_chunks(j.N, STRIP), backward_strip, &j);
+    return OT_OK;
+}
