@@ -45,8 +45,10 @@ static void print_summary(const ot_args *args, const ot_export_options *o, const
     if (s->kept_wider > 0) {
         ot_note(args, "%" PRId64 " matrices have rows that are no multiple of 32: they are F16", s->kept_wider);
     }
-    printf("opened it again: logits of %" PRId64 " tokens in %" PRId64 " sequences differ by %.3g of their spread (at most %.3g; %s allows %.3g)", s->tokens,
-           s->sequences, s->difference, s->largest_difference, ot_dtype_info(s->dtype)->name, s->allowed);
+    printf("opened it again: logits of %" PRId64 " ", s->tokens);
+    if (s->pictures) printf("made-up pictures");
+    else printf("tokens in %" PRId64 " sequences", s->sequences);
+    printf(" differ by %.3g of their spread, where rounding allows %.3g (the largest difference of one logit is %.3g)", s->difference, s->allowed, s->largest_difference);
     if (s->texts > 0) printf("; the tokenizer gives the same ids for %" PRId64 " texts", s->texts);
     printf("\nwrote %" PRId64 " tensors (%s, %s) to %s as %s\n", s->tensors, ot_text_bytes(s->bytes, bytes, sizeof bytes), ot_dtype_info(s->dtype)->name,
            ot_args_str(args, "output"), what[o->format]);
@@ -116,7 +118,7 @@ const ot_verb ot_verb_export = {
     .name = "export",
     .audience = OT_FOR_ANYONE,
     .summary = "write a model for other programs: a Hugging Face folder or a GGUF, an adapter merged in or apart",
-    .about = "Whatever is written is opened again, and its logits over a few token sequences and its token ids for a few texts are compared with the exported "
+    .about = "Whatever is written is opened again, and its logits over a few token sequences, or pictures, and its token ids for a few texts are compared with the exported "
              "model's before the result appears under its name.\n\n"
              "GGUF holds llama, mistral, qwen2, qwen3, gpt2 and bloom; llama.cpp has no OPT. The tokenizer goes with it. Vectors and learned positions are "
              "stored as F32; with q4_0 the embedding and the head are Q8_0. A sliding window has no place in a GGUF: its length becomes the context length.",

@@ -71,6 +71,7 @@ static ot_status compare(const export_job *job, const ot_model *again, const ot_
                            : ot_fail(err, OT_ERR_REFUSED, "the written model has other sizes than the exported one");
     s->sequences = have.sequences;
     s->tokens = have.sequences * have.length;
+    s->pictures = job->m->desc.vision;
     ot_logits_free(&have);
     OT_TRY(status);
     s->largest_difference = d.largest;
@@ -187,7 +188,8 @@ static ot_status export_it(export_job *job, const char *output, ot_error *err) {
     if (job->o->format != OT_EXPORT_HF) OT_TRY(ot_model_gguf_check(job->m, err));
     OT_TRY(lay_adapter(job, err));
     if (job->o->format == OT_EXPORT_GGUF_LORA && !ot_peft_is(&job->adapter.peft.choice, "lora")) {
-        return ot_fail(err, OT_ERR_USAGE, "--gguf-lora writes a LoRA adapter, and llama.cpp has no DoRA: give one with --adapter");
+        return ot_fail(err, OT_ERR_USAGE, "--gguf-lora writes an adapter of the method lora alone, the only one that llama.cpp has, and %s is of the method %s", job->o->adapter,
+                       job->adapter.peft.text);
     }
     OT_TRY(ot_logits_take(job->m, ot_adapter_hooks(&job->adapter), &job->wanted, err));
     if (job->o->format == OT_EXPORT_HF) return export_hf(job, output, err);

@@ -29,6 +29,7 @@ typedef struct ot_export_summary {
     int64_t texts;      /* whose ids the written tokenizer was checked on */
     bool leading_blank; /* false: texts that begin with a blank get other ids in llama.cpp */
     int64_t sequences, tokens;
+    bool pictures; /* compared, not tokens: `tokens` of them */
     double largest_difference; /* of a logit */
     double difference;         /* root mean square, as a part of the logits' own spread */
     double allowed;

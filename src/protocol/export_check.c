@@ -20,7 +20,24 @@ double ot_logits_allowed(ot_dtype dtype) {
     }
 }
 
-static ot_status fill(ot_network *net, const ot_logits *l, ot_error *err) {
+static ot_status fill_images(ot_network *net, const ot_model *m, const ot_logits *l, ot_error *err) {
+    int64_t size = m->desc.channels * m->desc.image_height * m->desc.image_width;
+    void *room = NULL;
+    ot_rng rng;
+    ot_rng_seed(&rng, 20230902);
+    OT_TRY(ot_malloc(size, 4, "an image", &room, err));
+    float *pixels = room;
+    ot_status status = OT_OK;
+    for (int64_t s = 0; status == OT_OK && s < l->sequences; s++) {
+        for (int64_t i = 0; i < size; i++) pixels[i] = (float)ot_rng_normal(&rng);
+        status = ot_network_add_image(net, pixels, -1, err);
+    }
+    ot_free(room);
+    return status;
+}
+
+static ot_status fill(ot_network *net, const ot_model *m, const ot_logits *l, ot_error *err) {
+    if (m->desc.vision) return fill_images(net, m, l, err);
     ot_rng rng;
     int32_t ids[MOST_TOKENS];
     ot_rng_seed(&rng, 20230902);
@@ -35,15 +52,16 @@ ot_status ot_logits_take(const ot_model *m, const ot_hooks *hooks, ot_logits *ou
     int64_t room = m->desc.max_positions - ot_hooks_front(hooks);
     if (m->desc.window > 0 && m->desc.window < room) room = m->desc.window;
     *out = (ot_logits){.sequences = SEQUENCES, .length = room < MOST_TOKENS ? room : MOST_TOKENS, .vocab = m->desc.vocab_size};
-    int64_t rows = out->sequences * out->length;
-    ot_network_options options = {.plan = {.backend = ot_backends[0], .compute = OT_F32, .max_rows = rows},
+    if (m->desc.vision) out->length = 1;
+    int64_t rows = out->sequences * out->length, patches = m->desc.vision ? ot_desc_image_rows(&m->desc, m->desc.image_height, m->desc.image_width) : 1;
+    ot_network_options options = {.plan = {.backend = ot_backends[0], .compute = OT_F32, .max_rows = rows * patches},
                                   .hooks = hooks,
                                   .outputs = OT_OUT_LOGITS,
                                   .max_segments = out->sequences};
     ot_network *net = NULL;
     OT_TRY(ot_malloc(rows * out->vocab, 4, "logits", (void **)&out->values, err));
     ot_status status = ot_network_new(m, &options, &net, err);
-    if (status == OT_OK) status = fill(net, out, err);
+    if (status == OT_OK) status = fill(net, m, out, err);
     if (status == OT_OK) status = ot_network_run(net, &(ot_run_options){0}, NULL, err);
     if (status == OT_OK) memcpy(out->values, ot_network_logits(net), (size_t)(rows * out->vocab) * 4);
     ot_network_free(net);

@@ -1,4 +1,4 @@
-/* Is what was written what was meant? Logits over a few token sequences, and token ids of a few texts. For the files of export. */
+/* Is what was written what was meant? Logits over a few token sequences or pictures, and token ids of a few texts. For the files of export. */
 #ifndef OT_PROTOCOL_EXPORT_CHECK_H
 #define OT_PROTOCOL_EXPORT_CHECK_H
 
@@ -6,10 +6,10 @@
 
 typedef struct ot_logits {
     float *values; /* [sequences * length, vocab] */
-    int64_t sequences, length, vocab;
+    int64_t sequences, length, vocab; /* pictures: one row of logits each */
 } ot_logits;
 
-/* Logits of made-up token sequences that depend on the model's sizes alone. */
+/* Logits of made-up token sequences or pictures that depend on the model's sizes alone. */
 ot_status ot_logits_take(const ot_model *m, const ot_hooks *hooks, ot_logits *out, ot_error *err);
 void ot_logits_free(ot_logits *l);
 

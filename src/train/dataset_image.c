@@ -146,8 +146,9 @@ ot_status ot_dataset_number_classes(ot_dataset *d, const char *what, const char 
     for (int64_t c = 0; status == OT_OK && c < p->n_classes; c++) {
         numbers[c] = (int32_t)find_class(names, n, p->classes[c]);
         if (numbers[c] >= 0) continue;
-        status = ot_fail(err, OT_ERR_REFUSED, "%s: the class \"%s\" is none of the model's %lld, which begin with \"%s\"", what, p->classes[c], (long long)n,
-                         names[0]);
+        status = ot_fail(err, OT_ERR_REFUSED,
+                         "%s: the class \"%s\" is none of the model's %lld, which begin with \"%s\": to know others it needs a head of theirs, of `finetune --peft head` or more",
+                         what, p->classes[c], (long long)n, names[0]);
     }
     for (int64_t r = 0; status == OT_OK && r < d->rows; r++) {
         if (d->targets[r] >= 0) d->targets[r] = numbers[d->targets[r]];

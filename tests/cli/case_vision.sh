@@ -174,6 +174,17 @@ fails 3 'classes make no classifier' eval base --adapter bad --images test.safet
 echo '["elm", "fir", ' >bad/classes.json
 fails 1 'classes.json' eval base --adapter bad --images test.safetensors
 
+# A classifier as files for others: bit for bit in its own type, and with an adapter of its blocks and head.
+run export base -o exported
+grep -q 'logits of 3 made-up pictures differ by 0 of their spread' out || die "$(cat out)"
+for file in base/*.safetensors; do cmp "$file" "exported/$(basename "$file")" || die "$file is exported otherwise"; done
+run forward base --input four.safetensors -o base.logits
+run forward exported --input four.safetensors -o exported.logits
+cmp base.logits exported.logits || die "the exported classifier has other logits"
+run export offer -o exported.f16 --dtype f16
+grep -q 'made-up pictures' out || die "$(cat out)"
+fails 2 'GGUF' export base -o exported.gguf
+
 # What makes no sense.
 fails 2 "no classification head" inspect "$CLI_TEST_DIR/../golden/data/train/gpt2/model" --peft head
 fails 1 'labels\[2\] is 2: neither one of the 2 classes' tune offer --train other.safetensors --classes elm,fir -o refused
