@@ -183,7 +183,7 @@ run forward exported --input four.safetensors -o exported.logits
 cmp base.logits exported.logits || die "the exported classifier has other logits"
 run export offer -o exported.f16 --dtype f16
 grep -q 'made-up pictures' out || die "$(cat out)"
-fails 2 'GGUF' export base -o exported.gguf
+fails 1 'no architecture for vit' export base -o exported.gguf
 
 # What makes no sense.
 fails 2 "no classification head" inspect "$CLI_TEST_DIR/../golden/data/train/gpt2/model" --peft head
