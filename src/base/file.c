@@ -263,6 +263,56 @@ ot_status ot_rename_dir(const char *from, const char *to, ot_error *err) {
     return OT_OK;
 }
 
+/* The absolute name without links of what exists, and of what does not exist yet as it would be made; false when it does not fit. */
+static bool resolve(const char *path, char out[PATH_MAX]) {
+    if (realpath(path, out) != NULL) return true;
+    char head[PATH_MAX];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    if (n == 0 || n >= sizeof head) return false;
+    size_t cut = n;
+    while (cut > 0 && path[cut - 1] != '/') cut--;
+    snprintf(head, sizeof head, "%.*s", (int)cut, path);
+    const char *name = path + cut;
+    size_t length = n - cut;
+    if (length == 1 && *name == '/') return false;
+    if (!resolve(cut > 0 ? head : ".", out)) return false;
+    if (length == 1 && *name == '.') return true;
+    size_t used = strlen(out);
+    if (length == 2 && memcmp(name, "..", 2) == 0) {
+        char *slash = strrchr(out, '/');
+        if (slash != NULL) slash[slash == out] = '\0';
+        return true;
+    }
+    int more = snprintf(out + used, PATH_MAX - used, "%s%.*s", used > 1 ? "/" : "", (int)length, name);
+    return more > 0 && (size_t)more < PATH_MAX - used;
+}
+
+static bool same_place(const char *a, const char *b) {
+    struct stat x, y;
+    if (strcmp(a, b) == 0) return true;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Is a folder above `path` the place `other`? */
+static bool lies_in(const char *path, const char *other) {
+    char above[PATH_MAX];
+    snprintf(above, sizeof above, "%s", path);
+    for (char *slash; (slash = strrchr(above, '/')) != NULL && above[1] != '\0';) {
+        slash[slash == above] = '\0';
+        if (same_place(above, other)) return true;
+    }
+    return false;
+}
+
+ot_path_relation ot_path_relate(const char *path, const char *other) {
+    char a[PATH_MAX], b[PATH_MAX];
+    if (!resolve(path, a) || !resolve(other, b)) return OT_PATHS_APART;
+    if (same_place(a, b)) return OT_PATHS_SAME;
+    if (lies_in(a, b)) return OT_PATHS_INSIDE;
+    return lies_in(b, a) ? OT_PATHS_HOLDS : OT_PATHS_APART;
+}
+
 bool ot_path_join(char *out, size_t size, const char *dir, const char *name) {
     size_t n = strlen(dir);
     while (n > 0 && dir[n - 1] == '/') n--;

@@ -41,6 +41,15 @@ ot_status ot_make_dirs(const char *path, ot_error *err);
 ot_status ot_remove_tree(const char *path, ot_error *err);
 /* Rename a finished temporary directory to its final name and sync the parent. `to` must not exist. */
 ot_status ot_rename_dir(const char *from, const char *to, ot_error *err);
+/* How one path lies to another, by device and inode where they exist: other names of the same place (links, "..", mounts) are that place. What does not
+ * exist yet lies where it would be made. */
+typedef enum ot_path_relation {
+    OT_PATHS_APART,
+    OT_PATHS_SAME,
+    OT_PATHS_INSIDE, /* path lies in other */
+    OT_PATHS_HOLDS   /* path holds other */
+} ot_path_relation;
+ot_path_relation ot_path_relate(const char *path, const char *other);
 /* "a/b" from "a" and "b"; false when it does not fit. */
 bool ot_path_join(char *out, size_t size, const char *dir, const char *name);
 /* The part of path after the last '/', ignoring trailing ones is the caller's business. */

@@ -114,6 +114,7 @@ static const ot_option training[] = {
      .help = "which weights are the result"},
     {.name = "log",
      .kind = OT_KIND_PATH,
+     .use = OT_PATH_WRITTEN,
      .value = "FILE.jsonl",
      .transient = true,
      .help = "write one JSON object for each step"},

@@ -7,6 +7,7 @@
 
 #include "cli/args.h"
 #include "cli/common_options.h"
+#include "cli/common_paths.h"
 #include "cli/help.h"
 #include "cli/output.h"
 #include "cli/suggest.h"
@@ -52,7 +53,8 @@ static ot_status run_verb(const ot_verb *verb, int argc, char **argv, ot_error *
         if (!ot_help_topic(help_topic(argc, argv), stdout)) status = ot_help_verb(verb, stdout, err);
     } else if (status == OT_OK) {
         ot_common_apply(&args);
-        status = verb->run(&args, err);
+        status = ot_common_paths_apart(&args, err);
+        if (status == OT_OK) status = verb->run(&args, err);
     }
     ot_args_free(&args);
     return status;

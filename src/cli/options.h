@@ -68,6 +68,13 @@ typedef enum ot_option_kind {
     OT_KIND_SIZE  /* bytes: 4096, 64K, 1.5G, 512MiB; units are powers of 1024 */
 } ot_option_kind;
 
+/* What a verb does with a path that it is given. */
+typedef enum ot_path_use {
+    OT_PATH_READ,
+    OT_PATH_WRITTEN, /* written or added to: it is nothing that is read */
+    OT_PATH_REPLACED /* what lies there makes way: it neither is, holds nor lies in anything that is read */
+} ot_path_use;
+
 /* {0} ends an array of options. */
 typedef struct ot_option {
     const char *name; /* without dashes */
@@ -83,6 +90,7 @@ typedef struct ot_option {
     bool repeatable;            /* may be given several times, or as a list in a config file */
     bool commas;                /* one text holds several values parted by commas; implies repeatable */
     bool required;
+    ot_path_use use; /* PATH */
     bool transient;  /* says how to run, not what to compute: left out of stored configs */
     bool adjustable; /* may be another one when a run is resumed */
 } ot_option;

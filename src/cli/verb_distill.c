@@ -118,7 +118,7 @@ static const char *const precisions[] = {"f32", "bf16", NULL};
 static const char *const caching[] = {"auto", "yes", "no", NULL}; /* as ot_teacher_caching */
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OFFER2", .required = true, .transient = true,
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "OFFER2", .required = true, .transient = true,
      .help = "folder of the distilled offer; its ledger becomes OFFER2.owner.json; holds the checkpoint while the run is not finished"},
     {.name = "teacher", .kind = OT_KIND_PATH, .value = "MODEL", .required = true, .help = "the whole model that the offer was split from"},
     {.name = "teacher-dtype", .kind = OT_KIND_ENUM, .choices = precisions, .shown = "--dtype",

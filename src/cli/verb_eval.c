@@ -301,7 +301,7 @@ static const ot_option task_options[] = {
              "wikitext, blocks; or a .yaml file with a task of your own; 'offsite help task' describes them"},
     {.name = "data", .kind = OT_KIND_PATH, .value = "DIR", .repeatable = true, .help = "where the rows are: DIR/TASK.SPLIT.jsonl with the official fields"},
     {.name = "num-fewshot", .kind = OT_KIND_I64, .min = 0, .max = 1024, .shown = "0, or the task file's", .help = "examples in front of each document, drawn as the harness draws them"},
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .transient = true, .help = "write results_DATE.json and samples_TASK_DATE.jsonl there, as the harness does"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_WRITTEN, .value = "DIR", .transient = true, .help = "write results_DATE.json and samples_TASK_DATE.jsonl there, as the harness does"},
     {.name = "max-length", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "the model's", .help = "tokens fed at most; longer contexts lose their beginning"},
     {.name = "rows", .kind = OT_KIND_I64, .fallback = "0", .min = 0, .max = 1 << 24, .shown = "1024", .transient = true, .help = "tokens computed at once: memory against speed"},
     {.name = "share", .kind = OT_KIND_FLAG, .fallback = "yes", .transient = true, .help = "compute the context again for every choice"},

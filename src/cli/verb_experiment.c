@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/args.h"
 #include "cli/common_options.h"
+#include "cli/common_paths.h"
 #include "cli/experiment_run.h"
 #include "cli/report_print.h"
 #include "cli/verbs.h"
@@ -49,8 +50,18 @@ static ot_status execute(const ot_args *args, const ot_runs *runs, const char *d
     return judged != OT_OK ? judged : shown;
 }
 
+/* What the queue makes under work/ makes way when it is made again: nothing that a step reads lies there. */
+static ot_status check_inputs(const ot_args *args, const ot_runs_step *s, const char *dir, ot_error *err) {
+    char work[4200];
+    if (!ot_path_join(work, sizeof work, dir, "work")) return ot_fail(err, OT_ERR_USAGE, "the output path %s is too long", dir);
+    for (int64_t i = 0; i < s->n_inputs; i++) {
+        OT_TRY(ot_common_path_apart(args, "--output", work, OT_PATH_REPLACED, "input of a step", s->inputs[i].path, err));
+    }
+    return OT_OK;
+}
+
 /* Every command line is read as the command itself will read it: a misspelt option is told before the first one runs. */
-static ot_status check(const ot_runs *runs, ot_error *err) {
+static ot_status check(const ot_args *args, const ot_runs *runs, const char *dir, ot_error *err) {
     for (int64_t i = 0; i < runs->n_steps; i++) {
         const ot_runs_step *s = &runs->steps[i];
         char *words[OT_RUNS_MAX_WORDS + 1];
@@ -59,6 +70,8 @@ static ot_status check(const ot_runs *runs, ot_error *err) {
         for (int64_t k = 1; k < s->n_words; k++) words[n++] = (char *)s->words[k];
         ot_args parsed = {0};
         ot_status status = ot_args_parse(&parsed, ot_verb_find(s->verb), n, words, err);
+        if (status == OT_OK) status = ot_common_paths_apart(&parsed, err);
+        if (status == OT_OK) status = check_inputs(args, s, dir, err);
         ot_args_free(&parsed);
         if (status != OT_OK) return ot_error_prefix(err, "the command %s", s->name);
     }
@@ -72,7 +85,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_runs runs = {0};
     OT_TRY(ot_read_file(path, FILE_LIMIT, &text, &size, err));
     ot_status status = ot_runs_parse(text, size, path, dir, &runs, err);
-    if (status == OT_OK) status = check(&runs, err);
+    if (status == OT_OK) status = check(args, &runs, dir, err);
     if (status == OT_OK && ot_args_flag(args, "dry-run")) {
         list(&runs);
     } else if (status == OT_OK) {
@@ -84,7 +97,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the queue (state.json), results (steps/) and offers (work/)"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_WRITTEN, .value = "DIR", .required = true, .help = "folder of the queue (state.json), results (steps/) and offers (work/)"},
     {.name = "dry-run", .kind = OT_KIND_FLAG, .help = "print the commands and run none"},
     {0},
 };

@@ -88,7 +88,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OUT", .required = true, .help = "folder, or file with the ending .gguf"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "OUT", .required = true, .help = "folder, or file with the ending .gguf"},
     {.name = "format", .kind = OT_KIND_ENUM, .choices = formats, .shown = "gguf for a name that ends in .gguf, else hf", .help = "what to write"},
     {.name = "dtype",
      .kind = OT_KIND_ENUM,

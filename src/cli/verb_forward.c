@@ -35,7 +35,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 static const ot_option options[] = {
     {.name = "input", .letter = 'i', .kind = OT_KIND_PATH, .value = "IN.safetensors", .required = true,
      .help = "input_ids [B, T] int64, and optionally attention_mask and labels of the same shape; images: pixel_values [B, C, H, W] and labels [B]"},
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OUT.safetensors", .required = true, .help = "where the results go"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "OUT.safetensors", .required = true, .help = "where the results go"},
     {.name = "hidden", .kind = OT_KIND_FLAG, .help = "write the input of every block and the output of the last"},
     {.name = "grad", .kind = OT_KIND_FLAG, .help = "write the gradient of the loss for every parameter; needs labels"},
     {0},

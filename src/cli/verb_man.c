@@ -239,6 +239,7 @@ static const ot_option options[] = {
     {.name = "output",
      .letter = 'o',
      .kind = OT_KIND_PATH,
+     .use = OT_PATH_WRITTEN,
      .value = "DIR",
      .transient = true,
      .help = "write pages into a folder: of all commands, unless one is named"},

@@ -226,7 +226,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 
 static const char *const x_axes[] = {"step", "tokens", "epoch", NULL};
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "FILE.svg", .help = "write a picture instead of drawing in the terminal"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "FILE.svg", .help = "write a picture instead of drawing in the terminal"},
     {.name = "key",
      .kind = OT_KIND_STRING,
      .value = "KEY,...",

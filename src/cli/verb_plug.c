@@ -66,7 +66,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .help = "folder of the adapted model or adapter"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "DIR", .required = true, .help = "folder of the adapted model or adapter"},
     {.name = "ledger", .kind = OT_KIND_PATH, .value = "OFFER.owner.json",
      .help = "the offer's ledger; without it, *.owner.json beside the return, the model, the output and in the current folder are tried"},
     {.name = "weights", .kind = OT_KIND_F64, .value = "W,...", .min = 0, .max = OT_NO_MAX, .commas = true,

@@ -45,7 +45,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "DIR", .required = true, .transient = true,
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "DIR", .required = true, .transient = true,
      .help = "folder of the model; holds the checkpoint while the run is not finished"},
     {0},
 };

@@ -59,7 +59,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "PAGE.html|DIR", .shown = "a table on the terminal; with --config, the figure's name",
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_WRITTEN, .value = "PAGE.html|DIR", .shown = "a table on the terminal; with --config, the figure's name",
      .help = "one HTML page with all of it, charts, cost and leakage; fig3, fig4: folder of the queue and of the figure's tables (.md, .csv) and plots (.svg); --pictures: the page"},
     {.name = "data-owner", .kind = OT_KIND_FLAG, .help = "only what that party can know: the emulator's scores and its own costs"},
     {.name = "csv", .kind = OT_KIND_FLAG, .help = "one line for each learning rate and measure"},

@@ -320,7 +320,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "OFFER", .help = "folder of the offer; the ledger becomes OFFER.owner.json"},
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "OFFER", .help = "folder of the offer; the ledger becomes OFFER.owner.json"},
     {.name = "bottom", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "first blocks that the data owner may tune"},
     {.name = "top", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "last blocks that the data owner may tune"},
     {.name = "emulator", .kind = OT_KIND_STRING, .value = "STEPS", .fallback = "",
@@ -344,7 +344,7 @@ static const ot_option measuring[] = {
 static const ot_option searching[] = {
     {.name = "search", .kind = OT_KIND_FLAG, .help = "write no offer: try recipes on --data with forward and backward passes only, each told as it is known, and show which are worth a choice"},
     {.name = "try", .kind = OT_KIND_STRING, .value = "STEPS", .repeatable = true, .help = "a recipe to try, instead of the built-in set"},
-    {.name = "svg", .kind = OT_KIND_PATH, .value = "FILE.svg", .help = "draw the agreement of signs over CPL of what was tried"},
+    {.name = "svg", .kind = OT_KIND_PATH, .use = OT_PATH_WRITTEN, .value = "FILE.svg", .help = "draw the agreement of signs over CPL of what was tried"},
     {0},
 };
 static const ot_option_group measure_group = {"Measuring and limits", measuring}, search_group = {"Search", searching};

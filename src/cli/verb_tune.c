@@ -53,7 +53,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 }
 
 static const ot_option options[] = {
-    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .value = "RETURN", .required = true, .transient = true,
+    {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_REPLACED, .value = "RETURN", .required = true, .transient = true,
      .help = "folder of the return; holds the checkpoint while the run is not finished"},
     {0},
 };

@@ -1,4 +1,5 @@
 /* Files: maps, bounded reads, atomic writes, devices as outputs, directories and paths. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -245,6 +246,39 @@ static void locks_a_directory_for_one(void **state) {
     ok(ot_remove_tree(path, &err), &err);
 }
 
+static void paths_lie_to_each_other_by_what_they_are(void **state) {
+    scratch *s = *state;
+    ot_error err = {0};
+    char root[512], in[600], link[600], file[600], hard[600], to_come[700], round[700];
+    snprintf(root, sizeof root, "%s", scratch_path(s, "model"));
+    snprintf(in, sizeof in, "%s/in", root);
+    snprintf(file, sizeof file, "%s/in/weights", root);
+    snprintf(hard, sizeof hard, "%s", scratch_path(s, "hard"));
+    snprintf(link, sizeof link, "%s", scratch_path(s, "link"));
+    snprintf(to_come, sizeof to_come, "%s/a/../b/c/", link);
+    snprintf(round, sizeof round, "%s/absent/..//in/../../model/./", root);
+    ok(ot_make_dirs(in, &err), &err);
+    ok(ot_write_file(file, "x", 1, &err), &err);
+    assert_int_equal(symlink(root, link), 0);
+    assert_int_equal(linkat(AT_FDCWD, file, AT_FDCWD, hard, 0), 0);
+    assert_int_equal(ot_path_relate(root, root), OT_PATHS_SAME);
+    assert_int_equal(ot_path_relate(link, root), OT_PATHS_SAME);
+    assert_int_equal(ot_path_relate(round, link), OT_PATHS_SAME);
+    assert_int_equal(ot_path_relate(hard, file), OT_PATHS_SAME);
+    assert_int_equal(ot_path_relate(in, link), OT_PATHS_INSIDE);
+    assert_int_equal(ot_path_relate(link, file), OT_PATHS_HOLDS);
+    assert_int_equal(ot_path_relate(s->dir, file), OT_PATHS_HOLDS);
+    assert_int_equal(ot_path_relate(to_come, root), OT_PATHS_INSIDE);
+    assert_int_equal(ot_path_relate("/", root), OT_PATHS_HOLDS);
+    /* A name that only begins like another. */
+    assert_int_equal(ot_path_relate(scratch_path(s, "model2"), root), OT_PATHS_APART);
+    assert_int_equal(ot_path_relate(scratch_path(s, "mode"), root), OT_PATHS_APART);
+    assert_int_equal(ot_path_relate("", root), OT_PATHS_APART);
+    ok(ot_remove_tree(link, &err), &err);
+    ok(ot_remove_tree(hard, &err), &err);
+    ok(ot_remove_tree(root, &err), &err);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(maps_files_of_any_size, setup, teardown),
@@ -255,6 +289,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(full_disk_leaves_the_old_file, setup, teardown),
         cmocka_unit_test_setup_teardown(makes_lists_renames_and_removes_directories, setup, teardown),
         cmocka_unit_test_setup_teardown(locks_a_directory_for_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(paths_lie_to_each_other_by_what_they_are, setup, teardown),
         cmocka_unit_test(paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
