@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/parallel.h"
 #include "cli/common_data.h"
@@ -22,7 +23,6 @@
 #include "cli/training_memory.h"
 #include "cli/training_record.h"
 #include "peft/lora.h"
-#include "protocol/digest.h"
 #include "protocol/peft_files.h"
 #include "protocol/split.h"
 #include "train/stream.h"

@@ -1,6 +1,8 @@
 /* `offsite report SCORES --data-owner --pictures PHOTOS -o PAGE.html`: what the tuned model says of the data owner's pictures, for the data owner. */
 #include "cli/report_pictures.h"
 
+#include <inttypes.h>
+
 #include "cli/progress.h"
 #include "report/pictures.h"
 
@@ -12,14 +14,16 @@ ot_status ot_report_pictures_page(const ot_args *args, ot_error *err) {
     if (path == NULL) return ot_args_fail(args, err, "--pictures needs -o PAGE.html");
     if (ot_args_operand_count(args, "DIR") > 1) return ot_args_fail(args, err, "--pictures: one folder of predictions at a time");
     if (ot_args_flag(args, "json") || ot_args_flag(args, "csv") || ot_args_flag(args, "markdown")) return ot_args_fail(args, err, "--pictures makes a page, and no other form");
+    ot_report_pictures_counts counts;
     ot_html page;
     OT_TRY(ot_html_open(&page, "What the model says of the pictures", "for the data owner", err));
-    ot_status status = ot_report_pictures(&page, &options, err);
+    ot_status status = ot_report_pictures(&page, &options, &counts, err);
     if (status != OT_OK) {
         ot_html_free(&page);
         return status;
     }
     OT_TRY(ot_html_save(&page, path, err));
+    ot_note(args, "%" PRId64 " of the %" PRId64 " pictures of %s were scored", counts.scored, counts.all, options.pictures);
     ot_note(args, "wrote %s, which holds small copies of your pictures: keep it", path);
     return OT_OK;
 }

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "cli/args.h"
 #include "cli/config.h"
 #include "cli/text.h"
-#include "protocol/digest.h"
 
 enum { PATH_TEXT = 4300, RECORD_LIMIT = 1 << 20, VALUE_TEXT = 128, MOST_TOLD = 4 };
 static const char suffix[] = ".run.yaml", mark[] = "# offsite ", again[] = "# The same again: ", open_head[] = "\n# What the options left open came to\n";

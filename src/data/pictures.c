@@ -9,6 +9,8 @@
 
 #include "base/parallel.h"
 
+enum { PATH_ROOM = 8192 };
+
 /* ==== Gathering. ==== */
 
 ot_status ot_pictures_add(ot_pictures *p, const ot_picture *picture, ot_error *err) {
@@ -175,18 +177,38 @@ void ot_pictures_limit(ot_pictures *p, int64_t n) {
 
 /* ==== Reading pictures. ==== */
 
-ot_status ot_pictures_decode(const ot_pictures *p, int64_t i, ot_image *out, ot_error *err) {
-    enum { PATH_ROOM = 8192 };
+/* Where picture i lies, and its bytes: those of an archive, or of a file that *map then holds. */
+static ot_status open_picture(const ot_pictures *p, int64_t i, char *path, size_t size, ot_map *map, const uint8_t **data, int64_t *bytes, ot_error *err) {
     const ot_picture *item = &p->items[i];
+    *map = (ot_map){0};
+    if (!ot_path_join(path, size, p->root, item->name)) return ot_fail(err, OT_ERR_IO, "%s/%s: the path is too long", p->root, item->name);
+    if (item->data == NULL) OT_TRY(ot_map_open(path, map, err));
+    *data = item->data != NULL ? item->data : map->data;
+    *bytes = item->data != NULL ? item->size : map->size;
+    return OT_OK;
+}
+
+ot_status ot_pictures_decode(const ot_pictures *p, int64_t i, ot_image *out, ot_error *err) {
     char path[PATH_ROOM];
-    ot_map map = {0};
+    const uint8_t *data = NULL;
+    int64_t bytes = 0;
+    ot_map map;
     *out = (ot_image){0};
-    if (!ot_path_join(path, sizeof path, p->root, item->name)) return ot_fail(err, OT_ERR_IO, "%s/%s: the path is too long", p->root, item->name);
-    if (item->data != NULL) return ot_image_decode(item->data, item->size, path, out, err);
-    OT_TRY(ot_map_open(path, &map, err));
-    ot_status status = ot_image_decode(map.data, map.size, path, out, err);
+    OT_TRY(open_picture(p, i, path, sizeof path, &map, &data, &bytes, err));
+    ot_status status = ot_image_decode(data, bytes, path, out, err);
     ot_map_close(&map);
     return status;
+}
+
+ot_status ot_pictures_digest(const ot_pictures *p, int64_t i, char text[OT_DIGEST_TEXT], ot_error *err) {
+    char path[PATH_ROOM];
+    const uint8_t *data = NULL;
+    int64_t bytes = 0;
+    ot_map map;
+    OT_TRY(open_picture(p, i, path, sizeof path, &map, &data, &bytes, err));
+    ot_digest_of(data, bytes, text);
+    ot_map_close(&map);
+    return OT_OK;
 }
 
 /* ==== Checking. ==== */

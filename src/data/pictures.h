@@ -3,6 +3,7 @@
 #ifndef OT_DATA_PICTURES_H
 #define OT_DATA_PICTURES_H
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "image/image.h"
@@ -43,6 +44,8 @@ void ot_pictures_close(ot_pictures *p);
 
 /* Decode picture i; safe from several threads. */
 ot_status ot_pictures_decode(const ot_pictures *p, int64_t i, ot_image *out, ot_error *err);
+/* SHA-256 of the bytes of picture i's file. */
+ot_status ot_pictures_digest(const ot_pictures *p, int64_t i, char text[OT_DIGEST_TEXT], ot_error *err);
 /* Keep about n pictures, spread evenly over all. */
 void ot_pictures_limit(ot_pictures *p, int64_t n);
 typedef struct ot_picture_sizes {

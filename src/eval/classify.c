@@ -145,19 +145,23 @@ void ot_classification_confusion(const ot_classification *c, const int32_t *posi
 
 /* ==== Files. ==== */
 
-static json_t *sample(const ot_classified *p, int64_t i, const ot_dataset *d, const ot_classes *names) {
+static ot_status sample(const ot_classified *p, int64_t i, const ot_dataset *d, const ot_classes *names, json_t *lines, ot_error *err) {
     const char *file = d->pixels->name != NULL ? d->pixels->name(d->pixels, i) : NULL;
+    char sha256[OT_DIGEST_TEXT];
+    if (d->pixels->digest != NULL) OT_TRY(d->pixels->digest(d->pixels, i, sha256, err));
     json_t *top = json_array();
     for (int k = 0; k < OT_CLASSIFY_TOP && p->top[k] >= 0; k++) {
         json_array_append_new(top, json_pack("{s:s,s:f}", "label", names->names[p->top[k]], "probability", (double)p->probability[k]));
     }
     json_t *j = json_pack("{s:I,s:s?,s:s?,s:s,s:o}", "doc_id", (json_int_t)i, "image", file, "label", p->label >= 0 ? names->names[p->label] : NULL, "prediction",
                           names->names[p->top[0]], "top5", top);
-    if (p->label < 0) return j;
-    json_object_set_new(j, "acc", json_real(in_top(p, 1)));
-    json_object_set_new(j, "acc_top5", json_real(in_top(p, OT_CLASSIFY_TOP)));
-    json_object_set_new(j, "loss", json_real(p->loss));
-    return j;
+    if (d->pixels->digest != NULL) json_object_set_new(j, "sha256", json_string(sha256));
+    if (p->label >= 0) {
+        json_object_set_new(j, "acc", json_real(in_top(p, 1)));
+        json_object_set_new(j, "acc_top5", json_real(in_top(p, OT_CLASSIFY_TOP)));
+        json_object_set_new(j, "loss", json_real(p->loss));
+    }
+    return json_array_append_new(lines, j) == 0 ? OT_OK : ot_fail_memory(err, 4096, "the results");
 }
 
 static json_t *real_or_null(double v) { return isfinite(v) ? json_real(v) : json_null(); }
@@ -179,8 +183,8 @@ ot_status ot_classification_write(const ot_classification *c, const ot_dataset *
     ot_results_date(date, sizeof date);
     OT_TRY(ot_make_dirs(dir, err));
     json_t *lines = json_array(), *whole = results(c, model);
-    for (int64_t i = 0; i < c->images; i++) json_array_append_new(lines, sample(&c->pictures[i], i, data, names));
-    ot_status status = lines == NULL || whole == NULL || json_array_size(lines) != (size_t)c->images ? ot_fail_memory(err, 4096, "the results") : OT_OK;
+    ot_status status = lines == NULL || whole == NULL ? ot_fail_memory(err, 4096, "the results") : OT_OK;
+    for (int64_t i = 0; status == OT_OK && i < c->images; i++) status = sample(&c->pictures[i], i, data, names, lines, err);
     snprintf(name, sizeof name, "samples_images_%s.jsonl", date);
     if (status == OT_OK && !ot_path_join(path, sizeof path, dir, name)) status = ot_fail(err, OT_ERR_USAGE, "%s: the path is too long", dir);
     if (status == OT_OK) status = ot_results_write_lines(path, lines, err);

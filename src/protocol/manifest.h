@@ -7,9 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/mem.h"
-#include "protocol/digest.h"
 #include "tensor/dtype.h"
 
 enum { OT_OFFER_ID = 33 };

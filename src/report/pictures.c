@@ -69,6 +69,18 @@ typedef struct named {
 
 static int by_name(const void *a, const void *b) { return strcmp(((const named *)a)->name, ((const named *)b)->name); }
 
+/* A name says little: folders often number their pictures alike. */
+static ot_status same_picture(const job *j, const json_t *line, const named *at, const char *where, ot_error *err) {
+    const char *scored = NULL;
+    char here[OT_DIGEST_TEXT];
+    OT_TRY(ot_json_str(line, "sha256", where, &scored, NULL, err));
+    if (scored == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s has no \"sha256\" of its picture, as an earlier eval --images left it out: evaluate again", where);
+    OT_TRY(ot_pictures_digest(&j->list, at->picture, here, err));
+    if (strcmp(scored, here) == 0) return OT_OK;
+    return ot_fail(err, OT_ERR_REFUSED, "%s: %s of %s is not the picture that was evaluated under this name: name what was evaluated, or evaluate it again", where, at->name,
+                   j->list.path);
+}
+
 static ot_status take_line(job *j, const json_t *line, const char *where, const named *index, ot_error *err) {
     const char *image = NULL, *label = NULL, *prediction = NULL;
     double right5 = 0, probability = NAN;
@@ -86,6 +98,7 @@ static ot_status take_line(job *j, const json_t *line, const char *where, const 
     if (likeliest == NULL || !found) return ot_fail(err, OT_ERR_FORMAT, "%s has no \"top5\" with probabilities: is it of eval --images?", where);
     const named *at = bsearch(&(named){.name = image}, index, (size_t)j->list.n, sizeof *index, by_name);
     if (at == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s: the picture %s is not among those of %s: name what was evaluated", where, image, j->list.path);
+    OT_TRY(same_picture(j, line, at, where, err));
     OT_TRY(ot_grow((void **)&j->all, &j->room, j->n + 1, sizeof *j->all, "predictions", err));
     seen *s = &j->all[j->n];
     *s = (seen){.picture = at->picture, .right5 = right5 > 0, .probability = probability};
@@ -309,8 +322,8 @@ static void summary(const job *j) {
         right5 += j->all[i].right5;
     }
     ot_html_section(j->page, "Pictures");
-    ot_html_paragraph(j->page, "Top-1 %.2f %%, top-5 %.2f %% over %" PRId64 " pictures of %s.", 100 * (double)right / (double)j->n, 100 * (double)right5 / (double)j->n, j->n,
-                      j->list.path);
+    ot_html_paragraph(j->page, "%" PRId64 " of the %" PRId64 " pictures of %s were scored.", j->n, j->list.n, j->list.path);
+    ot_html_paragraph(j->page, "Top-1 %.2f %%, top-5 %.2f %% over %" PRId64 " pictures.", 100 * (double)right / (double)j->n, 100 * (double)right5 / (double)j->n, j->n);
     ot_html_note(j->page, "Small copies of the data owner's pictures are in this file. It is for the data owner alone: a return holds nothing of it.");
 }
 
@@ -323,9 +336,10 @@ static ot_status write_all(job *j, ot_error *err) {
     return tables(j, err);
 }
 
-ot_status ot_report_pictures(ot_html *page, const ot_report_pictures_options *options, ot_error *err) {
+ot_status ot_report_pictures(ot_html *page, const ot_report_pictures_options *options, ot_report_pictures_counts *counts, ot_error *err) {
     job j = {.options = options, .page = page};
     ot_status status = write_all(&j, err);
+    *counts = (ot_report_pictures_counts){.scored = j.n, .all = j.list.n};
     ot_pictures_close(&j.list);
     ot_arena_free(&j.arena);
     ot_free(j.names);

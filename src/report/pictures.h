@@ -13,7 +13,12 @@ typedef struct ot_report_pictures_options {
     int64_t shown;        /* thumbnails of each kind at most */
 } ot_report_pictures_options;
 
-/* Sections at the end of the page. Pictures are opened by the names that the list of `pictures` has, never by those in the scores. */
-ot_status ot_report_pictures(ot_html *page, const ot_report_pictures_options *options, ot_error *err);
+typedef struct ot_report_pictures_counts {
+    int64_t scored, all; /* with a label, of those in `pictures` */
+} ot_report_pictures_counts;
+
+/* Sections at the end of the page. Pictures are opened by the names that the list of `pictures` has, never by those in the scores; one whose bytes are
+ * others than those that were scored is REFUSED. */
+ot_status ot_report_pictures(ot_html *page, const ot_report_pictures_options *options, ot_report_pictures_counts *counts, ot_error *err);
 
 #endif

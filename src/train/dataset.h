@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "data/data.h"
 #include "model/network.h"
@@ -17,6 +18,7 @@ struct ot_pixels {
     const char *const *classes; /* names of the classes in the order of the reader's numbers, which are the targets; NULL: the model's own numbers */
     int64_t n_classes;
     const char *(*name)(const ot_pixels *pixels, int64_t row); /* of a picture, for people; NULL: there are none */
+    ot_status (*digest)(const ot_pixels *pixels, int64_t row, char text[OT_DIGEST_TEXT], ot_error *err); /* SHA-256 of a picture's file; NULL: there are none */
     /* What tells these pictures from others, cheaply: names and sizes of files, or values. add takes the pieces. */
     void (*identify)(const ot_pixels *pixels, void (*add)(void *context, const void *data, int64_t size), void *context);
     /* Row `row` as the model wants it, [channels, height, width]. epoch: of training, whose pictures may be changed at random; -1: as it is. */

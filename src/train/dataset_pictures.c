@@ -180,6 +180,10 @@ static void close_pixels(ot_pixels *base) {
 
 static const char *name(const ot_pixels *base, int64_t row) { return ((const file_pixels *)base)->list.items[row].name; }
 
+static ot_status digest(const ot_pixels *base, int64_t row, char text[OT_DIGEST_TEXT], ot_error *err) {
+    return ot_pictures_digest(&((const file_pixels *)base)->list, row, text, err);
+}
+
 static void identify(const ot_pixels *base, void (*add)(void *context, const void *data, int64_t size), void *context) {
     enum { PATH_ROOM = 8192 };
     const file_pixels *p = (const file_pixels *)base;
@@ -282,6 +286,7 @@ ot_status ot_dataset_open_picture_files(const char *path, const ot_desc *desc, c
     p->base.get = get;
     p->base.expect = expect;
     p->base.name = name;
+    p->base.digest = digest;
     p->base.identify = identify;
     p->base.close = close_pixels;
     p->next = -1;

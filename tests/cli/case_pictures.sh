@@ -116,6 +116,19 @@ grep -o 'base64,[A-Za-z0-9+/=]*' page.html | cut -c8- | while read -r picture; d
     if grep -qa 'camera\|Exif' copy.jpg; then die "a camera's remarks are in the page"; fi
 done
 [ "$(run report scores --data-owner --pictures odd --show 1 -o one.html && grep -o '<img' one.html | wc -l)" -le 2 ]
+# Another folder with the same names is not what was scored; one with more pictures is told apart by the counts.
+cp -r odd swapped && cp "$good/grey-16.png" "swapped/red elm/rgb-16.png"
+fails 3 'red elm/rgb-16.png of swapped is not the picture that was evaluated under this name' report scores --data-owner --pictures swapped -o refused
+[ ! -e refused ] || die "a page of pictures that were not scored"
+cp -r odd more && cp "$good/rgb.png" 'more/red elm/new.png'
+loud report scores --data-owner --pictures more -o more.html
+has err '9 of the 10 pictures of more were scored'
+has more.html '9 of the 10 pictures of more were scored.'
+sed 's/, *"sha256": "[0-9a-f]*"//' scores/samples_images_*.jsonl >old.jsonl
+fails 3 'has no "sha256" of its picture' report old.jsonl --data-owner --pictures odd -o refused
+# The same from an archive: a digest is of the picture, wherever it lies.
+(cd odd && tar cf ../odd.tar --sort=name -- *)
+run report scores --data-owner --pictures odd.tar -o archive.html
 # Never for the owner of the model: not asked for by mistake, nor in any form of the report, nor in what is sent.
 fails 2 'it is for that party alone: with --data-owner' report scores --pictures odd -o refused
 fails 2 'needs -o PAGE.html' report scores --data-owner --pictures odd

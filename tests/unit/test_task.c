@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
+#include "base/digest.h"
 #include "base/file.h"
 #include "format/json.h"
-#include "protocol/digest.h"
 #include "task/encode.h"
 #include "task/python_literal.h"
 #include "task/python_random.h"

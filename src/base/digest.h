@@ -1,6 +1,6 @@
 /* SHA-256 over libsodium, as lower-case hexadecimal text. */
-#ifndef OT_PROTOCOL_DIGEST_H
-#define OT_PROTOCOL_DIGEST_H
+#ifndef OT_BASE_DIGEST_H
+#define OT_BASE_DIGEST_H
 
 #include <sodium.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "protocol/digest.h"
+#include "base/digest.h"
 
 #include <string.h>
 
