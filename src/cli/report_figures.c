@@ -24,7 +24,7 @@ static const char *verdict(ot_verdict v) { return v == OT_HOLDS ? "holds" : v ==
 /* ==== Tables for people. ==== */
 
 /* Behind the first, which says what the figure is about. */
-static const char *const titles[] = {"rate", "untuned", "tuned emulator", "plug-in", "gap", "CPL", "fidelity", "middle exact", "offer"};
+static const char *const titles[] = {"rate", "untuned", "tuned emulator", "plug-in", "gap", "CPL", "fidelity", "middle shipped", "offer"};
 
 static void put_row(ot_sheet *s, const ot_figure_panel *p, const ot_figure_row *r, bool position) {
     const ot_report_row *row = r->row;
@@ -47,7 +47,7 @@ static void put_row(ot_sheet *s, const ot_figure_panel *p, const ot_figure_row *
     }
     ot_sheet_real(s, row->cpl);
     ot_sheet_real(s, row->fidelity);
-    ot_sheet_share(s, row->exact, "", 0);
+    ot_sheet_share(s, ot_report_shipped(row), "", 0);
     ot_sheet_bytes(s, row->offer_bytes);
 }
 
@@ -147,7 +147,7 @@ static void put_markdown(const view *v, FILE *f, bool pictures) {
 static void put_csv(const view *v, FILE *f) {
     fputs("figure,model,split,emulator,peft,method,parameter,lr,measure,", f);
     for (int k = 0; k < OT_ROLE_COUNT; k++) ot_csv_roles(f, ot_role_keys[k]);
-    fputs("gap,gap_spread,cpl,fidelity,middle_exact,offer_bytes\n", f);
+    fputs("gap,gap_spread,cpl,fidelity,middle_exact,offer_bytes,middle_same,middle_shipped\n", f);
     for (int64_t i = 0; i < v->figure->n_panels; i++) {
         for (int64_t k = 0; k < v->figure->panels[i].n_rows; k++) {
             const ot_figure_row *r = &v->figure->panels[i].rows[k];
@@ -161,6 +161,9 @@ static void put_csv(const view *v, FILE *f) {
             const double told[] = {r->gap, r->gap_spread, r->row->cpl, r->row->fidelity, r->row->exact};
             for (size_t c = 0; c < sizeof told / sizeof *told; c++) ot_csv_real(f, told[c]);
             if (r->row->offer_bytes >= 0) fprintf(f, "%" PRId64, r->row->offer_bytes);
+            fputc(',', f);
+            ot_csv_real(f, r->row->same);
+            if (isfinite(ot_report_shipped(r->row))) fprintf(f, "%.9g", ot_report_shipped(r->row));
             fputc('\n', f);
         }
     }
@@ -179,6 +182,8 @@ static void json_row(ot_json_out *out, const ot_figure_row *r) {
     ot_json_out_f64(out, "cpl", r->row->cpl);
     ot_json_out_f64(out, "fidelity", r->row->fidelity);
     ot_json_out_f64(out, "middle_exact", r->row->exact);
+    ot_json_out_f64(out, "middle_same", r->row->same);
+    ot_json_out_f64(out, "middle_shipped", ot_report_shipped(r->row));
     ot_json_out_end(out);
 }
 

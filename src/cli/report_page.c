@@ -286,7 +286,7 @@ static void costs(const ot_report_view *v, ot_html *p) {
 }
 
 static void leakage(const ot_report_view *v, ot_html *p) {
-    static const ot_html_column columns[] = {{"offer", false}, {who, false}, {"middle shipped bit by bit", true}, {"CPL", true}, {"fidelity", true}};
+    static const ot_html_column columns[] = {{"offer", false}, {who, false}, {"middle shipped", true}, {"CPL", true}, {"fidelity", true}};
     static const ot_html_column gaps[] = {{"measure", false}, {who, false}, {"tuned emulator", true}, {"plug-in", true}, {"gap", true}};
     ot_html_column shown[6];
     ot_html_section(p, "What was given away");
@@ -297,7 +297,7 @@ static void leakage(const ot_report_view *v, ot_html *p) {
         ot_html_row(p, false);
         ot_html_cell(p, OT_TONE_PLAIN, "%.8s", r->offer != NULL ? r->offer : "-");
         who_cell(v, p, r);
-        real_cell(p, r->exact, "%");
+        real_cell(p, ot_report_shipped(r), "%");
         real_cell(p, r->cpl, "");
         real_cell(p, r->fidelity, "");
     }
@@ -320,7 +320,7 @@ static void leakage(const ot_report_view *v, ot_html *p) {
         }
     }
     ot_html_table_end(p);
-    ot_html_note(p, "Shipped bit by bit: the share of the middle's values that lie in the offer exactly as they are in the model; they cannot be called back. CPL, capability left: the "
+    ot_html_note(p, "Middle shipped: the share of the middle that lies in the offer as it is in the model, bit by bit or the same to rounding, whichever is larger; it cannot be called back. CPL, capability left: the "
                     "model's perplexity of a public text by the emulator's; 1 is as good as the model, above 1 the emulator does better on that text. Fidelity: the cosine between the gradients that the adapter layers get from the "
                     "emulator and from the model; 1 is the same. A gap above 0 means that the tuned "
                     "emulator is worse than plug-in: the larger, the less the return is worth without the model.");

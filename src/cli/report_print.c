@@ -129,7 +129,7 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
 static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
     ot_sheet s = {.f = f, .markdown = markdown};
     add_parts(&s, v);
-    static const char *const titles[] = {"trained", "seconds", "tokens/s", "memory", "offer", "return", "middle exact", "CPL", "fidelity"};
+    static const char *const titles[] = {"trained", "seconds", "tokens/s", "memory", "offer", "return", "middle shipped", "CPL", "fidelity"};
     for (int k = 0; k < (v->data_owner ? 6 : 9); k++) ot_sheet_column(&s, titles[k], OT_RIGHT);
     ot_sheet_head(&s);
     for (int64_t i = 0; i < v->table->n; i++) {
@@ -143,7 +143,7 @@ static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error
         ot_sheet_bytes(&s, r->offer_bytes);
         ot_sheet_bytes(&s, r->return_bytes);
         if (!v->data_owner) {
-            ot_sheet_share(&s, r->exact, "", 0);
+            ot_sheet_share(&s, ot_report_shipped(r), "", 0);
             ot_sheet_real(&s, r->cpl);
             ot_sheet_real(&s, r->fidelity);
         }
@@ -154,7 +154,8 @@ static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error
 static const char *foot(const ot_report_view *v) {
     return v->data_owner ? "* the rate with the best tuned emulator; ± is the spread over seeds"
                          : "* the rate with the best tuned emulator, never chosen by plug-in; ± is the spread over seeds; full: at its own best rate\n"
-                           "gains: plug-in is better than zero-shot; needs model: better than the tuned emulator; near full: it has half or more of full fine-tuning's gain";
+                           "gains: plug-in is better than zero-shot; needs model: better than the tuned emulator; near full: it has half or more of full fine-tuning's gain\n"
+                           "middle shipped: of the middle's values, those that the offer has bit by bit, or the same to rounding, whichever are more";
 }
 
 /* The answer first: a sentence for each combination and measure, at the chosen rate. */
@@ -251,7 +252,7 @@ ot_status ot_report_print_csv(const ot_report_view *v, FILE *f) {
     for (int k = 0; k < OT_ROLE_COUNT; k++) {
         if (ot_report_shows(v, k)) fprintf(f, ",%s_stderr", ot_role_keys[k]);
     }
-    fputs(",documents\n", f);
+    fputs(v->data_owner ? ",documents\n" : ",documents,middle_same,middle_shipped\n", f);
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
         const char *const names[] = {r->setting.model, r->setting.split, r->setting.emulator};
@@ -279,6 +280,11 @@ ot_status ot_report_print_csv(const ot_report_view *v, FILE *f) {
             if (ot_report_shows(v, k)) ot_csv_real(f, r->of[k].error);
         }
         if (r->documents >= 0) fprintf(f, "%" PRId64, r->documents);
+        if (!v->data_owner) {
+            fputc(',', f);
+            ot_csv_real(f, r->same);
+            if (isfinite(ot_report_shipped(r))) fprintf(f, "%.9g", ot_report_shipped(r));
+        }
         fputc('\n', f);
     }
     return OT_OK;
@@ -333,6 +339,8 @@ static void json_row(const ot_report_view *v, const ot_report_row *r, ot_json_ou
         ot_json_out_f64(out, "recovered", r->recovered);
         ot_json_out_object(out, "leakage");
         ot_json_out_f64(out, "middle_exact", r->exact);
+        ot_json_out_f64(out, "middle_same", r->same);
+        ot_json_out_f64(out, "middle_shipped", ot_report_shipped(r));
         ot_json_out_f64(out, "cpl", r->cpl);
         ot_json_out_f64(out, "fidelity", r->fidelity);
         ot_json_out_f64(out, "gap", r->of[OT_ROLE_PLUG_IN].mean - r->of[OT_ROLE_TUNED].mean);

@@ -252,14 +252,22 @@ static ot_status print_model(const card *c, ot_error *err) {
     return OT_OK;
 }
 
+/* What becomes of the blocks that are kept. */
+static const char *shipped_as(const ot_inspect_split *s) {
+    const ot_emulator *e = &s->emulator;
+    if (e->distilled) return "trained by distillation";
+    if (e->changes != NULL || e->form.bits > 0) return "their matrices changed";
+    return s->rounded ? "written as bf16: their values the same as yours to rounding" : "exactly as you have them";
+}
+
 static void print_split(const card *c) {
     const ot_inspect_split *s = &c->split;
     char a[32], b[32];
     int64_t middle = c->model->desc.layers - c->bottom - c->top;
     printf("\nsplit %" PRId64 "-%" PRId64 "-%" PRId64 ": an offer of %s\n", c->bottom, s->emulator.n_kept, c->top, ot_text_bytes(s->offer_bytes, a, sizeof a));
-    printf("ships %" PRId64 " of %" PRId64 " middle blocks, %s or %.0f %% of the middle's bytes%s\n", s->emulator.n_kept, middle,
+    printf("ships %" PRId64 " of %" PRId64 " middle blocks, %s or %.0f %% of the middle's bytes, %s\n", s->emulator.n_kept, middle,
            ot_text_bytes(s->kept_bytes, b, sizeof b), s->middle_bytes > 0 ? 100.0 * (double)s->kept_bytes / (double)s->middle_bytes : 0.0,
-           s->emulator.changes != NULL ? ", their matrices changed" : ", exactly as you have them");
+           shipped_as(s));
     printf("kept:");
     for (int64_t i = 0; i < s->emulator.n_kept; i++) printf(" %" PRId64, s->emulator.kept[i]);
     printf("\n");

@@ -131,7 +131,10 @@ ot_status ot_inspect_split_plan(const ot_model *m, int64_t bottom, int64_t top, 
         const ot_param *p = &offer->params[i];
         int64_t bytes = ot_param_stored_bytes(p);
         out->offer_bytes += bytes;
-        if (p->block >= bottom && p->block < out->layers - top) out->kept_bytes += bytes;
+        if (p->block < bottom || p->block >= out->layers - top) continue;
+        const ot_param *source = ot_emulator_source(&out->emulator, m, p);
+        out->kept_bytes += bytes;
+        out->rounded = out->rounded || shipped_dtype(m, source) != ot_inspect_dtype(m, source);
     }
     ot_model_close(offer);
     return OT_OK;

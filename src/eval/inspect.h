@@ -25,6 +25,7 @@ typedef struct ot_inspect_split {
     int64_t layers;         /* of the offer */
     int64_t offer_bytes;    /* weights of the offer */
     int64_t middle_bytes, kept_bytes; /* of the whole middle, and of its blocks that are shipped */
+    bool rounded; /* some of them are shipped in a narrower or other type than the model has them in */
 } ot_inspect_split;
 /* bottom, top and emulator as for `split`. */
 ot_status ot_inspect_split_plan(const ot_model *m, int64_t bottom, int64_t top, const char *emulator, ot_inspect_split *out, ot_error *err);

@@ -75,7 +75,7 @@ static ot_status put_eval(ot_report *r, ot_role role, const ot_setting *setting,
     return r->n_scores > before ? OT_OK : ot_fail(err, OT_ERR_FORMAT, "%s holds no score: it should be what eval --json printed", path);
 }
 
-static const ot_step_facts no_facts = {.setting = {.lr = NAN, .seed = -1}, .role = -1, .exact = NAN, .cpl = NAN, .fidelity = NAN, .signs = NAN, .seconds = NAN,
+static const ot_step_facts no_facts = {.setting = {.lr = NAN, .seed = -1}, .role = -1, .exact = NAN, .same = NAN, .cpl = NAN, .fidelity = NAN, .signs = NAN, .seconds = NAN,
                                        .tokens_per_second = NAN, .peak_bytes = -1, .output_bytes = -1, .trainable = -1, .layers = -1, .middle = -1, .kept = -1};
 
 static void free_curve(ot_curve *c) {
@@ -135,6 +135,7 @@ static ot_status take_facts(ot_report *r, ot_step_facts *f, const json_t *file, 
     f->trainable = whole(file, "trained_values");
     if (strcmp(f->verb, "split") != 0) return OT_OK;
     f->exact = real(file, "middle_shipped_bit_exact");
+    f->same = real(file, "middle_values_same");
     f->cpl = real(file, "cpl");
     f->fidelity = real(file, "fidelity");
     f->signs = real(file, "sign_agreement");

@@ -48,7 +48,7 @@ typedef struct ot_step_facts {
     const char *command;         /* as a shell takes it; NULL: not told */
     const char *offer;           /* the id that the manifest of an offer holds */
     int role;                    /* of an eval, else -1 */
-    double seconds, tokens_per_second, exact, cpl, fidelity, signs;
+    double seconds, tokens_per_second, exact, same, cpl, fidelity, signs; /* exact, same: shares of the middle shipped bit by bit, and the same to rounding */
     int64_t peak_bytes, output_bytes, trainable;
     int64_t layers, middle, kept; /* blocks of an offer, of the model's middle, of it kept */
     const char *data;             /* of an eval: the text or pictures */
@@ -108,10 +108,14 @@ typedef struct ot_report_row {
     ot_verdict sure_gain, sure_need;      /* the difference is more than two standard errors */
     double recovered;                     /* share of full fine-tuning's gain that plug-in has */
     bool full_waits;                      /* not all of full fine-tuning is done: close and recovered are not known yet */
-    double exact, cpl, fidelity, signs;
+    double exact, same, cpl, fidelity, signs;
     ot_cost tuning, full; /* full: at full_lr */
     int64_t offer_bytes, return_bytes, layers, middle, kept, documents;
 } ot_report_row;
+
+/* The share of the middle that the data owner has for good: bit by bit or the same to rounding, whichever is larger; NAN: not told. A quantised GGUF
+ * written as bf16 has no byte of the owner's file and every value of it. */
+double ot_report_shipped(const ot_report_row *row);
 
 typedef struct ot_report_table {
     ot_report_row *rows;

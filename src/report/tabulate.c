@@ -36,6 +36,8 @@ const char *ot_number_text(const ot_number *n, char *room, size_t size) {
     return room;
 }
 
+double ot_report_shipped(const ot_report_row *row) { return fmax(row->exact, row->same); /* of one NAN and a number, the number */ }
+
 static const ot_number no_number = {.mean = NAN, .spread = NAN, .error = NAN};
 
 /* Mean and spread of one role at one rate (NAN: whatever the rate). */
@@ -142,6 +144,7 @@ static void facts(const ot_report *r, ot_report_row *row, bool data_owner) {
             row->middle = data_owner ? -1 : f->middle;
             row->kept = data_owner ? -1 : f->kept;
             row->exact = data_owner ? NAN : f->exact;
+            row->same = data_owner ? NAN : f->same;
             row->cpl = data_owner ? NAN : f->cpl;
             row->fidelity = data_owner ? NAN : f->fidelity;
             row->signs = data_owner ? NAN : f->signs;
@@ -156,7 +159,7 @@ static void facts(const ot_report *r, ot_report_row *row, bool data_owner) {
 
 static ot_status add_row(ot_report_table *t, const ot_score *s, ot_error *err) {
     static const ot_cost no_cost = {.seconds = NAN, .tokens_per_second = NAN, .peak_bytes = -1, .trainable = -1};
-    ot_report_row row = {.setting = s->setting, .measure = s->measure, .higher = s->higher, .full_lr = NAN, .recovered = NAN, .exact = NAN, .cpl = NAN,
+    ot_report_row row = {.setting = s->setting, .measure = s->measure, .higher = s->higher, .full_lr = NAN, .recovered = NAN, .exact = NAN, .same = NAN, .cpl = NAN,
                          .fidelity = NAN, .signs = NAN, .tuning = no_cost, .full = no_cost, .offer_bytes = -1, .return_bytes = -1, .layers = -1, .middle = -1, .kept = -1, .documents = s->documents};
     row.setting.seed = -1;
     for (int k = 0; k < OT_ROLE_COUNT; k++) row.of[k] = no_number;

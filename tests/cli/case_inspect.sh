@@ -40,6 +40,7 @@ has out '"trainable": 589824'
 has out 'gpt2, 48 layers, hidden size 1600, 25 heads of 64'
 has out '1,557,611,200 parameters'
 has out 'ships 16 of 44 middle blocks'
+has out "of the middle's bytes, exactly as you have them"
 has out 'kept: 2 5 8 11 13 16 19 22 25 28 31 34 36 39 42 45'
 has out 'finetune the whole model, full   1,475,558,400'
 
@@ -48,6 +49,14 @@ planned() { "$OFFSITE" inspect xl --emulator layerdrop:keep=16 --json "$@" | sed
 [ "$(planned --recompute)" -lt "$(planned)" ]
 [ "$(planned)" -lt "$(planned --batch 2)" ]
 [ "$(planned --block 128)" -lt "$(planned)" ]
+
+# What is shipped is said as it is: packed, or of a quantised GGUF that is written as bf16.
+"$OFFSITE" inspect xl --emulator quantize:bits=8 >out
+has out "of the middle's bytes, their matrices changed"
+rm -f quantised.gguf
+"$OFFSITE" export "$model" -o quantised.gguf --dtype q8_0 --quiet >out
+"$OFFSITE" inspect quantised.gguf --bottom 1 --top 1 --emulator layerdrop:keep=1 >out
+has out "of the middle's bytes, written as bf16: their values the same as yours to rounding"
 
 # What tune says it plans, but for the data.
 "$OFFSITE" split "$model" -o offer --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet

@@ -94,6 +94,20 @@ cp runs/steps/m0.1-1.e0.p0.lr1e-2.seed2.tuned.blocks.json own/tuned.json
 cp kept.json own/plug_in.json
 run report own --json
 grep -q '"gains": true' out || die "$(cat out)"
+# An offer with no byte of the model's file and three quarters of its values has given away three quarters: every form says so.
+printf '{"layers": 4, "middle": 4, "middle_kept": 3, "middle_shipped_bit_exact": 0, "middle_values_same": 0.77, "cpl": 0.5}\n' >own/split.json
+run report own --json
+grep -q '"middle_exact": 0, "middle_same": 0.77[0-9]*, "middle_shipped": 0.77' out || die "$(cat out)"
+run report own --csv
+awk -F, 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } NR == 2 { exit !($at["middle_exact"] == "0" && $at["middle_same"] == "0.77" && $at["middle_shipped"] == "0.77" && at["middle_shipped"] == NF) }' out ||
+    die "$(cat out)"
+run report own
+grep -q 'middle shipped' out && grep -q ' 77 %' out && ! grep -q ' 0 %' out || die "$(cat out)"
+run report own -o own.html
+grep -q '>77 %<' own.html && grep -q 'bit by bit or the same to rounding, whichever is larger' own.html && ! grep -q '>0 %<' own.html || die "the page says less than was given away"
+sed -i 's/, "middle_values_same": 0.77//; s/"middle_shipped_bit_exact": 0/"middle_shipped_bit_exact": 0.5/' own/split.json
+run report own --json
+grep -q '"middle_exact": 0.5, "middle_same": null, "middle_shipped": 0.5' out || die "an earlier version's split.json: $(cat out)"
 fails 1 'no folder nowhere' report nowhere
 mkdir empty broken
 fails 1 'holds no results' report empty

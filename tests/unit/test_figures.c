@@ -23,7 +23,7 @@ static ot_report_row *put(table *t, const char *split, const char *emulator, dou
     int64_t seeds = isnan(spread) ? 1 : 2;
     ot_report_row *r = &t->rows[t->table.n++];
     *r = (ot_report_row){.setting = {.model = "m", .split = split, .emulator = emulator, .peft = "full", .lr = 1e-4, .seed = -1}, .measure = "perplexity", .chosen = true,
-                         .cpl = NAN, .fidelity = NAN, .signs = NAN, .exact = NAN, .offer_bytes = -1};
+                         .cpl = NAN, .fidelity = NAN, .signs = NAN, .exact = NAN, .same = NAN, .offer_bytes = -1};
     r->of[OT_ROLE_ZERO_SHOT] = (ot_number){30, NAN, NAN, 1};
     r->of[OT_ROLE_TUNED] = (ot_number){tuned, spread, NAN, seeds};
     r->of[OT_ROLE_PLUG_IN] = (ot_number){plug, spread, NAN, seeds};
