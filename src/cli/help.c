@@ -9,7 +9,7 @@
 enum { OPTION_COLUMN = 30, VERB_COLUMN = 14 };
 
 const ot_flow_step ot_help_flow[] = {
-    {"owner", "offsite split MODEL -o OFFER", "keep the model, ship a smaller stand-in"},
+    {"owner", "offsite split MODEL -o OFFER --emulator layerdrop:keep=8", "keep the model, ship a smaller stand-in"},
     {"data owner", "offsite tune OFFER --train DATA -o RETURN", "tune its outer layers on private data"},
     {"owner", "offsite plug MODEL RETURN -o TUNED", "put those layers back into the model"},
     {0},

@@ -26,6 +26,9 @@ typedef struct job {
 static double same_share(const ot_split_summary *s) { return s->middle_values > 0 ? (double)s->same_values / (double)s->middle_values : 0.0; }
 static double exact_share(const ot_split_summary *s) { return s->middle_bytes > 0 ? (double)s->exact_bytes / (double)s->middle_bytes : 0.0; }
 
+/* Is nothing held back? Then the offer is the model. */
+static bool gives_all(const ot_split_summary *s) { return s->same_values >= s->middle_values || s->exact_bytes >= s->middle_bytes; }
+
 /* ==== One split. ==== */
 
 static void json_measured(ot_json_out *out, const ot_emulation *e) {
@@ -54,6 +57,7 @@ static void json_numbers(ot_json_out *out, const ot_split_summary *s) {
     ot_json_out_f64(out, "middle_values_same", same_share(s));
     ot_json_out_i64(out, "middle_tensors_bit_exact", s->exact_tensors);
     ot_json_out_i64(out, "middle_tensors", s->middle_tensors);
+    ot_json_out_bool(out, "whole_model", gives_all(s));
     ot_json_out_bool(out, "plain", s->plain);
     if (s->measured) json_measured(out, &s->emulation);
 }
@@ -71,8 +75,16 @@ static void print_measured(const ot_emulation *e, bool pictures) {
     if (is_above_one(e)) printf("%s\n", above_one);
 }
 
+static void warn_of_whole(const ot_args *args, const ot_split_summary *s) {
+    char emulator[64] = "quantize:bits=4";
+    if (s->middle > 1) snprintf(emulator, sizeof emulator, "layerdrop:keep=%" PRId64, s->middle / 2);
+    ot_note(args, "warning: %s holds the whole model: whoever gets it has every value of it. Leave something out, as with --emulator %s ('offsite help emulator' lists more)",
+            ot_args_str(args, "output"), emulator);
+}
+
 static ot_status print(const ot_args *args, const ot_split_summary *s, bool pictures, ot_error *err) {
     const char *offer = ot_args_str(args, "output");
+    if (gives_all(s)) warn_of_whole(args, s);
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
         ot_json_out_object(&out, NULL);
@@ -91,7 +103,9 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, bool pict
            s->exact_tensors, s->middle_tensors, 100.0 * same_share(s));
     if (s->measured) print_measured(&s->emulation, pictures);
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
-    printf("private ledger %s.owner.json: keep it, plugging in needs it; send only %s\n", offer, offer);
+    printf("private ledger %s.owner.json: keep it, plugging in needs it", offer);
+    if (gives_all(s)) printf("; %s is the whole model: send it to nobody who may not have that\n", offer);
+    else printf("; send only %s\n", offer);
     return OT_OK;
 }
 
@@ -324,7 +338,7 @@ static const ot_option options[] = {
     {.name = "bottom", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "first blocks that the data owner may tune"},
     {.name = "top", .kind = OT_KIND_I64, .fallback = "2", .min = 0, .max = 100000, .help = "last blocks that the data owner may tune"},
     {.name = "emulator", .kind = OT_KIND_STRING, .value = "STEPS", .fallback = "",
-     .help = "how the middle is made small: steps joined by '|', as in layerdrop:keep=8|quantize:bits=4; 'offsite help emulator' lists them; empty: the middle as it is"},
+     .help = "how the middle is made small: steps joined by '|', as in layerdrop:keep=8|quantize:bits=4; 'offsite help emulator' lists them; empty: the middle as it is, so that the offer is the whole model"},
     {.name = "force", .kind = OT_KIND_FLAG, .transient = true, .help = "replace an offer of the same name"},
     {0},
 };

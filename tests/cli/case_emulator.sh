@@ -38,8 +38,22 @@ for recipe in 'layerdrop:keep=2,strategy=random,seed=3' 'prune:ratio=0.4' 'prune
 done
 grep -q '"model_type": "offsite"' offer5/config.json
 grep -q '"model_type": "gpt2"' offer1/config.json
-"$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --data "$data" --json --force --no-progress >out
+"$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --data "$data" --json --force --no-progress >out 2>err
 for key in cpl fidelity sign_agreement middle_shipped_bit_exact middle_values_same; do [ "$(number $key out | cut -c1-5)" = "$(printf '%s' 1 | cut -c1-5)" ] || { echo "$key of the whole middle"; cat out; exit 1; }; done
+
+# An offer that is the whole model is warned of, with an emulator that exists, and is not said to be fit to send; a smaller one is.
+[ "$(wc -l <err)" = 1 ] && grep -q '^warning: whole holds the whole model: .* --emulator layerdrop:keep=[1-9]' err && grep -q '"whole_model": true' out || { cat err out; exit 1; }
+advice=$(sed -n 's/.*--emulator \([^ ]*\).*/\1/p' err)
+for recipe in '' prune:ratio=0 "$advice"; do
+    "$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --emulator "$recipe" --force --no-progress >out 2>err
+    if [ "$recipe" = "$advice" ]; then
+        [ ! -s err ] && grep -q 'send only whole$' out || { cat err out; exit 1; }
+    else
+        [ "$(wc -l <err)" = 1 ] && grep -q 'send it to nobody who may not have that' out && ! grep -q 'send only' out || { echo "$recipe:"; cat err out; exit 1; }
+    fi
+done
+"$OFFSITE" split "$model" -o whole --bottom 1 --top 1 --emulator "$advice" --force --json --no-progress >out
+grep -q '"whole_model": false' out || { cat out; exit 1; }
 
 # Half of the values pruned: no tensor is whole, the other half is the owner's own. Written narrower, all are to rounding, none exactly.
 "$OFFSITE" split "$model" -o pruned --bottom 1 --top 1 --emulator prune:ratio=0.5 --json --force --no-progress >out

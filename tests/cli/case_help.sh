@@ -5,7 +5,7 @@ set -eu
 "$OFFSITE" -h | cmp - overview
 "$OFFSITE" help | cmp - overview
 [ "$(awk 'length > 100' overview)" = "" ] || { echo "a line of --help is too long"; exit 1; }
-for step in 'offsite split MODEL -o OFFER' 'offsite tune OFFER --train DATA -o RETURN' 'offsite plug MODEL RETURN -o TUNED'; do
+for step in 'offsite split MODEL -o OFFER --emulator ' 'offsite tune OFFER --train DATA -o RETURN' 'offsite plug MODEL RETURN -o TUNED'; do
     grep -qF "$step" overview
 done
 verbs=$("$OFFSITE" completion fish | sed -n 's/.*__fish_use_subcommand -f -a \([a-z]*\) .*/\1/p')
