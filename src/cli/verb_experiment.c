@@ -6,26 +6,12 @@
 #include "cli/args.h"
 #include "cli/common_options.h"
 #include "cli/common_paths.h"
+#include "cli/experiment_list.h"
 #include "cli/experiment_run.h"
 #include "cli/report_print.h"
 #include "cli/verbs.h"
 
 enum { FILE_LIMIT = 1 << 20 };
-
-static void list(const ot_runs *runs) {
-    for (int64_t i = 0; i < runs->n_steps; i++) {
-        const ot_runs_step *s = &runs->steps[i];
-        printf("%s: offsite", s->name);
-        for (int64_t k = 0; k < s->n_words; k++) {
-            putchar(' ');
-            ot_runs_put_word(stdout, s->words[k]);
-            if (k > 0 || s->subject == NULL) continue;
-            putchar(' ');
-            ot_runs_put_word(stdout, s->subject);
-        }
-        putchar('\n');
-    }
-}
 
 static ot_status show(const ot_args *args, const char *dir, ot_error *err) {
     ot_report report = {0};
@@ -87,7 +73,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_status status = ot_runs_parse(text, size, path, dir, &runs, err);
     if (status == OT_OK) status = check(args, &runs, dir, err);
     if (status == OT_OK && ot_args_flag(args, "dry-run")) {
-        list(&runs);
+        status = ot_experiment_list(&runs, err);
+        if (status == OT_OK) status = ot_experiment_check_inputs(&runs, path, err);
     } else if (status == OT_OK) {
         status = execute(args, &runs, dir, err);
     }
@@ -98,7 +85,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
 
 static const ot_option options[] = {
     {.name = "output", .letter = 'o', .kind = OT_KIND_PATH, .use = OT_PATH_WRITTEN, .value = "DIR", .required = true, .help = "folder of the queue (state.json), results (steps/) and offers (work/)"},
-    {.name = "dry-run", .kind = OT_KIND_FLAG, .help = "print the commands and run none"},
+    {.name = "dry-run", .kind = OT_KIND_FLAG, .help = "print the commands, say which files they read are missing (exit 1), and run none"},
     {0},
 };
 static const ot_option_group group = {"Experiment", options};

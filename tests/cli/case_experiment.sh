@@ -25,7 +25,14 @@ END
 status_of() { sed -n '/"name": "'"$1"'",/,/"status"/s/.*"status": "\(.*\)",*/\1/p' "$2/state.json"; }
 ok() { "$OFFSITE" experiment "$@" --quiet >table 2>err || die "experiment $*: exit code $?: $(cat err)"; }
 
-run experiment runs.yaml -o runs --dry-run
+# A dry run prints the commands and says what they read that is not there.
+dry() { # FILE DIR CODE
+    code=0
+    "$OFFSITE" experiment "$1" -o "$2" --dry-run --quiet >out 2>err || code=$?
+    [ "$code" = "$3" ] || die "dry run of $1: exit code $code: $(cat err)"
+}
+dry runs.yaml runs 1
+[ "$(sed -n 1p err)" = 'missing: nowhere, for m1.zero_shot.tasks' ] && grep -q '^offsite: runs.yaml: 1 path is missing: ' err && [ "$(wc -l <err)" = 2 ] || die "$(cat err)"
 grep -q '^m0.1-1.e0.p0.t0.lr1e-2.seed1.tune: .* --train=tickets.train.jsonl --task=tickets.yaml --lr' out || die "$(cat out)"
 grep -q '^m0.1-1.e0.p0.t1.lr1e-2.seed1.tune: .* --train=secret-notes.txt --train=more-notes.txt --valid=held-out-notes.txt --lr' out || die "$(cat out)"
 grep -q 'plug base .* --dtype=bf16 ' out || die "$(cat out)"
@@ -39,6 +46,43 @@ grep -q '^tickets acc: ' table && grep -q '^perplexity: ' table || die "$(cat ta
 [ ! -e runs/steps/m0.1-1.e0.p0.t0.lr1e-2.seed1.tuned.blocks.json ] && [ ! -e runs/steps/m0.1-1.e0.p0.t1.lr1e-2.seed1.tuned.tasks.json ] || die "measured by another's data"
 sed 's/, nowhere\]/]/' runs.yaml >sound.yaml
 ok sound.yaml -o runs
+
+dry sound.yaml runs 0
+[ ! -s err ] || die "$(cat err)"
+sed -e 's/secret-notes.txt, more-notes.txt/gone.txt, '"'more-*.txt', 'lost-*'"'/; s/tickets.train.jsonl/lost.jsonl/; s/valid:.*/valid: {blocks: held.txt}/' sound.yaml >lost.yaml
+dry lost.yaml none 1
+for path in gone.txt 'lost-\*' lost.jsonl held.txt; do grep -q "^missing: $path, for m0" err || die "$path: $(cat err)"; done
+grep -q '^offsite: lost.yaml: 4 paths are missing' err && [ "$(wc -l <err)" = 5 ] && [ "$(wc -l <out)" -gt 5 ] || die "$(cat err)"
+mkdir rows && : >rows/arc_easy.test.jsonl
+printf 'models: base\ntrain: secret-notes.txt\ntasks: [arc_easy, piqa]\ndata: rows\n' >rows.yaml
+dry rows.yaml none 1
+grep -q '^missing: rows has no rows of piqa, for ' err && [ "$(wc -l <err)" = 2 ] || die "$(cat err)"
+
+# What is measured is printed as it will run: an adapter beside its model, where the tuning method leaves one.
+cat >methods.yaml <<'END'
+models: base
+splits: 1-1
+emulators: "layerdrop:keep=2"
+peft: [full, bitfit, "lora:r=2"]
+rates: 1e-2
+train: secret-notes.txt
+blocks: held-out-notes.txt
+training: {steps: 2, block: 32, threads: 1}
+eval: {block: 32, limit: 2, threads: 1}
+END
+dry methods.yaml methods 0
+sort out >said
+ok methods.yaml -o methods
+# What ran, as the page tells it from the queue's own record.
+run report methods -o methods.html
+grep -o 'offsite [a-z]* [^<]*' methods.html | grep -e '--' | sort -u >did
+sed 's/^[^ ]*: //' said | sort -u >lines
+cmp lines did || die "said and done differ: $(diff lines did)"
+grep -q 'p2.lr1e-2.seed1.plug_in.blocks: offsite eval base --adapter methods/work/' said && grep -q 'full.p1.lr1e-2.seed1.blocks: offsite eval base --adapter ' said || die "$(cat said)"
+grep -q 'p1.lr1e-2.seed1.plug_in.blocks: offsite eval methods/work/' said || die "$(cat said)"
+(cat methods.yaml; echo 'plug: {merge: yes}') | sed 's/bitfit/"lora:r=4"/; s/full, //' >merged.yaml
+dry merged.yaml none 0
+grep -q 'plug_in.blocks: offsite eval none/work/' out && ! grep 'plug_in' out | grep -q -- --adapter || die "$(cat out)"
 
 # Nothing changed: nothing runs. A file's contents change: what read it runs again, and what needs that; nothing else.
 kept=$(ls -l --full-time runs/steps/*.json)
@@ -115,7 +159,7 @@ code=0
 "$OFFSITE" experiment unknown.yaml -o unknown.runs --quiet >table 2>err || code=$?
 [ "$code" = 1 ] && grep -q 'm0.zero_shot.images failed: .*class' err || die "$code: $(cat err)"
 (cat unknown.yaml; echo 'probe: 1e-3') >probe.yaml
-run experiment probe.yaml -o probe.runs --dry-run
+dry probe.yaml probe.runs 0
 grep -q '^m0.zero_shot.probe.finetune: .*finetune vit --train=photos --lr=1e-3 --seed=1 --peft=head' out || die "$(cat out)"
 grep -q '^m0.1-1.e0.emulator.images: .*eval probe.runs/work/m0.1-1.e0.split --adapter=probe.runs/work/m0.1-1.e0.emulator.probe.finetune' out || die "$(cat out)"
 grep -q '^m0.1-1.e0.p0.lr1e-3.seed1.plug_in.images: .*--adapter' out && die "$(cat out)"
@@ -134,7 +178,8 @@ grep -q 'data:image' probe.html && die "the owner's page holds a picture"
 
 # The paper's tables, as files: each is a sound grid, whose command lines the commands take.
 for file in "$CLI_TEST_DIR"/../../examples/experiments/*.yaml; do
-    run experiment "$file" -o none --dry-run
+    dry "$file" none 1
+    ! grep -v '^missing: \|^offsite: .* missing: ' err || die "$file: $(cat err)"
     [ "$(grep -c ': offsite plug ' out)" -ge 1 ] && [ ! -e none ] || die "$file: $(head -3 out)"
 done
 [ "$(ls "$CLI_TEST_DIR"/../../examples/experiments/table*.yaml | wc -l)" = 7 ] || die "a table of the paper is missing"
