@@ -142,13 +142,14 @@ static void title_of(const ot_report_view *v, const ot_step_facts *f, char text[
     for (int64_t i = 0; i < v->table->n; i++) {
         if (same_kind(&v->table->rows[i].setting, &f->setting)) found = &v->table->rows[i];
     }
-    char label[NAME_TEXT];
+    char label[NAME_TEXT], name[160];
     bool full = strcmp(f->verb, "finetune") == 0;
     /* Full fine-tuning has no split and no emulator: of the parts that vary only model and tuning tell it apart. */
     ot_report_view shown = *v;
     if (full) shown.varies[OT_PART_SPLIT] = shown.varies[OT_PART_EMULATOR] = false;
+    if (full && !ot_report_full_is_full(&f->setting)) shown.varies[OT_PART_TUNING] = false; /* its name says it */
     name_of(&shown, found, "", label);
-    snprintf(text, NAME_TEXT, "%s%s%.80s%s%.80s", full ? "full fine-tuning" : "tuning", *label != '\0' ? ", " : "", label, f->setting.task != NULL ? ", " : "",
+    snprintf(text, NAME_TEXT, "%s%s%.80s%s%.80s", full ? ot_report_full_name(&f->setting, name, sizeof name) : "tuning", *label != '\0' ? ", " : "", label, f->setting.task != NULL ? ", " : "",
              f->setting.task != NULL ? f->setting.task : "");
 }
 

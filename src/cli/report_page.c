@@ -116,6 +116,10 @@ static void verdict(const ot_report_view *v, const ot_report_row *r, ot_html *p)
     ot_html_verdict_end(p);
 }
 
+static void same_method(const ot_report_view *v, ot_html *p) {
+    if (ot_report_full_by_method(v)) ot_html_note(p, "%s.", OT_REPORT_SAME_METHOD);
+}
+
 static void verdicts(const ot_report_view *v, ot_html *p) {
     const ot_report *r = v->report;
     char common[2400];
@@ -133,8 +137,9 @@ static void verdicts(const ot_report_view *v, ot_html *p) {
     }
     if (r->probed) ot_html_note(p, "%s.", OT_REPORT_PROBED);
     if (v->data_owner) return;
+    same_method(v, p);
     ot_html_note(p, "Gains: plug-in is better than zero-shot. Needs model: plug-in is better than the tuned emulator, so that the return alone does not replace the model. "
-                    "Near full: plug-in has half or more of full fine-tuning's gain over zero-shot.");
+                    "Near full: plug-in has half or more of the gain over zero-shot that full has.");
 }
 
 /* ==== Scores. ==== */
@@ -173,6 +178,7 @@ static ot_status scores(const ot_report_view *v, ot_html *p, ot_error *err) {
     if (!v->data_owner) {
         ot_html_note(p, "Zero-shot: the whole model before. Emulator, tuned emulator: what the data owner holds, before and after tuning. Plug-in: the whole model with the return. "
                         "Full: the whole model tuned on the data, at its own best learning rate, which nobody in an exchange could do.");
+        same_method(v, p);
     }
     const char *measure;
     ot_html_charts(p);
@@ -249,7 +255,7 @@ static void costs(const ot_report_view *v, ot_html *p) {
     static const ot_html_column passed[] = {{"what", false}, {who, false}, {"from", false}, {"to", false}, {"bytes", true}};
     ot_html_column shown[9];
     double spent = 0.0;
-    char room[32];
+    char room[32], name[160];
     ot_html_section(p, "What it cost");
     ot_html_table(p, "One training run, the mean over seeds; memory is the largest of them", shown, columns_of(v, columns, v->data_owner ? 7 : 9, shown));
     for (int64_t i = 0; i < v->table->n; i++) {
@@ -259,10 +265,10 @@ static void costs(const ot_report_view *v, ot_html *p) {
         if (!v->data_owner) ratio_cell(p, r->tuning.tokens_per_second, r->full.tokens_per_second);
         if (!v->data_owner) ratio_cell(p, (double)r->tuning.peak_bytes, (double)r->full.peak_bytes);
         bool full = !v->data_owner && (!isnan(r->full.seconds) || r->full.peak_bytes >= 0);
-        if (full && ot_report_first(v, i, false)) cost_row(v, p, r, "full", &r->full, r->full_lr);
+        if (full && ot_report_first(v, i, false)) cost_row(v, p, r, ot_report_full_name(&r->setting, name, sizeof name), &r->full, r->full_lr);
     }
     ot_html_table_end(p);
-    if (!v->data_owner) ot_html_note(p, "Offsite: the adapter layers against the emulator. Full: the whole model. The shaded row has the chosen rate.");
+    if (!v->data_owner) ot_html_note(p, "Offsite: the adapter layers against the emulator. The other rows: the whole model. The shaded row has the chosen rate.");
     ot_html_table(p, "What passed between the two parties", shown, columns_of(v, passed, 5, shown));
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];

@@ -140,7 +140,9 @@ static ot_status methods(const ot_report_view *v, const ot_report_row *of, FILE 
     ot_sheet_column(&s, "emulator", OT_RIGHT);
     ot_sheet_column(&s, "plug-in", OT_RIGHT);
     ot_sheet_head(&s);
-    if (of->of[OT_ROLE_FULL].n > 0) method_row(&s, "FT", of->full.trainable, NAN, of->of[OT_ROLE_FULL].mean, of->higher);
+    char baseline[300];
+    snprintf(baseline, sizeof baseline, "FT%s%.200s", ot_report_full_is_full(&of->setting) ? "" : " + ", ot_report_full_is_full(&of->setting) ? "" : of->setting.peft);
+    if (of->of[OT_ROLE_FULL].n > 0) method_row(&s, baseline, of->full.trainable, NAN, of->of[OT_ROLE_FULL].mean, of->higher);
     const ot_paper_method *full = strcmp(of->measure, "perplexity") == 0 ? method_of(of, true) : NULL;
     if (full != NULL) method_row(&s, "  the paper's FT, WikiText-2", full->trained, full->tuned, full->plug_in, false);
     for (int64_t i = 0; i < v->table->n; i++) {

@@ -30,6 +30,12 @@ ot_report_view ot_report_view_of(const ot_report *report, const ot_report_table 
     return v;
 }
 
+bool ot_report_full_by_method(const ot_report_view *v) {
+    bool any = false;
+    for (int64_t i = 0; i < v->table->n && !v->data_owner; i++) any = any || !ot_report_full_is_full(&v->table->rows[i].setting);
+    return any;
+}
+
 bool ot_report_shows(const ot_report_view *v, int role) { return !v->data_owner || role == OT_ROLE_EMULATOR || role == OT_ROLE_TUNED; }
 
 /* An offer's id is as good as unique in its first eight digits. */
@@ -154,7 +160,7 @@ static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error
 static const char *foot(const ot_report_view *v) {
     return v->data_owner ? "* the rate with the best tuned emulator; ± is the spread over seeds"
                          : "* the rate with the best tuned emulator, never chosen by plug-in; ± is the spread over seeds; full: at its own best rate\n"
-                           "gains: plug-in is better than zero-shot; needs model: better than the tuned emulator; near full: it has half or more of full fine-tuning's gain\n"
+                           "gains: plug-in is better than zero-shot; needs model: better than the tuned emulator; near full: it has half or more of the gain that full has\n"
                            "middle shipped: of the middle's values, those that the offer has bit by bit, or the same to rounding, whichever are more";
 }
 
@@ -210,7 +216,7 @@ ot_status ot_report_print(const ot_report_view *v, FILE *f, ot_error *err) {
     verdicts(v, f, false);
     common(v, f, false);
     OT_TRY(scores(v, f, false, err));
-    fprintf(f, "%s\n%s\n", foot(v), v->report->probed ? OT_REPORT_PROBED "\n" : "");
+    fprintf(f, "%s\n%s%s\n", foot(v), ot_report_full_by_method(v) ? OT_REPORT_SAME_METHOD "\n" : "", v->report->probed ? OT_REPORT_PROBED "\n" : "");
     OT_TRY(costs(v, f, false, err));
     failures(v, f, false);
     return OT_OK;
@@ -226,7 +232,7 @@ ot_status ot_report_print_markdown(const ot_report_view *v, FILE *f) {
     verdicts(v, f, true);
     common(v, f, true);
     scores(v, f, true, &ignored);
-    fprintf(f, "\\%s\n%s\n", foot(v), v->report->probed ? OT_REPORT_PROBED "\n" : "");
+    fprintf(f, "\\%s\n%s%s\n", foot(v), ot_report_full_by_method(v) ? OT_REPORT_SAME_METHOD "\n" : "", v->report->probed ? OT_REPORT_PROBED "\n" : "");
     costs(v, f, true, &ignored);
     failures(v, f, true);
     return OT_OK;

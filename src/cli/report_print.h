@@ -19,7 +19,10 @@ typedef struct ot_report_view {
 } ot_report_view;
 
 #define OT_REPORT_PROBED "zero-shot and emulator are linear probes: nothing but a new head was trained, as the model does not know these classes"
+#define OT_REPORT_SAME_METHOD "\"full\" is the whole model tuned by the same method where that is not full (finetune --peft), not with all its parameters"
 
+/* Is that so of any row? */
+bool ot_report_full_by_method(const ot_report_view *v);
 ot_report_view ot_report_view_of(const ot_report *report, const ot_report_table *table, bool data_owner);
 bool ot_report_shows(const ot_report_view *v, int role);
 /* The parts that vary, "1-1, layerdrop:keep=2"; empty when none does. */

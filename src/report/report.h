@@ -117,6 +117,11 @@ typedef struct ot_report_row {
  * written as bf16 has no byte of the owner's file and every value of it. */
 double ot_report_shipped(const ot_report_row *row);
 
+/* Is the baseline of a row all parameters of the whole model? Else it is the whole model tuned by the row's own method. */
+bool ot_report_full_is_full(const ot_setting *setting);
+/* "full fine-tuning", or "whole-model tuning by lora:r=8", into room, which it returns. */
+const char *ot_report_full_name(const ot_setting *setting, char *room, size_t size);
+
 typedef struct ot_report_table {
     ot_report_row *rows;
     int64_t n, capacity;

@@ -1,4 +1,5 @@
 /* What a row says, in words. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@ static void add(char *text, size_t size, const char *format, ...) {
 
 void ot_report_describe(const ot_report_row *row, bool data_owner, char *text, size_t size) {
     const ot_setting *s = &row->setting;
-    bool peft = s->peft != NULL && strcmp(s->peft, "full") != 0;
+    bool peft = !ot_report_full_is_full(s);
     *text = '\0';
     if (data_owner) {
         if (row->offer != NULL) add(text, size, "offer %.8s", row->offer);
@@ -30,6 +31,17 @@ void ot_report_describe(const ot_report_row *row, bool data_owner, char *text, s
         if (s->emulator != NULL) add(text, size, ", %.400s", *s->emulator != '\0' ? s->emulator : "the whole middle");
     }
     if (peft) add(text, size, ", %.200s", s->peft);
+}
+
+bool ot_report_full_is_full(const ot_setting *setting) { return setting->peft == NULL || strcmp(setting->peft, "full") == 0; }
+
+const char *ot_report_full_name(const ot_setting *setting, char *room, size_t size) {
+    if (ot_report_full_is_full(setting)) {
+        snprintf(room, size, "full fine-tuning");
+    } else {
+        snprintf(room, size, "whole-model tuning by %.120s", setting->peft);
+    }
+    return room;
 }
 
 static const char *at(double x, char room[32]) {
@@ -66,33 +78,41 @@ static void add_doubts(const ot_report_row *row, char *text, size_t size) {
         add(text, size, " The lead of %s over the tuned emulator is within two standard errors%s.", at(fabs(plug->mean - row->of[OT_ROLE_TUNED].mean), a),
             row->sure_gain == OT_FAILS ? " too" : "");
     }
+    if (row->needs_model == OT_FAILS && row->sure_need == OT_FAILS) {
+        add(text, size, " The difference of %s from the tuned emulator is within two standard errors: it may be chance%s.", at(fabs(plug->mean - row->of[OT_ROLE_TUNED].mean), a),
+            row->gains == OT_HOLDS && row->sure_gain == OT_FAILS ? " too" : "");
+    }
 }
 
 ot_outcome ot_report_sentence(const ot_report_row *row, bool data_owner, char *text, size_t size) {
     const ot_number *zero = &row->of[OT_ROLE_ZERO_SHOT], *tuned = &row->of[OT_ROLE_TUNED], *plug = &row->of[OT_ROLE_PLUG_IN], *full = &row->of[OT_ROLE_FULL];
-    char a[32], b[32];
+    char a[32], b[32], baseline[160];
     *text = '\0';
+    ot_report_full_name(&row->setting, baseline, sizeof baseline);
     if (data_owner) return client_sentence(row, text, size);
     if (plug->n == 0 || (row->gains == OT_UNKNOWN && row->needs_model == OT_UNKNOWN)) {
         add(text, size, "Not known yet: %s was not measured.", plug->n == 0 ? "plug-in" : "what to compare plug-in with");
         return OT_OUTCOME_UNKNOWN;
     }
     if (row->gains == OT_FAILS) {
-        add(text, size, "It did not work: plug-in has %s, no better than zero-shot's %s.", at(plug->mean, a), at(zero->mean, b));
-        return OT_OUTCOME_FAILED;
+        bool within = row->sure_gain == OT_FAILS;
+        add(text, size, "%s: plug-in has %s, no better than zero-shot's %s.", within ? "It seems not to have worked" : "It did not work", at(plug->mean, a), at(zero->mean, b));
+        if (!within) return OT_OUTCOME_FAILED;
+        add(text, size, " The difference of %s is within two standard errors: it may be chance, and to be sure takes more documents or seeds.", at(fabs(plug->mean - zero->mean), a));
+        return OT_OUTCOME_UNKNOWN;
     }
     bool all = row->needs_model != OT_FAILS && row->close != OT_FAILS;
     bool sure = row->sure_gain != OT_FAILS && row->sure_need != OT_FAILS;
     add(text, size, "%s: plug-in has %s", !all ? "It worked in part" : sure ? "It worked" : "It seems to have worked", at(plug->mean, a));
     if (zero->n > 0) add(text, size, ", better than zero-shot (%s)", at(zero->mean, a));
-    if (!isnan(row->recovered)) add(text, size, " by %.0f %% of the gain of full fine-tuning (%s)", 100.0 * row->recovered, at(full->mean, a));
+    if (!isnan(row->recovered)) add(text, size, " by %.0f %% of the gain of %s (%s)", 100.0 * row->recovered, baseline, at(full->mean, a));
     if (row->needs_model == OT_HOLDS) add(text, size, "%s better than the tuned emulator (%s)", zero->n > 0 ? ", and" : ",", at(tuned->mean, a));
     if (row->needs_model == OT_FAILS) add(text, size, ", but no better than the tuned emulator (%s), which the data owner has without the model", at(tuned->mean, a));
-    if (isnan(row->recovered) && row->close == OT_HOLDS) add(text, size, "; full fine-tuning (%s) gained nothing over zero-shot", at(full->mean, a));
+    if (isnan(row->recovered) && row->close == OT_HOLDS) add(text, size, "; %s (%s) gained nothing over zero-shot", baseline, at(full->mean, a));
     add(text, size, ".");
     add_doubts(row, text, size);
     if (row->full_waits) {
-        add(text, size, " Full fine-tuning is not done: how near to it plug-in comes is not known yet.");
+        add(text, size, " %c%s is not done: how near to it plug-in comes is not known yet.", toupper((unsigned char)*baseline), baseline + 1);
         return all ? OT_OUTCOME_UNKNOWN : OT_OUTCOME_PARTLY;
     }
     return !all ? OT_OUTCOME_PARTLY : sure ? OT_OUTCOME_WORKED : OT_OUTCOME_UNKNOWN;

@@ -146,8 +146,22 @@ tasks: arc_easy
 data: qa
 training: {task: arc_easy, steps: 3}
 END
+mkdir qa && : >qa/arc_easy.test.jsonl && : >rows.jsonl
 run experiment task.yaml -o none --dry-run
 grep -q 'offsite tune .* --task=arc_easy --steps=3' out || die "$(cat out)"
+
+# LoRA's baseline is LoRA in the whole model: no form calls it full fine-tuning.
+cp -r runs lora
+sed -i 's/"peft": "full"/"peft": "lora:r=2"/' lora/state.json
+run report lora
+! grep -qi 'full fine-tuning' out && grep -q 'whole-model tuning by lora:r=2' out && grep -q '^"full" is the whole model tuned by the same method' out || die "$(cat out)"
+run report lora --markdown
+! grep -qi 'full fine-tuning' out && grep -q '^"full" is the whole model tuned by the same method' out || die "$(cat out)"
+run report lora -o lora.html
+! grep -qi 'full fine-tuning' lora.html && grep -q '>whole-model tuning by lora:r=2<' lora.html && grep -q '&quot;full&quot; is the whole model tuned by the same method' lora.html ||
+    die "$(grep -io '.\{60\}full fine-tuning' lora.html) $(grep -o '.\{30\}whole-model.\{30\}' lora.html)"
+run report runs
+! grep -q 'the same method' out || die "$(cat out)"
 
 # Not finished: how near plug-in comes to full fine-tuning is not told before all of that is done; the page's badges are the table's columns.
 cp -r runs partly

@@ -49,14 +49,46 @@ static void sentences(void **state) {
     assert_null(strstr(text, "over the tuned emulator is within"));
     assert_int_equal(said(0.5, 0.62, 0.6, 0.65, 0.001, text), OT_OUTCOME_PARTLY);
     assert_non_null(strstr(text, "but no better than the tuned emulator (0.62), which the data owner has without the model"));
-    assert_int_equal(said(0.5, 0.45, 0.5, 0.65, 0.001, text), OT_OUTCOME_FAILED);
-    assert_string_equal(text, "It did not work: plug-in has 0.5, no better than zero-shot's 0.5.");
+    assert_null(strstr(text, "standard errors"));
+    assert_int_equal(said(0.5, 0.62, 0.6, 0.65, 0.02, text), OT_OUTCOME_PARTLY);
+    assert_non_null(strstr(text, " The difference of 0.02 from the tuned emulator is within two standard errors: it may be chance."));
+    assert_int_equal(said(0.5, 0.45, 0.48, 0.65, 0.001, text), OT_OUTCOME_FAILED);
+    assert_string_equal(text, "It did not work: plug-in has 0.48, no better than zero-shot's 0.5.");
+    /* A loss may be chance as a gain may. */
+    assert_int_equal(said(0.7375, 0.6, 0.6625, 0.8, 0.05, text), OT_OUTCOME_UNKNOWN);
+    assert_string_equal(text, "It seems not to have worked: plug-in has 0.6625, no better than zero-shot's 0.7375. The difference of 0.075 is within two standard errors: "
+                              "it may be chance, and to be sure takes more documents or seeds.");
     assert_int_equal(said(0.5, 0.45, 0.52, 0.7, NAN, text), OT_OUTCOME_PARTLY); /* a tenth of the gain */
     assert_int_equal(said(0.5, 0.45, 0.52, 0.49, NAN, text), OT_OUTCOME_WORKED);
     assert_non_null(strstr(text, "full fine-tuning (0.49) gained nothing over zero-shot"));
     assert_int_equal(said(0.5, 0.45, NAN, NAN, NAN, text), OT_OUTCOME_UNKNOWN);
     assert_int_equal(said(NAN, 0.45, 0.5, NAN, NAN, text), OT_OUTCOME_WORKED);
     assert_string_equal(text, "It worked: plug-in has 0.5, better than the tuned emulator (0.45).");
+}
+
+/* The baseline of LoRA's row is LoRA in the whole model, and is called so. */
+static void baselines(void **state) {
+    (void)state;
+    static const struct { const char *peft, *says; double full; bool waits; } cases[] = {
+        {"full", "by 50 % of the gain of full fine-tuning (0.7)", 0.7, false},
+        {"lora:r=8", "by 50 % of the gain of whole-model tuning by lora:r=8 (0.7)", 0.7, false},
+        {"lora:r=8", "; whole-model tuning by lora:r=8 (0.4) gained nothing over zero-shot", 0.4, false},
+        {"lora:r=8", " Whole-model tuning by lora:r=8 is not done", 0.7, true},
+        {"full", " Full fine-tuning is not done", 0.7, true},
+        {NULL, " Full fine-tuning is not done", 0.7, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const bool waits = cases[i].waits;
+        char text[700];
+        ot_report_row row = {.setting = {.peft = cases[i].peft}, .higher = true, .gains = OT_HOLDS, .needs_model = OT_HOLDS, .close = waits ? OT_UNKNOWN : OT_HOLDS,
+                             .full_waits = waits, .recovered = waits || cases[i].full < 0.5 ? NAN : 0.5};
+        row.of[OT_ROLE_ZERO_SHOT] = (ot_number){0.5, NAN, NAN, 1};
+        row.of[OT_ROLE_TUNED] = (ot_number){0.4, NAN, NAN, 1};
+        row.of[OT_ROLE_PLUG_IN] = (ot_number){0.6, NAN, NAN, 1};
+        row.of[OT_ROLE_FULL] = (ot_number){cases[i].full, NAN, NAN, 1};
+        ot_report_sentence(&row, false, text, sizeof text);
+        if (strstr(text, cases[i].says) == NULL) fail_msg("%s, without: %s", text, cases[i].says);
+        if (cases[i].peft != NULL && strcmp(cases[i].peft, "full") != 0) assert_null(strstr(text, "fine-tuning"));
+    }
 }
 
 /* While a run of full fine-tuning waits, what is known of it is not compared with; another model's does not matter. */
@@ -187,7 +219,7 @@ static void the_table_is_sound(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sentences),           cmocka_unit_test(full_waits),            cmocka_unit_test(errors_are_the_larger), cmocka_unit_test(tasks_do_not_mix),
+        cmocka_unit_test(sentences), cmocka_unit_test(baselines),           cmocka_unit_test(full_waits),            cmocka_unit_test(errors_are_the_larger), cmocka_unit_test(tasks_do_not_mix),
         cmocka_unit_test(models_of_the_paper), cmocka_unit_test(numbers_of_the_paper),  cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
