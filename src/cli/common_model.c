@@ -2,7 +2,10 @@
 
 #include <string.h>
 
+#include "protocol/manifest.h"
+
 ot_status ot_common_open(const ot_args *args, ot_common_model *out, ot_error *err) {
+    OT_TRY(ot_offer_check_files(ot_args_operand(args, "MODEL"), err));
     OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &out->model, err));
     const char *adapter = ot_args_str(args, "adapter");
     if (adapter == NULL) return OT_OK;

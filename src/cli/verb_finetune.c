@@ -7,6 +7,7 @@
 #include "cli/common_training.h"
 #include "cli/verbs.h"
 #include "model/save.h"
+#include "protocol/manifest.h"
 #include "protocol/peft_files.h"
 
 static ot_status write_result(ot_training *t, ot_model *m, ot_peft *peft, ot_error *err) {
@@ -37,6 +38,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     ot_peft_choice choice;
     OT_TRY(ot_peft_parse(ot_args_str(args, "peft"), &choice, err));
     bool adapter = !ot_peft_is(&choice, "full");
+    OT_TRY(ot_offer_check_files(ot_args_operand(args, "MODEL"), err));
     ot_status status = ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &m, err);
     if (status == OT_OK) status = ot_training_open(&t, args, "finetune", adapter ? "adapter_config.json" : "config.json", err);
     if (status == OT_OK && t.finished_before) {

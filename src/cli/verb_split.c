@@ -325,6 +325,9 @@ static ot_status run(const ot_args *args, ot_error *err) {
                          .own_dtype = dtype < 0,
                          .dtype = dtype < 0 ? OT_BF16 : dtypes[dtype],
                          .force = ot_args_flag(args, "force")}};
+    if (ot_offer_is(ot_args_operand(args, "MODEL"))) {
+        return ot_args_fail(args, err, "%s is an offer, which was split already: give the whole model", ot_args_operand(args, "MODEL"));
+    }
     OT_TRY(ot_model_open(ot_args_operand(args, "MODEL"), OT_F32, &j.model, err));
     ot_status status = open_data(&j, err);
     if (status == OT_OK) status = ot_args_flag(args, "search") ? search(&j, err) : split_one(&j, err);

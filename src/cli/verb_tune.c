@@ -36,7 +36,8 @@ static ot_status run(const ot_args *args, ot_error *err) {
     }
     ot_training t = {0};
     ot_model *m = NULL;
-    ot_status status = ot_model_open(path, OT_F32, &m, err);
+    ot_status status = ot_manifest_check_files(&offer, path, err);
+    if (status == OT_OK) status = ot_model_open(path, OT_F32, &m, err);
     if (status == OT_OK && m->desc.layers != offer.layers) {
         status = ot_fail(err, OT_ERR_REFUSED, "%s: manifest.json and config.json disagree about the number of layers", path);
     }

@@ -62,6 +62,7 @@ static ot_status open_all(const char *offer, const char *teacher, const char *le
     if (d->offer.kind != OT_BUNDLE_OFFER) {
         return ot_fail(err, OT_ERR_USAGE, "%s is no offer: it needs the manifest.json that `offsite split` writes", offer);
     }
+    OT_TRY(ot_manifest_check_files(&d->offer, offer, err));
     OT_TRY(find_ledger(offer, teacher, ledger, d, err));
     OT_TRY(ot_model_open(offer, OT_F32, &d->student, err));
     OT_TRY(ot_model_open(teacher, OT_F32, &d->teacher, err));

@@ -79,6 +79,15 @@ ot_status ot_manifest_check_file(const ot_manifest_file *f, const char *dir, ot_
     return ot_fail(err, OT_ERR_REFUSED, "%s does not have the SHA-256 of the manifest: the file was changed or damaged", path);
 }
 
+ot_status ot_manifest_check_files(const ot_manifest *m, const char *dir, ot_error *err) {
+    ot_error found = {0};
+    for (int64_t i = 0; i < m->n_files; i++) {
+        ot_status status = ot_manifest_check_file(&m->files[i], dir, &found);
+        if (status != OT_OK) return ot_fail(err, status, "%s; `offsite verify %s` checks all of the offer: ask for it again", found.message, dir);
+    }
+    return OT_OK;
+}
+
 ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t n, ot_error *err) {
     m->classes = ot_arena_alloc(&m->arena, (n + 1) * (int64_t)sizeof *m->classes, err);
     if (m->classes == NULL) return OT_ERR_MEMORY;
@@ -302,4 +311,25 @@ ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char
         return ot_fail(err, OT_ERR_REFUSED, "%s: tensor %s does not have the SHA-256 of the manifest: the file was changed or damaged", file, t->name);
     }
     return OT_OK;
+}
+
+bool ot_offer_is(const char *path) {
+    char file[4096];
+    json_t *j = NULL;
+    ot_error ignored;
+    if (!ot_path_is_dir(path) || !ot_path_join(file, sizeof file, path, "manifest.json") || !ot_path_exists(file)) return false;
+    if (ot_json_read(file, MANIFEST_LIMIT, &j, &ignored) != OT_OK) return false;
+    const char *format = json_string_value(json_object_get(j, "format"));
+    bool offer = format != NULL && strcmp(format, kind_names[OT_BUNDLE_OFFER]) == 0;
+    json_decref(j);
+    return offer;
+}
+
+ot_status ot_offer_check_files(const char *path, ot_error *err) {
+    ot_manifest m;
+    if (!ot_offer_is(path)) return OT_OK;
+    OT_TRY(ot_manifest_read(path, &m, err));
+    ot_status status = ot_manifest_check_files(&m, path, err);
+    ot_manifest_free(&m);
+    return status;
 }

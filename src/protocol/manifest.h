@@ -63,5 +63,12 @@ const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *nam
 ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char *file, ot_error *err);
 /* Does dir have the file as the manifest lists it? REFUSED if not. */
 ot_status ot_manifest_check_file(const ot_manifest_file *f, const char *dir, ot_error *err);
+/* All of the offer's files, which are small, before it is used. Its weights are not looked at: `offsite verify` does that. */
+ot_status ot_manifest_check_files(const ot_manifest *m, const char *dir, ot_error *err);
+
+/* Is it a folder whose manifest.json is of an offer? Any path may be asked about. */
+bool ot_offer_is(const char *path);
+/* Of such a folder the same check; anything else passes. */
+ot_status ot_offer_check_files(const char *path, ot_error *err);
 
 #endif

@@ -48,6 +48,19 @@ grep -q '"files": \["tokenizer.json"\], "other_files": \[\]}$' out
 printf ' ' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd
 if cmp -s spoken/tokenizer.json worded/tokenizer.json; then printf 'x' | dd of=spoken/tokenizer.json bs=1 seek=1 conv=notrunc 2>dd; fi
 fails 3 'offsite: spoken/tokenizer.json does not have the SHA-256 of the manifest: the file was changed or damaged' spoken
+# Nor does it serve: whoever opens an offer looks at these files.
+ids=$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors
+for command in "tune spoken --train $ids --steps 1 -o nothing" "finetune spoken --train $ids --steps 1 -o nothing" "eval spoken --blocks $ids" \
+    "distill spoken --teacher worded --train $ids --steps 1 -o nothing"; do
+    code=0
+    "$OFFSITE" $command --quiet >out 2>err || code=$?
+    [ "$code" = 3 ] && [ "$(cat err)" = 'offsite: spoken/tokenizer.json does not have the SHA-256 of the manifest: the file was changed or damaged; `offsite verify spoken` checks all of the offer: ask for it again' ] ||
+        { echo "$command: exit code $code, $(cat err)"; exit 1; }
+    [ ! -e nothing ] && [ ! -e nothing.run.yaml ]
+done
+code=0
+"$OFFSITE" split spoken -o nothing --bottom 1 --top 1 --quiet 2>err || code=$?
+[ "$code" = 2 ] && [ "$(cat err)" = 'offsite: split: spoken is an offer, which was split already: give the whole model' ] || { cat err; exit 1; }
 "$OFFSITE" tune offer --train "$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors" --steps 1 --peft lora:r=2 -o lora --quiet --no-progress >out
 "$OFFSITE" verify lora --no-progress >out
 grep -q '^ok  SHA-256 of: adapter_config.json$' out
