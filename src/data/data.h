@@ -60,6 +60,10 @@ void ot_data_reader_close(ot_data_reader *r);
 const ot_tokenizer *ot_data_tokenizer(const ot_data_reader *r);
 /* A folder is none: what there is of pictures needs another model. */
 ot_status ot_data_check_path(const char *path, ot_error *err);
+/* Text has no zero bytes, while pictures, archives, models and UTF-16 have: REFUSED with the place. */
+ot_status ot_data_check_zero(const char *data, int64_t size, const char *path, ot_error *err);
+/* Of what is no JSON lines: a table by its name would be learnt as prose, commas and all. name: without .gz and .zst. */
+ot_status ot_data_check_prose(const char *name, const char *path, ot_error *err);
 /* Are these bytes JSON lines, or one list of rows? name: of the file, without .gz and .zst. */
 bool ot_data_is_rows(const ot_input *source, const char *name);
 bool ot_data_is_list(const ot_input *source);

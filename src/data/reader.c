@@ -1,6 +1,7 @@
 #include "data/reader.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "format/json.h"
@@ -376,6 +377,23 @@ ot_status ot_data_check_path(const char *path, ot_error *err) {
     if (!ot_path_is_dir(path)) return OT_OK;
     return ot_fail(err, OT_ERR_IO, "%s is a folder, but text is read from files: give text, JSON lines or .safetensors with input_ids ('%s/*.txt' for all in it that are named so); "
                    "a folder of pictures is for a vision model", path, path);
+}
+
+ot_status ot_data_check_zero(const char *data, int64_t size, const char *path, ot_error *err) {
+    const char *zero = size > 0 ? memchr(data, 0, (size_t)size) : NULL;
+    if (zero == NULL) return OT_OK;
+    return ot_fail_at(err, OT_ERR_REFUSED, zero - data, "%s is no text: byte %lld is zero; give text in UTF-8, JSON lines or .safetensors", path,
+                      (long long)(zero - data));
+}
+
+ot_status ot_data_check_prose(const char *name, const char *path, ot_error *err) {
+    static const char *const tables[] = {".csv", ".tsv", ".CSV", ".TSV"};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        if (!ot_path_ends(name, tables[i])) continue;
+        return ot_fail(err, OT_ERR_FORMAT, "%s is a table, and its commas would be learnt as prose: give JSON lines, a row {\"text\": ...} or {\"prompt\": ..., \"completion\": ...} "
+                       "on each line (another ending, as .txt, has it learnt as it is)", path);
+    }
+    return OT_OK;
 }
 
 ot_status ot_data_read_rows(ot_data_reader *r, const ot_input *source, const char *path, ot_data_report *report, ot_data_take take, void *context,

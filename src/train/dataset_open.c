@@ -135,13 +135,9 @@ static ot_status cut(opening *g, const char *path, const int32_t *all, int64_t c
     return status;
 }
 
-/* Text has no zero bytes, while pictures, archives, tables and UTF-16 have. Other bytes outside UTF-8 are learnt as they are, and told. */
+/* Bytes outside UTF-8 are learnt as they are, and told. */
 static ot_status check_text(const opening *g, const ot_input *source, const char *path, ot_data_report *report, ot_error *err) {
-    const char *zero = memchr(source->data, 0, (size_t)source->size);
-    if (zero != NULL) {
-        return ot_fail_at(err, OT_ERR_REFUSED, zero - source->data, "%s is no text: byte %lld is zero; give text in UTF-8, JSON lines or .safetensors", path,
-                          (long long)(zero - source->data));
-    }
+    OT_TRY(ot_data_check_zero(source->data, source->size, path, err));
     uint32_t code = 0;
     for (int64_t at = 0, n = 0; at < source->size && report->not_utf8 == 0; at += n) {
         n = ot_utf8_next(source->data + at, source->size - at, &code);
@@ -187,6 +183,7 @@ static ot_status read_source(opening *g, const ot_input *source, const char *pat
     if (ot_path_ends(name, ".json")) {
         return ot_fail(err, OT_ERR_FORMAT, "%s holds neither JSON lines nor one list of objects: bring it into such a form, or name it .txt to have it learnt as text", path);
     }
+    OT_TRY(ot_data_check_prose(name, path, err));
     report->shape = "plain text";
     report->packing = source->packing;
     return read_text(g, source, path, report, err);

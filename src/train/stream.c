@@ -330,6 +330,21 @@ int64_t ot_stream_bad(const ot_stream *s) { return s->bad; }
 
 /* ==== Opening. ==== */
 
+/* What is told of a file before anything of it is learnt, however long it is. */
+static ot_status check_head(ot_input_stream *input, const char *path, ot_error *err) {
+    static const int64_t HEAD = 1 << 20;
+    char *head = NULL, name[4200];
+    int64_t got = 0;
+    OT_TRY(ot_malloc(HEAD, 1, "the beginning of a file", (void **)&head, err));
+    ot_status status = ot_input_stream_read(input, head, HEAD, &got, err);
+    if (status == OT_OK) status = ot_data_check_zero(head, got, path, err);
+    ot_input_name(path, name, sizeof name);
+    const ot_input begin = {.data = head, .size = got};
+    if (status == OT_OK && !ot_data_is_rows(&begin, name)) status = ot_data_check_prose(name, path, err);
+    ot_free(head);
+    return status;
+}
+
 static ot_status measure(ot_stream *s, ot_error *err) {
     for (int64_t i = 0; i < s->options.n_paths; i++) {
         ot_input_stream *input = NULL;
@@ -340,7 +355,9 @@ static ot_status measure(ot_stream *s, ot_error *err) {
         OT_TRY(ot_input_stream_open(s->options.paths[i], &input, err));
         s->file_bytes += ot_input_stream_file_bytes(input);
         s->packed = s->packed || ot_input_stream_packing(input) != NULL;
+        ot_status status = check_head(input, s->options.paths[i], err);
         ot_input_stream_close(input);
+        OT_TRY(status);
     }
     return OT_OK;
 }
