@@ -128,6 +128,13 @@ void ot_common_data_say(const ot_args *args, const ot_data_report *r) {
     for (int64_t i = 0; i < r->bad && i < OT_DATA_SHOWN; i++) ot_note(args, "  %s:%" PRId64 ": %s", r->path, r->shown[i].line, r->shown[i].why);
 }
 
+void ot_common_block_say(const ot_args *args, const ot_desc *desc) {
+    int64_t block = ot_args_declares(args, "block") ? ot_args_i64(args, "block") : 0;
+    if (desc->vision || desc->position != OT_POSITION_ROPE || block <= desc->max_positions) return;
+    ot_note(args, "warning: --block %" PRId64 " is longer than the %" PRId64 " positions that the model was made for (max_position_embeddings): what it does beyond them may be poor",
+            block, desc->max_positions);
+}
+
 static ot_status pack(const ot_args *args, const char *option, ot_dataset *d, ot_error *err) {
     bool asked = ot_args_declares(args, "pack") && (ot_args_flag(args, "pack") || ot_args_has(args, "batch-tokens"));
     if (!asked) return OT_OK;

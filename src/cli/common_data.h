@@ -3,6 +3,7 @@
 #define OT_CLI_COMMON_DATA_H
 
 #include "cli/options.h"
+#include "model/desc.h"
 #include "train/dataset.h"
 
 /* --map --chat-template --task --train-on --end --strict */
@@ -27,6 +28,8 @@ typedef struct ot_common_data {
 ot_status ot_common_data_options(const ot_args *args, const char *tokenizer_path, int64_t vocab, ot_common_data *out, ot_error *err);
 void ot_common_data_free(ot_common_data *d);
 
+/* One line when --block goes beyond the rotary positions that the model was made for: it works, but there the model has not been. */
+void ot_common_block_say(const ot_args *args, const ot_desc *desc);
 /* The data of --train or --valid, read, said and packed as the options ask. */
 ot_status ot_common_data_open(const ot_args *args, const char *option, const char *tokenizer_path, int64_t vocab, ot_dataset *out, ot_error *err);
 

@@ -67,8 +67,8 @@ static ot_status take_output(ot_training *t, ot_error *err) {
     return ot_dir_lock_take(t->output, "run", &t->lock, err);
 }
 
-static ot_status prepare_output(ot_training *t, ot_error *err) {
-    OT_TRY(take_output(t, err));
+/* Of the output: everything, where that is to be replaced, else leftovers. */
+static ot_status clear_output(const ot_training *t, ot_error *err) {
     ot_arena arena = {0};
     char **names = NULL;
     int64_t count = 0;
@@ -82,6 +82,13 @@ static ot_status prepare_output(ot_training *t, ot_error *err) {
     }
     ot_arena_free(&arena);
     return status;
+}
+
+static ot_status prepare_output(ot_training *t, ot_error *err) {
+    OT_TRY(take_output(t, err));
+    OT_TRY(clear_output(t, err));
+    t->began = true;
+    return OT_OK;
 }
 
 void ot_training_weights(const ot_args *args, const ot_model *m, double *lm, double *kd) {
@@ -280,6 +287,7 @@ static ot_status count_rows(const ot_training *t, int64_t *rows, ot_error *err) 
 ot_status ot_training_prepare(ot_training *t, ot_model *model, int64_t usual_warmup, ot_error *err) {
     const ot_args *args = t->args;
     t->model = model;
+    ot_common_block_say(args, &model->desc);
     OT_TRY(open_data(t, err));
     ot_train_options *o = &t->options;
     *o = (ot_train_options){.batch = ot_args_i64(args, "batch"),
@@ -522,18 +530,39 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
 }
 
 ot_status ot_training_close(ot_training *t, ot_error *err) {
+    t->began = false; /* what is there is a result, which stays whatever becomes of the summary */
     OT_TRY(ot_checkpoints_remove(t->checkpoint, err));
     if (ot_path_exists(t->grid_path)) OT_TRY(ot_remove_tree(t->grid_path, err));
     if (ot_path_exists(t->teacher_cache)) OT_TRY(ot_remove_tree(t->teacher_cache, err));
     return t->silent ? OT_OK : print_summary(t, err);
 }
 
-void ot_training_free(ot_training *t) {
+/* What a run without a checkpoint has written. A folder that was there before it stays, and so does the log, which says how far it came. */
+static void leave_nothing(const ot_training *t) {
+    ot_error ignored;
+    if (t->was_there) {
+        (void)clear_output(t, &ignored);
+        (void)ot_remove_tree(t->teacher_cache, &ignored);
+    } else {
+        (void)ot_remove_tree(t->output, &ignored);
+    }
+    if (!t->silent) ot_training_record_remove(t);
+}
+
+ot_status ot_training_end(ot_training *t, ot_status status, ot_error *err) {
+    bool goes_on = t->began && (ot_checkpoints_exist(t->checkpoint) || ot_path_exists(t->grid_path));
+    if (status != OT_OK && t->began && !goes_on) leave_nothing(t);
+    if (status == OT_ERR_IO && goes_on && !t->silent && err != NULL) {
+        ot_error before = *err;
+        ot_fail(err, status, "%s; the same command with --resume goes on from the last checkpoint", before.message);
+        err->sys_errno = before.sys_errno;
+    }
     ot_dir_lock_release(&t->lock);
     ot_trainables_free(&t->trained);
     ot_dataset_free(&t->train);
     ot_dataset_free(&t->valid);
     free(t->fingerprint);
+    return status;
 }
 
 const float *ot_training_values(void *training, const ot_param *p) {

@@ -32,6 +32,7 @@ typedef struct ot_training {
     bool finished_before; /* --resume on a finished result: nothing to do */
     bool silent;          /* no summary on standard output */
     bool replace;         /* --force: what the output holds goes when the run begins */
+    bool began;           /* the output is this run's */
 } ot_training;
 
 /* Look at -o: refuse what is there or at work there, or note that it is to be replaced (--force) or finished (--resume). Nothing is changed yet: a command
@@ -46,7 +47,9 @@ ot_status ot_training_declare(ot_training *t, const bool *tuned, ot_peft *peft, 
 ot_status ot_training_run(ot_training *t, ot_error *err);
 /* The result's files are written: the checkpoint goes, and the summary is printed. */
 ot_status ot_training_close(ot_training *t, ot_error *err);
-void ot_training_free(ot_training *t);
+/* The end of a run, however it went. Of one that failed before its first checkpoint nothing stays; of another that could not read or write, the message says
+ * how it goes on. Returns status. */
+ot_status ot_training_end(ot_training *t, ot_status status, ot_error *err);
 
 /* Weights of the losses in distillation: as given, else 1 and 30, and of pictures 0 and 1. */
 void ot_training_weights(const ot_args *args, const ot_model *m, double *lm, double *kd);

@@ -104,6 +104,12 @@ ot_status ot_training_record_write(const ot_training *t, ot_error *err) {
     return status;
 }
 
+void ot_training_record_remove(const ot_training *t) {
+    char path[PATH_TEXT];
+    ot_error ignored;
+    if (name_of(t, path, &ignored) == OT_OK) (void)ot_remove_tree(path, &ignored);
+}
+
 /* ==== --resume with other settings ==== */
 
 typedef struct differences {

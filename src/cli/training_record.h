@@ -9,5 +9,7 @@ ot_status ot_training_record_check(const ot_training *t, ot_error *err);
 /* Of a run that goes on: refused when it was begun with other settings, data or model, with the settings that differ, as far as the record has them. */
 ot_status ot_training_record_same(const ot_training *t, ot_error *err);
 ot_status ot_training_record_write(const ot_training *t, ot_error *err);
+/* Of a run of which nothing stays. */
+void ot_training_record_remove(const ot_training *t);
 
 #endif

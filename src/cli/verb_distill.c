@@ -107,7 +107,7 @@ ot_status ot_distill_run(const ot_args *args, bool silent, ot_error *err) {
         status = ot_distillation_open(ot_args_operand(args, "OFFER"), ot_args_str(args, "teacher"), ot_args_str(args, "ledger"), &d, err);
         if (status == OT_OK) status = train(&t, &d, &teacher, err);
     }
-    ot_training_free(&t);
+    status = ot_training_end(&t, status, err);
     ot_distillation_close(&d);
     return status;
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/parallel.h"
+#include "cli/common_data.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/eval_images.h"
@@ -54,6 +55,7 @@ static ot_status evaluate_blocks(const ot_args *args, const ot_common_model *c, 
     ot_progress progress;
     ot_perplexity_options options = {.hooks = c->hooks, .observe = observe_block, .context = &progress};
     OT_TRY(ot_common_backend(args, &options.backend, &options.compute, err));
+    ot_common_block_say(args, &m->desc);
     OT_TRY(ot_dataset_open(ot_args_str(args, "blocks"), m->path, ot_args_i64(args, "block"), m->desc.vocab_size,
                            ot_args_has(args, "limit") ? ot_args_i64(args, "limit") : 0, &data, err));
     ot_progress_begin(&progress, args, "eval", "block", data.rows, 0);

@@ -46,7 +46,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     } else if (status == OT_OK) {
         status = train(&t, m, err);
     }
-    ot_training_free(&t);
+    status = ot_training_end(&t, status, err);
     ot_model_close(m);
     return status;
 }

@@ -47,7 +47,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
     } else if (status == OT_OK) {
         status = train(&t, m, &offer, err);
     }
-    ot_training_free(&t);
+    status = ot_training_end(&t, status, err);
     ot_model_close(m);
     ot_manifest_free(&offer);
     return status;

@@ -132,7 +132,7 @@ code=0
     ulimit -f 20
     "$OFFSITE" "$@" -o full --save-every 1 --resume --quiet >/dev/null 2>err </dev/null
 ) || code=$?
-[ $code = 1 ] && grep -q '^offsite: .*disk may be full' err || die "on a full disk: exit code $code, $(cat err)"
+[ $code = 1 ] && grep -q '^offsite: .*disk may be full.*; the same command with --resume goes on from the last checkpoint$' err || die "on a full disk: exit code $code, $(cat err)"
 [ "$(ls full)" = checkpoint.safetensors ] || die "on a full disk there is $(ls full)"
 cmp good full/checkpoint.safetensors || die "the full disk damaged the checkpoint"
 run "$@" -o full --resume
