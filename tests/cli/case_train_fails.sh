@@ -18,7 +18,7 @@ awk 'BEGIN { for (i = 0; i < 200; i++) print "{\"text\": \"the owner keeps a lay
 run tune offer --train lines.csv $steps -o lines
 run tune offer --train lines.csv $steps --window 4 -o streamed
 # A zero far behind the beginning of a long line, and a model.
-run export base -o model.gguf
+printf 'GGUF\003\000\000\000\001\000\000\000\000\000\000\000' >model.gguf
 { head -c 900000 /dev/zero | tr '\0' 'a'; printf '\0'; cat secret-notes.txt; } >weights.bin
 for window in '' '--window 4'; do
     fails 3 'weights.bin is no text: byte 900000 is zero' tune offer --train weights.bin $steps $window -o none

@@ -79,7 +79,7 @@ echo 1 >photos/one.jpg
 fails 3 'did not write' "$@" -o photos
 fails 3 'did not write' "$@" -o photos --force
 fails 3 'did not write' "$@" -o photos --resume
-fails 3 'is a file' "$@" -o secret-notes.txt --force
+fails 3 'is a file' "$@" -o photos/one.jpg --force
 [ "$(cat photos/one.jpg)" = 1 ]
 fails 1 'nothing-here.txt' tune offer --train nothing-here.txt -o not-made
 fails 2 'no offer' tune base --train secret-notes.txt -o not-made
