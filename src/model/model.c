@@ -246,7 +246,7 @@ ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_e
             status = ot_fail(err, OT_ERR_IO, "the path %s is too long", path);
         } else if (!ot_path_exists(config)) {
             char other[4096];
-            bool adapter = ot_path_join(other, sizeof other, path, "manifest.json") && ot_path_exists(other);
+            bool adapter = ot_path_join(other, sizeof other, path, "adapter.safetensors") && ot_path_exists(other);
             adapter = adapter || (ot_path_join(other, sizeof other, path, "adapter_config.json") && ot_path_exists(other));
             status = adapter ? ot_fail(err, OT_ERR_IO, "%s is a return or an adapter and no model: the model comes first, what was tuned over it after it", path)
                              : ot_fail(err, OT_ERR_IO, "%s holds no config.json: a model directory needs config.json and model.safetensors", path);
