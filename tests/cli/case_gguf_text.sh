@@ -47,7 +47,7 @@ fails() { # CODE LINE WORDS...
 }
 fails 1 "offsite: chat.jsonl:1: the last message is the assistant's: there is nothing to answer" offer --chat -i chat.jsonl
 fails 1 'offsite: text.jsonl:1: "messages" must be a list with one message or more' offer --chat -i text.jsonl
-rm offer/chat_template.jinja
+rm offer/chat_template.jinja offer/manifest.json # a folder that promises no template
 "$OFFSITE" generate offer --chat --chat-template chatml -p hi --greedy -n 6 --json >out
 cmp out wanted || die "--chat-template: $(cat out)"
 fails 3 "$("$OFFSITE" data chat.jsonl -m offer 2>&1)" offer --chat -p hi
