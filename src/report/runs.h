@@ -38,7 +38,7 @@ typedef struct ot_runs {
 } ot_runs;
 
 /* `name` is for messages, `dir` the folder that all outputs go to. Free with ot_runs_free, also after an error. */
-ot_status ot_runs_parse(const char *text, int64_t size, const char *name, const char *dir, ot_runs *runs, ot_error *err);
+ot_status ot_runs_parse(const char *source, int64_t size, const char *name, const char *dir, ot_runs *runs, ot_error *err);
 void ot_runs_free(ot_runs *runs);
 
 /* A word as a shell takes it, quoted where it must be; control characters never reach a terminal as they are. */
