@@ -53,23 +53,23 @@ enum { BLOCK_A = 11, BLOCK_B = 8, PANELS_PER_CHUNK = 4 }; /* panels of a chunk: 
 static const ot_gemm_kernels *own_kernels(ot_dtype type) {
     const ot_cpu_kernels *table = ot_cpu_pick();
     const ot_gemm_kernels *own = type == OT_BF16 ? &table->gemm_bf16 : &table->gemm_f32;
-    bool tiles = type == OT_BF16 && ot_dnnl_has_amx(); /* no loop over vectors comes near them */
-    return own->multiply && !tiles ? own : NULL;
+    return own->multiply ? own : NULL;
 }
 
 bool ot_gemm_own(ot_dtype type) { return own_kernels(type) != NULL; }
 
-static int64_t units_of(int64_t k, ot_dtype type) { return type == OT_BF16 ? (k + 1) / 2 : k; }
 static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
 
-/* Bytes of the panels of `lines` lines, ending on a cache line. */
-static int64_t panel_bytes(int64_t lines, int64_t width, int64_t k, ot_dtype type) {
-    return ceiling(ceiling(lines, width) * width * units_of(k, type) * 4, 64) * 64;
-}
+/* Of the product's depth and then its side's. */
+static int64_t units_of(int64_t k, int64_t r, ot_dtype type) { return type == OT_BF16 ? (k + 1) / 2 + (3 * r + 1) / 2 : k + r; }
 
-int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type) {
+/* Bytes of the panels of `lines` lines, ending on a cache line. */
+static int64_t panel_bytes(int64_t lines, int64_t width, int64_t units) { return ceiling(ceiling(lines, width) * width * units * 4, 64) * 64; }
+
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
     if (!own_kernels(type)) return 0;
-    return panel_bytes(m, OT_GEMM_ROWS, k, type) + panel_bytes(n, OT_GEMM_COLUMNS, k, type);
+    int64_t units = units_of(k, r, type);
+    return panel_bytes(m, OT_GEMM_ROWS, units) + panel_bytes(n, OT_GEMM_COLUMNS, units);
 }
 
 typedef struct own_run {
@@ -96,8 +96,8 @@ static void multiply_block(void *context, int64_t chunk) {
 }
 
 static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
-    own_run r = {.own = own, .job = {.g = g, .a = g->work}};
-    r.job.b = (uint32_t *)(void *)((char *)g->work + panel_bytes(g->m, OT_GEMM_ROWS, g->k, g->type));
+    own_run r = {.own = own, .job = {.g = g, .a = g->work, .units = units_of(g->k, g->side.r, g->type)}};
+    r.job.b = (uint32_t *)(void *)((char *)g->work + panel_bytes(g->m, OT_GEMM_ROWS, r.job.units));
     r.a_panels = ceiling(g->m, OT_GEMM_ROWS);
     r.b_panels = ceiling(g->n, OT_GEMM_COLUMNS);
     r.a_chunks = ceiling(r.a_panels, PANELS_PER_CHUNK);
@@ -112,6 +112,9 @@ static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
     const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
+    if (g->side.r > 0 && (!own || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
+        return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, a scale of 1 and no more than %d",
+                       (long long)g->side.r, OT_GEMM_SIDE);
     if (own) {
         own_gemm(own, g);
         return OT_OK;

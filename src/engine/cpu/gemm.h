@@ -9,8 +9,17 @@
 #include "base/error.h"
 #include "tensor/dtype.h"
 
+/* Another product of little depth, done with the first: C += A [m, r] . B [r, n], of floats whatever the first is of. */
+typedef struct ot_gemm_side {
+    int64_t r; /* at most OT_GEMM_SIDE; 0: none */
+    const float *a, *b;
+    int64_t lda, ldb;
+} ot_gemm_side;
+
+enum { OT_GEMM_SIDE = 16 };
+
 /* C [m, n] = alpha * A [m, k] . B [k, n] (+ bias [n]) (+ C when accumulate). With ta, A lies as [k, m]; with tb, B as [n, k].
- * A and B are both F32 (then C is too) or both BF16 (then C is either). */
+ * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1 and `work`: no library knows of it. */
 typedef struct ot_gemm {
     bool ta, tb, accumulate;
     int64_t m, n, k;
@@ -21,10 +30,11 @@ typedef struct ot_gemm {
     int64_t lda, ldb, ldc; /* row strides as they lie */
     const float *bias;     /* or NULL */
     void *work;            /* ot_gemm_work bytes for packed operands, or NULL: a library multiplies */
+    ot_gemm_side side;
 } ot_gemm;
 
-/* Bytes of packed operands that ot_gemm_run can use; 0 where a library multiplies. */
-int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type);
+/* Bytes of packed operands that ot_gemm_run can use, with a side of depth r or without (0); 0 where a library multiplies. */
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type);
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 

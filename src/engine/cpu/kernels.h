@@ -69,6 +69,7 @@ enum { OT_GEMM_ROWS = 12, OT_GEMM_COLUMNS = 32 };
 typedef struct ot_gemm_job {
     const struct ot_gemm *g;
     uint32_t *a, *b; /* panels */
+    int64_t units;   /* of the depth of a panel, that of a side included */
 } ot_gemm_job;
 
 typedef struct ot_gemm_kernels {

@@ -1,0 +1,177 @@
+/* The matrix product of the CPU backend against sums in double: own loops of every instruction set, with and without a side, and the libraries. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "engine/cpu/gemm.h"
+#include "engine/cpu/kernels.h"
+
+static const struct shape {
+    int64_t m, n, k, r;
+    bool ta, tb, accumulate, bias;
+} shapes[] = {
+    {1, 1, 1, 1, false, false, false, false},    {12, 32, 8, 0, false, true, false, true},     {13, 33, 7, 4, false, true, false, true},
+    {5, 40, 31, 3, true, false, true, false},    {140, 70, 64, 8, false, false, true, true},   {67, 300, 65, 16, true, true, false, true},
+    {200, 290, 96, 5, false, true, true, false}, {300, 31, 129, 1, false, false, false, true}, {24, 64, 2, 16, true, false, false, false},
+    {50, 65, 200, 0, true, false, true, true},   {133, 520, 48, 4, false, true, false, false}, {29, 100, 1, 2, false, false, false, true},
+};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* Operands as floats that their type holds exactly; rows lie `wider` apart. */
+typedef struct operands {
+    float *a, *b, *c, *bias, *side_a, *side_b;
+    int64_t lda, ldb, ldc, lda_side, ldb_side;
+    ot_arena arena;
+} operands;
+
+static float *numbers(operands *o, ot_rng *rng, int64_t n, bool half) {
+    ot_error err = {0};
+    float *x = ot_arena_alloc(&o->arena, n * (int64_t)sizeof *x, &err);
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = (float)ot_rng_normal(rng);
+        if (half) x[i] = ot_bf16_to_f32(ot_f32_to_bf16(x[i]));
+    }
+    return x;
+}
+
+static void make_operands(operands *o, const struct shape *s, ot_dtype type, ot_dtype c_type) {
+    ot_rng rng;
+    ot_rng_seed(&rng, (uint64_t)(s->m * s->n + s->k));
+    *o = (operands){.lda = (s->ta ? s->m : s->k) + 2, .ldb = (s->tb ? s->k : s->n) + 3, .ldc = s->n + 1, .lda_side = s->r + 3, .ldb_side = s->n + 5};
+    o->a = numbers(o, &rng, (s->ta ? s->k : s->m) * o->lda, type == OT_BF16);
+    o->b = numbers(o, &rng, (s->tb ? s->n : s->k) * o->ldb, type == OT_BF16);
+    o->c = numbers(o, &rng, s->m * o->ldc, c_type == OT_BF16);
+    o->bias = numbers(o, &rng, s->n, false);
+    o->side_a = numbers(o, &rng, s->m * o->lda_side, false);
+    o->side_b = numbers(o, &rng, s->r * o->ldb_side + 1, false);
+}
+
+static const void *in_type(operands *o, const float *x, int64_t n, ot_dtype type) {
+    if (type == OT_F32) return x;
+    ot_error err = {0};
+    ot_bf16 *to = ot_arena_alloc(&o->arena, n * (int64_t)sizeof *to, &err);
+    assert_non_null(to);
+    for (int64_t i = 0; i < n; i++) to[i] = ot_f32_to_bf16(x[i]);
+    return to;
+}
+
+static double sum_of(const operands *o, const struct shape *s, int64_t i, int64_t j, double *square) {
+    double sum = 0;
+    *square = 1;
+    for (int64_t k = 0; k < s->k; k++) {
+        double term = (double)o->a[s->ta ? k * o->lda + i : i * o->lda + k] * (double)o->b[s->tb ? j * o->ldb + k : k * o->ldb + j];
+        sum += term;
+        *square += term * term;
+    }
+    for (int64_t k = 0; k < s->r; k++) {
+        double term = (double)o->side_a[i * o->lda_side + k] * (double)o->side_b[k * o->ldb_side + j];
+        sum += term;
+        *square += term * term;
+    }
+    if (s->bias) sum += (double)o->bias[j];
+    if (s->accumulate) sum += (double)o->c[i * o->ldc + j];
+    return sum;
+}
+
+static void check(const struct shape *s, ot_dtype type, ot_dtype c_type, bool own) {
+    operands o;
+    make_operands(&o, s, type, c_type);
+    ot_gemm g = {.ta = s->ta, .tb = s->tb, .accumulate = s->accumulate, .m = s->m, .n = s->n, .k = s->k, .alpha = 1, .type = type, .c_type = c_type,
+                 .lda = o.lda, .ldb = o.ldb, .ldc = o.ldc, .bias = s->bias ? o.bias : NULL};
+    int64_t c_size = s->m * o.ldc * (c_type == OT_F32 ? 4 : 2), work = own ? ot_gemm_work(s->m, s->n, s->k, s->r, type) : 0;
+    ot_error err = {0};
+    g.a = in_type(&o, o.a, (s->ta ? s->k : s->m) * o.lda, type);
+    g.b = in_type(&o, o.b, (s->tb ? s->n : s->k) * o.ldb, type);
+    if (own) {
+        assert_true(work > 0);
+        assert_int_equal(ot_malloc(work, 1, "a test", &g.work, &err), OT_OK);
+        memset(g.work, 0xFF, (size_t)work); /* NaN */
+        g.side = (ot_gemm_side){.r = s->r, .a = o.side_a, .b = o.side_b, .lda = o.lda_side, .ldb = o.ldb_side};
+    }
+    void *first = NULL;
+    for (int threads = 1; threads <= 3; threads++) {
+        void *c = NULL;
+        assert_int_equal(ot_malloc(c_size, 1, "a test", &c, &err), OT_OK);
+        memcpy(c, in_type(&o, o.c, s->m * o.ldc, c_type), (size_t)c_size);
+        g.c = c;
+        ot_threads_set(threads);
+        if (ot_gemm_run(&g, &err) != OT_OK) fail_msg("%s", err.message);
+        if (!own) threads = 3; /* a library may add in another order */
+        if (first && memcmp(first, c, (size_t)c_size) != 0) fail_msg("a product of %d by %d by %d depends on threads", (int)s->m, (int)s->k, (int)s->n);
+        if (first) ot_free(c);
+        else first = c;
+    }
+    ot_threads_set(0);
+    for (int64_t i = 0; i < s->m; i++)
+        for (int64_t j = 0; j < o.ldc; j++) {
+            int64_t at = i * o.ldc + j;
+            double square = 0, wanted = j < s->n ? sum_of(&o, s, i, j, &square) : (double)o.c[at];
+            double is = c_type == OT_F32 ? (double)((float *)first)[at] : (double)ot_bf16_to_f32(((ot_bf16 *)first)[at]);
+            /* a side's floats are held by two bf16, of 16 bits together */
+            double limit = (type == OT_BF16 ? 0x1p-14 : 0x1p-17) * sqrt(square) + (c_type == OT_BF16 ? 0x1p-8 : 0) * fabs(wanted);
+            if (!(fabs(is - wanted) <= limit))
+                fail_msg("%s, product of %d by %d by %d, side %d, %s to %s: [%d, %d] is %.9g instead of %.9g", ot_cpu_pick()->name, (int)s->m, (int)s->k,
+                         (int)s->n, own ? (int)s->r : 0, ot_dtype_info(type)->name, ot_dtype_info(c_type)->name, (int)i, (int)j, is, wanted);
+        }
+    ot_free(first);
+    ot_free(g.work);
+    ot_arena_free(&o.arena);
+}
+
+static void check_type(ot_dtype type, ot_dtype c_type) {
+    for (int i = 0; i < SHAPES; i++) {
+        struct shape alone = shapes[i];
+        alone.r = 0;
+        check(&alone, type, c_type, false);
+        if (!ot_gemm_own(type)) continue;
+        check(&alone, type, c_type, true);
+        check(&shapes[i], type, c_type, true);
+    }
+}
+
+static void test_products(void **state) {
+    (void)state;
+    const ot_cpu_kernels *tables[6];
+    unsetenv("OFFSITE_ISA");
+    ot_cpu_tables(tables);
+    for (int t = 0; tables[t]; t++) {
+        setenv("OFFSITE_ISA", tables[t]->name, 1);
+        check_type(OT_F32, OT_F32);
+        if (!ot_gemm_bf16()) continue;
+        check_type(OT_BF16, OT_F32);
+        check_type(OT_BF16, OT_BF16);
+    }
+    unsetenv("OFFSITE_ISA");
+}
+
+/* A side that cannot be done is refused, not left out. */
+static void test_refused(void **state) {
+    (void)state;
+    float a[4] = {0}, c[4] = {0};
+    ot_error err = {0};
+    ot_gemm g = {.m = 2, .n = 2, .k = 2, .alpha = 1, .type = OT_F32, .c_type = OT_F32, .a = a, .b = a, .c = c, .lda = 2, .ldb = 2, .ldc = 2};
+    g.side = (ot_gemm_side){.r = 1, .a = a, .b = a, .lda = 1, .ldb = 2};
+    assert_int_equal(ot_gemm_run(&g, &err), OT_ERR_USAGE);
+    assert_non_null(strstr(err.message, "side"));
+    if (!ot_gemm_own(OT_F32)) return;
+    void *work = NULL;
+    assert_int_equal(ot_malloc(ot_gemm_work(2, 2, 2, 1, OT_F32), 1, "a test", &work, &err), OT_OK);
+    g.work = work;
+    assert_int_equal(ot_gemm_run(&g, &err), OT_OK);
+    g.alpha = 2;
+    assert_int_equal(ot_gemm_run(&g, &err), OT_ERR_USAGE);
+    ot_free(work);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
