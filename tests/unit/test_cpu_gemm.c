@@ -21,6 +21,7 @@ static const struct shape {
     {5, 40, 31, 3, true, false, true, false},    {140, 70, 64, 8, false, false, true, true},   {67, 300, 65, 16, true, true, false, true},
     {200, 290, 96, 5, false, true, true, false}, {300, 31, 129, 1, false, false, false, true}, {24, 64, 2, 16, true, false, false, false},
     {50, 65, 200, 0, true, false, true, true},   {133, 520, 48, 4, false, true, false, false}, {29, 100, 1, 2, false, false, false, true},
+    {600, 100, 96, 11, false, false, false, true}, {33, 64, 32, 4, false, true, true, false},
 };
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
@@ -131,9 +132,9 @@ static void check_type(ot_dtype type, ot_dtype c_type) {
         struct shape alone = shapes[i];
         alone.r = 0;
         check(&alone, type, c_type, false);
-        if (!ot_gemm_own(type)) continue;
-        check(&alone, type, c_type, true);
-        check(&shapes[i], type, c_type, true);
+        if (ot_gemm_own(type)) check(&alone, type, c_type, true);
+        bool tiles = !ot_gemm_own(type) && shapes[i].r > 0 && !shapes[i].ta && ot_gemm_work(1, 1, 1, 1, type) > 0;
+        if (ot_gemm_own(type) || tiles) check(&shapes[i], type, c_type, true);
     }
 }
 

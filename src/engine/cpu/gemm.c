@@ -66,12 +66,6 @@ static int64_t units_of(int64_t k, int64_t r, ot_dtype type) { return type == OT
 /* Bytes of the panels of `lines` lines, ending on a cache line. */
 static int64_t panel_bytes(int64_t lines, int64_t width, int64_t units) { return ceiling(ceiling(lines, width) * width * units * 4, 64) * 64; }
 
-int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
-    if (!own_kernels(type)) return 0;
-    int64_t units = units_of(k, r, type);
-    return panel_bytes(m, OT_GEMM_ROWS, units) + panel_bytes(n, OT_GEMM_COLUMNS, units);
-}
-
 typedef struct own_run {
     const ot_gemm_kernels *own;
     ot_gemm_job job;
@@ -107,18 +101,86 @@ static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
     ot_parallel_for(r.a_blocks * r.b_blocks, multiply_block, &r);
 }
 
+/* ==== Own tiles: as fast as the library, which cannot take a side along ==== */
+
+enum { TILES_CHUNKS = 32, TILES_PART = 512 }; /* parts of C at most, unless it has many rows; rows of one */
+
+static const ot_tiles_kernels *own_tiles(ot_dtype type) {
+    const ot_cpu_kernels *table = ot_cpu_pick();
+    return type == OT_BF16 && table->gemm_tiles.multiply ? &table->gemm_tiles : NULL;
+}
+
+typedef struct tiles_run {
+    const ot_tiles_kernels *own;
+    ot_tiles_job job;
+    int64_t panels, groups, parts; /* C is cut into groups of panels, by parts of rows */
+    int64_t rows;                  /* of left */
+    char *rooms;
+    int64_t left_bytes, room_bytes;
+} tiles_run;
+
+static void lay_out_tiles(tiles_run *t, int64_t m, int64_t n, int64_t k, int64_t r) {
+    int64_t steps = ceiling(k, OT_TILES_STEP) + ceiling(3 * r, OT_TILES_STEP);
+    *t = (tiles_run){.panels = ceiling(n, OT_GEMM_COLUMNS), .parts = ceiling(m, TILES_PART), .rows = m < OT_TILES_ROWS ? OT_TILES_ROWS : m};
+    t->groups = t->parts < TILES_CHUNKS ? TILES_CHUNKS / t->parts : 1;
+    if (t->groups > t->panels) t->groups = t->panels;
+    t->job.whole = m < OT_TILES_ROWS ? 0 : k / OT_TILES_STEP;
+    t->job.extra = steps - t->job.whole;
+    t->left_bytes = t->rows * t->job.extra * OT_TILES_STEP * (int64_t)sizeof(ot_bf16);
+    t->room_bytes = steps * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
+}
+
+static int64_t tiles_work(int64_t m, int64_t n, int64_t k, int64_t r) {
+    tiles_run most, few; /* a batch may have fewer rows than planned */
+    lay_out_tiles(&most, m, n, k, r);
+    lay_out_tiles(&few, 1, n, k, r);
+    int64_t left = most.left_bytes > few.left_bytes ? most.left_bytes : few.left_bytes, chunks = most.groups * most.parts;
+    return left + (chunks > few.groups ? chunks : few.groups) * most.room_bytes;
+}
+
+static void pack_left(void *context, int64_t chunk) {
+    const tiles_run *t = context;
+    int64_t first = chunk * ROWS_PER_CHUNK, rows = t->rows - first;
+    t->own->pack_left(&t->job, first, rows < ROWS_PER_CHUNK ? rows : ROWS_PER_CHUNK);
+}
+
+static void multiply_tiles(void *context, int64_t chunk) {
+    const tiles_run *t = context;
+    int64_t group = chunk % t->groups, first = chunk / t->groups * TILES_PART, m = t->job.g->m;
+    t->own->multiply(&t->job, group * t->panels / t->groups, (group + 1) * t->panels / t->groups, first, m - first < TILES_PART ? m : first + TILES_PART,
+                     (uint32_t *)(void *)(t->rooms + chunk * t->room_bytes));
+}
+
+static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
+    tiles_run t;
+    lay_out_tiles(&t, g->m, g->n, g->k, g->side.r);
+    t.own = own;
+    t.job.g = g;
+    t.job.left = g->work;
+    t.rooms = (char *)g->work + t.left_bytes;
+    if (t.job.extra > 0) ot_parallel_for(ceiling(t.rows, ROWS_PER_CHUNK), pack_left, &t);
+    ot_parallel_for(t.groups * t.parts, multiply_tiles, &t);
+}
+
 /* ==== The product ==== */
+
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
+    if (r > 0 && own_tiles(type)) return tiles_work(m, n, k, r);
+    if (!own_kernels(type)) return 0;
+    int64_t units = units_of(k, r, type);
+    return panel_bytes(m, OT_GEMM_ROWS, units) + panel_bytes(n, OT_GEMM_COLUMNS, units);
+}
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
     const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
-    if (g->side.r > 0 && (!own || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
+    const ot_tiles_kernels *tiles = g->work && g->side.r > 0 && !g->ta ? own_tiles(g->type) : NULL;
+    if (g->side.r > 0 && ((!own && !tiles) || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
         return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, a scale of 1 and no more than %d",
                        (long long)g->side.r, OT_GEMM_SIDE);
-    if (own) {
-        own_gemm(own, g);
-        return OT_OK;
-    }
+    if (tiles) tiles_gemm(tiles, g);
+    else if (own) own_gemm(own, g);
+    if (tiles || own) return OT_OK;
     bool dnnl = use_dnnl(g);
     ot_gemm rest = *g;
     /* oneDNN would scale the bias too */

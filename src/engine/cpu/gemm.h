@@ -19,7 +19,8 @@ typedef struct ot_gemm_side {
 enum { OT_GEMM_SIDE = 16 };
 
 /* C [m, n] = alpha * A [m, k] . B [k, n] (+ bias [n]) (+ C when accumulate). With ta, A lies as [k, m]; with tb, B as [n, k].
- * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1 and `work`: no library knows of it. */
+ * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1 and `work`: no library knows of it;
+ * BF16 by tiles of AMX do one without ta. */
 typedef struct ot_gemm {
     bool ta, tb, accumulate;
     int64_t m, n, k;

@@ -3,6 +3,8 @@
  * Both operands are packed: A into panels [units of k][ROWS], B into panels [units of k][COLUMNS]. A tile of ROWS x COLUMNS sums stays in
  * registers over the whole depth, so every element of C is touched once, with scale, bias and rounding on the way. A side lies behind the product's own depth. */
 
+#include "engine/cpu/gemm_row_impl.h"
+
 enum { NAME(ROWS) = OT_GEMM_ROWS, NAME(COLUMNS) = OT_GEMM_COLUMNS, NAME(VECTORS) = OT_GEMM_COLUMNS / LANES };
 
 /* ==== Packing: `width` lines of an operand, [first, first + width) of `lines`, become the columns of a panel ==== */
@@ -126,19 +128,6 @@ static void NAME(pack_b)(const ot_gemm_job *j, int64_t first, int64_t panels) {
 
 /* ==== Tiles ==== */
 
-/* rows x columns of C from their sums */
-VEC_INLINE void NAME(store_row)(const ot_gemm *g, int64_t i, int64_t j, int columns, const vf *sum) {
-    ot_span c = ot_span_at((ot_span){g->c, g->c_type}, i * g->ldc + j);
-#pragma GCC unroll 2
-    for (int v = 0; v < NAME(VECTORS); v++) {
-        int n = columns - v * LANES < LANES ? columns - v * LANES : LANES;
-        if (n <= 0) return;
-        vf y = sum[v] * vf_set(g->alpha);
-        if (g->bias) y += n == LANES ? vf_load(g->bias + j + v * LANES) : vf_load_n(g->bias + j + v * LANES, n);
-        span_put(c, v * LANES, n, y, g->accumulate);
-    }
-}
-
 VEC_INLINE void NAME(tile)(const ot_gemm *g, const char *a, const char *b, int64_t units, int64_t i, int64_t j, int rows, int columns) {
     vf sum[NAME(ROWS)][NAME(VECTORS)];
     for (int r = 0; r < rows; r++) {
@@ -163,7 +152,7 @@ VEC_INLINE void NAME(tile)(const ot_gemm *g, const char *a, const char *b, int64
     }
 #pragma GCC unroll 12
     for (int r = 0; r < NAME(ROWS); r++)
-        if (r < rows) NAME(store_row)(g, i + r, j, columns, sum[r]);
+        if (r < rows) gemm_store_row(g, i + r, j, columns, sum[r]);
 }
 
 /* Tiles of the panels [a0, a1) x [b0, b1). */

@@ -31,6 +31,8 @@
 #include "engine/cpu/head_impl.h"
 #if OT_ISA == OT_ISA_AVX512BF
 #include "engine/cpu/gemm_impl.h"
+#else
+#include "engine/cpu/amx_gemm_impl.h"
 #endif
 #undef NAME
 #undef UNIT_AMX
@@ -70,6 +72,9 @@ const ot_cpu_kernels OT_ISA_TABLE = {
 #endif
 #if OT_ISA == OT_ISA_AVX512BF
     .gemm_bf16 = {bf16_pack_a, bf16_pack_b, bf16_multiply},
+#endif
+#if OT_ISA == OT_ISA_AMX
+    .gemm_tiles = {tiles_pack_left, tiles_multiply},
 #endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
 #if OT_ISA >= OT_ISA_AVX512BF

@@ -78,6 +78,20 @@ typedef struct ot_gemm_kernels {
     void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1);
 } ot_gemm_kernels;
 
+/* The same by tiles of bf16 (see amx_gemm_impl.h). The depth has `whole` steps that are read from A and `extra` ones from `left`. */
+enum { OT_TILES_STEP = 32, OT_TILES_ROWS = 32 };
+typedef struct ot_tiles_job {
+    const struct ot_gemm *g;
+    int64_t whole, extra;
+    ot_bf16 *left; /* [m, at least OT_TILES_ROWS][extra * OT_TILES_STEP] */
+} ot_tiles_job;
+
+typedef struct ot_tiles_kernels {
+    void (*pack_left)(const ot_tiles_job *job, int64_t first, int64_t rows);
+    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for one panel: (whole + extra) * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units */
+    void (*multiply)(const ot_tiles_job *job, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room);
+} ot_tiles_kernels;
+
 /* HEAD_LOSS with a frozen head (see head_impl.h and head_loss.c). */
 enum {
     OT_HEAD_TOKENS = 128, /* tokens of a part */
@@ -157,6 +171,7 @@ typedef struct ot_cpu_kernels {
     /* KL(softmax(s * teacher) || softmax(s * student)) of n logits. gradient.x (may be student itself) = scale * (q - p), q the student's, NULL: none */
     double (*divergence)(float *student, float *teacher, int64_t n, float s, float scale, ot_span gradient);
     ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies, as head */
+    ot_tiles_kernels gemm_tiles;         /* NULL without AMX */
     void (*head_f32)(const ot_head_job *job, const ot_head_part *part);
     void (*head_bf16)(const ot_head_job *job, const ot_head_part *part);
     ot_attention_kernels attention_f32, attention_bf16; /* without bf16_dot there is no attention_bf16 */

@@ -1,0 +1,191 @@
+/* Product of bf16 by AMX. A is read where it lies, 16 rows of 32 elements to a tile; B is brought into panels of 32 columns, pairs of its rows in units of
+ * 32 bits, as the instruction wants them. What is left of the depth after whole steps of 32, and the side, follow as steps of their own, from a copy filled
+ * up with zeros; so does all of an A of less than 32 rows.
+ *
+ * A side is F32; each number is the sum of two of bf16, high and low, and of their products all but low times low is taken, in
+ * neighbouring places of the depth: (high, low, high) of A meet (high, high, low) of B. */
+#ifndef OT_ENGINE_CPU_AMX_GEMM_IMPL_H
+#define OT_ENGINE_CPU_AMX_GEMM_IMPL_H
+
+#include "engine/cpu/gemm_row_impl.h"
+
+enum { TILES_STEP = OT_TILES_STEP, TILES_UNITS = TILES_STEP / 2, TILES_ROWS = OT_TILES_ROWS, TILES_WIDE = OT_GEMM_COLUMNS };
+
+/* ==== What follows whole steps of A ==== */
+
+/* 16 numbers as bf16, nearest, and what is left of them; zero-extended. */
+VEC_INLINE __m512i tiles_high(__m512 x) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)); }
+VEC_INLINE __m512i tiles_low(__m512 x) { return tiles_high(_mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32(tiles_high(x), 16)))); }
+
+static void tiles_pack_left(const ot_tiles_job *j, int64_t first, int64_t rows) {
+    const ot_gemm *g = j->g;
+    int64_t done = j->whole * TILES_STEP, rest = g->k - done, r = g->side.r, width = j->extra * TILES_STEP;
+    __mmask16 some = (__mmask16)((1U << r) - 1U);
+    for (int64_t i = first; i < first + rows; i++) {
+        ot_bf16 *to = j->left + i * width;
+        memset(to, 0, (size_t)width * sizeof *to);
+        if (i >= g->m) continue;
+        memcpy(to, (const ot_bf16 *)g->a + i * g->lda + done, (size_t)rest * sizeof *to);
+        to += (rest + TILES_STEP - 1) / TILES_STEP * TILES_STEP;
+        __m512 z = _mm512_maskz_loadu_ps(some, g->side.a + i * g->side.lda);
+        __m256i high = _mm512_cvtepi32_epi16(tiles_high(z)), low = _mm512_cvtepi32_epi16(tiles_low(z));
+        _mm256_mask_storeu_epi16(to, some, high);
+        _mm256_mask_storeu_epi16(to + r, some, low);
+        _mm256_mask_storeu_epi16(to + 2 * r, some, high);
+    }
+}
+
+/* ==== A panel of B: [steps][16 units][32 columns] ==== */
+
+/* to [16][TILES_WIDE] = rows turned: unit u of row i becomes column i of row u. */
+VEC_INLINE void tiles_turn(__m512i a[16], uint32_t *to) {
+    __m512i b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+        a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
+        b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+        b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+        b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88);
+        a[8 + i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd);
+        a[4 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88);
+        a[12 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * TILES_WIDE, a[i]);
+}
+
+VEC_INLINE __mmask32 tiles_mask(int64_t n) { return n >= 32 ? ~(__mmask32)0 : n <= 0 ? 0 : ((__mmask32)1 << n) - 1U; }
+
+/* Step `step` where B lies as [n][k]. */
+VEC_INLINE void tiles_pack_rows(const ot_gemm *g, int64_t column, int64_t step, uint32_t *to) {
+    const ot_bf16 *from = (const ot_bf16 *)g->b + column * g->ldb + step * TILES_STEP;
+    __mmask32 some = tiles_mask(g->k - step * TILES_STEP);
+    for (int half = 0; half < TILES_WIDE; half += 16) {
+        __m512i row[16];
+        for (int i = 0; i < 16; i++)
+            row[i] = column + half + i < g->n ? _mm512_maskz_loadu_epi16(some, from + (half + i) * g->ldb) : _mm512_setzero_si512();
+        tiles_turn(row, to + half);
+    }
+}
+
+/* Where it lies as [k][n]. */
+VEC_INLINE void tiles_pack_columns(const ot_gemm *g, int64_t column, int64_t step, uint32_t *to) {
+    const ot_bf16 *from = (const ot_bf16 *)g->b + column;
+    __mmask32 some = tiles_mask(g->n - column);
+    const __m512i even = _mm512_set1_epi32(0xffff);
+    for (int64_t u = 0; u < TILES_UNITS; u++, to += TILES_WIDE) {
+        int64_t k = step * TILES_STEP + 2 * u;
+        __m512i a = k < g->k ? _mm512_maskz_loadu_epi16(some, from + k * g->ldb) : _mm512_setzero_si512();
+        __m512i b = k + 1 < g->k ? _mm512_maskz_loadu_epi16(some, from + (k + 1) * g->ldb) : _mm512_setzero_si512();
+        /* units of even and of odd columns, then in their order */
+        __m512i left = _mm512_mask_blend_epi16(0xaaaaaaaaU, a, _mm512_slli_epi32(b, 16));
+        __m512i right = _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_andnot_si512(even, b));
+        __m512i low = _mm512_unpacklo_epi32(left, right), high = _mm512_unpackhi_epi32(left, right);
+        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
+        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(low, second, high));
+    }
+}
+
+/* The side operand: place s of the depth holds row s % r, high, high and then low. */
+VEC_INLINE __m512i tiles_side(const ot_gemm *g, int64_t column, int64_t s) {
+    if (s >= 3 * g->side.r) return _mm512_setzero_si512();
+    __m512 x = _mm512_maskz_loadu_ps((__mmask16)tiles_mask(g->n - column), g->side.b + s % g->side.r * g->side.ldb + column);
+    return s < 2 * g->side.r ? tiles_high(x) : tiles_low(x);
+}
+
+static void tiles_pack_panel(const ot_tiles_job *j, int64_t column, uint32_t *to) {
+    const ot_gemm *g = j->g;
+    int64_t steps = (g->k + TILES_STEP - 1) / TILES_STEP;
+    for (int64_t step = 0; step < steps; step++, to += TILES_UNITS * TILES_WIDE) {
+        if (g->tb) tiles_pack_rows(g, column, step, to);
+        else tiles_pack_columns(g, column, step, to);
+    }
+    for (int64_t u = 0; u < (j->whole + j->extra - steps) * TILES_UNITS; u++, to += TILES_WIDE)
+        for (int half = 0; half < TILES_WIDE; half += 16)
+            _mm512_storeu_si512(to + half, _mm512_or_si512(tiles_side(g, column + half, 2 * u),
+                                                           _mm512_slli_epi32(tiles_side(g, column + half, 2 * u + 1), 16)));
+}
+
+/* ==== Tiles ==== */
+
+static void tiles_begin(void) {
+    struct {
+        uint8_t palette, start, zero[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        shapes.bytes[i] = 64;
+        shapes.rows[i] = 16;
+    }
+    _tile_loadconfig(&shapes);
+}
+
+/* Sums of 32 by 32 += `steps` steps; tiles are named by number in the instruction. Strides in bytes. */
+VEC_INLINE const char *tiles_steps(const char *a, int64_t stride, const char *b, int64_t steps) {
+    for (int64_t s = 0; s < steps; s++, a += 64, b += TILES_UNITS * TILES_WIDE * 4) {
+        _tile_loadd(4, a, stride);
+        _tile_loadd(6, b, 128);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b + 64, 128);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a + 16 * stride, stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    return b;
+}
+
+/* Rows [row0, row1) of the columns from `column` on, whose panel is packed. The last 32 rows may overlap others, which are not stored again. */
+static void tiles_panel(const ot_tiles_job *j, int64_t column, int64_t row0, int64_t row1, const uint32_t *panel) {
+    const ot_gemm *g = j->g;
+    int columns = (int)(g->n - column < TILES_WIDE ? g->n - column : TILES_WIDE);
+    for (int64_t i = row0; i < row1; i += TILES_ROWS) {
+        int64_t from = i + TILES_ROWS <= g->m || i == 0 ? i : g->m - TILES_ROWS, end = i + TILES_ROWS < row1 ? i + TILES_ROWS : row1;
+        float sums[TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
+        __asm__ volatile("" ::: "memory"); /* the instructions do not tell the compiler what they read */
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        const char *b = tiles_steps((const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, (const char *)panel, j->whole);
+        tiles_steps((const char *)(j->left + from * j->extra * TILES_STEP), j->extra * 64, b, j->extra);
+        _tile_stored(0, sums[0], 128);
+        _tile_stored(1, sums[0] + 16, 128);
+        _tile_stored(2, sums[16], 128);
+        _tile_stored(3, sums[16] + 16, 128);
+        __asm__ volatile("" ::: "memory");
+        for (int64_t row = i; row < end; row++) {
+            vf sum[GEMM_VECTORS] = {vf_load(sums[row - from]), vf_load(sums[row - from] + LANES)};
+            gemm_store_row(g, row, column, columns, sum);
+        }
+    }
+}
+
+static void tiles_multiply(const ot_tiles_job *j, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room) {
+    tiles_begin();
+    for (int64_t p = panel0; p < panel1; p++) {
+        tiles_pack_panel(j, p * TILES_WIDE, room);
+        tiles_panel(j, p * TILES_WIDE, row0, row1, room);
+    }
+    _tile_release();
+}
+
+#endif
