@@ -27,6 +27,9 @@
 #include "protocol/split.h"
 #include "train/stream.h"
 
+static const char stopping[] =
+    "stopping as soon as the step at work is done and what is trained is saved; Ctrl-C again stops at once and loses what came after the last checkpoint";
+
 ot_status ot_training_open(ot_training *t, const ot_args *args, const char *label, const char *finished_file, ot_error *err) {
     *t = (ot_training){.args = args, .label = label, .output = ot_args_str(args, "output")};
     char finished[4200];
@@ -473,7 +476,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
         ot_trainer_free(trainer);
         return status;
     }
-    ot_interrupt_install();
+    ot_interrupt_install(ot_args_flag(t->args, "quiet") ? NULL : stopping, false);
     double start = ot_seconds();
     if (t->grid.n > 0) {
         ot_trainer_free(trainer);

@@ -24,6 +24,7 @@
 enum { PATH_ROOM = 4400, STATE_LIMIT = 1 << 26, RESULT_LIMIT = 1 << 28, LOG_TAIL = 4096 };
 
 typedef enum step_status { WAITING, RUNNING, DONE, FAILED, SKIPPED } step_status;
+static const char stopping[] = "stopping: the step at work is told to, and a run that trains saves first; Ctrl-C again stops all at once";
 static const char *const status_names[] = {"waiting", "running", "done", "failed", "skipped"};
 
 typedef struct queue {
@@ -151,6 +152,9 @@ static ot_status load(queue *q, ot_error *err) {
 
 /* Ends with its parent: a step that outlived a killed runner would write beside the one that the next runner starts. */
 static void child(const char *program, pid_t parent, char **words, const char *out, const char *log) {
+    /* A signal that comes before the other program runs must not be spent on the runner's flag. */
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(127);
     int in = open("/dev/null", O_RDONLY), to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666), errors = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (in < 0 || to < 0 || errors < 0 || dup2(in, 0) < 0 || dup2(to, 1) < 0 || dup2(errors, 2) < 0) _exit(127);
@@ -214,14 +218,14 @@ static void make_words(const queue *q, const ot_runs_step *s, char **words) {
 
 static ot_status wait_for(pid_t pid, int *code, struct rusage *usage, ot_error *err) {
     bool passed_on = false;
-    while (wait4(pid, code, 0, usage) < 0) {
-        if (errno != EINTR) return ot_fail_errno(err, errno, "waiting for a step failed");
+    do {
         if (ot_interrupted() && !passed_on) {
             kill(pid, SIGTERM);
             passed_on = true;
         }
-    }
-    return OT_OK;
+        if (wait4(pid, code, 0, usage) >= 0) return OT_OK;
+    } while (errno == EINTR);
+    return ot_fail_errno(err, errno, "waiting for a step failed");
 }
 
 /* The queue says what is at work, by which words and from which files as they are now. */
@@ -233,6 +237,10 @@ static ot_status announce(queue *q, int64_t i, char **words, ot_error *err) {
     json_object_del(o, "error");
     set_status(q, i, RUNNING);
     return save(q, err);
+}
+
+static ot_status interrupted(const ot_runs_step *s, ot_error *err) {
+    return ot_fail(err, OT_ERR_INTERRUPTED, "interrupted at step %s: the same command goes on from there", s->name);
 }
 
 static ot_status run_step(queue *q, int64_t i, ot_error *err) {
@@ -256,7 +264,7 @@ static ot_status run_step(queue *q, int64_t i, ot_error *err) {
     if (ot_interrupted()) {
         set_status(q, i, WAITING);
         OT_TRY(save(q, err));
-        return ot_fail(err, OT_ERR_INTERRUPTED, "interrupted at step %s: the same command goes on from there", s->name);
+        return interrupted(s, err);
     }
     json_t *o = entry(q, i);
     json_object_set_new(o, "seconds", json_real((double)(ended.tv_sec - began.tv_sec) + 1e-9 * (double)(ended.tv_nsec - began.tv_nsec)));
@@ -326,6 +334,7 @@ static ot_status run_queue(queue *q, ot_experiment_summary *out, ot_error *err) 
             continue;
         }
         if (renewed && q->status[i] == DONE && s->output != NULL && ot_path_exists(s->output)) OT_TRY(ot_remove_tree(s->output, err));
+        if (ot_interrupted()) return interrupted(s, err);
         if (!q->quiet) fprintf(stderr, "[%" PRId64 "/%" PRId64 "] %s\n", i + 1, q->runs->n_steps, s->name);
         OT_TRY(run_step(q, i, err));
         if (q->status[i] == FAILED) {
@@ -378,7 +387,7 @@ ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot
     program[n] = '\0';
     *out = (ot_experiment_summary){0};
     queue q = {.runs = runs, .dir = dir, .program = program, .quiet = quiet};
-    ot_interrupt_install();
+    ot_interrupt_install(quiet ? NULL : stopping, true);
     ot_status status = prepare(&q, err);
     if (status == OT_OK) status = run_queue(&q, out, err);
     ot_dir_lock_release(&q.lock);

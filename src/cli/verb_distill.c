@@ -160,7 +160,8 @@ const ot_verb ot_verb_distill = {
              "distance alone counts, and its pictures need no labels. Only the emulator's blocks change; adapter layers, embeddings "
              "and head stay as they are. The teacher's blocks run forward only, in the same arithmetic, without gradients.\n\n"
              "OFFER2 is an offer of its own, with its own id and ledger: returns for it are plugged in as ever, by its ledger OFFER2.owner.json.\n\n"
-             "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",
+             "Ctrl-C saves a checkpoint after the step at work; the same command with --resume goes on bit for bit. A second one stops at once, "
+             "and what came after the last checkpoint is lost.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,

@@ -72,7 +72,8 @@ const ot_verb ot_verb_tune = {
     .audience = OT_FOR_DATA_OWNER,
     .summary = "tune an offer's adapter layers on your data: a return for the model owner",
     .about = "Your data stay here. The return holds the tuned layers and nothing else: no text, no losses, no names of your files. Send the whole folder back.\n\n"
-             "Ctrl-C saves a checkpoint; the same command with --resume goes on bit for bit.",
+             "Ctrl-C saves a checkpoint after the step at work; the same command with --resume goes on bit for bit. A second one stops at once, "
+             "and what came after the last checkpoint is lost.",
     .examples = examples,
     .operands = operands,
     .groups = (const ot_option_group *const[]){&group, &ot_options_training, &ot_options_data, &ot_options_packing,

@@ -119,6 +119,18 @@ sed 's/steps: 3000/steps: 5/' long.yaml >short.yaml
 ok short.yaml -o long
 ! grep -q '"status": "[^d]' long/state.json || die "$(grep '"status"' long/state.json)"
 
+# A runner that is asked to stop asks its step, which saves what it has trained, and goes on from there.
+rm -rf asked
+"$OFFSITE" experiment long.yaml -o asked >table 2>err & runner=$!
+wait_for asked/steps/m0.1-1.e0.p0.t0.lr1e-2.seed1.tune.jsonl
+kill -TERM $runner
+code=0
+wait $runner || code=$?
+[ "$code" = 1 ] && grep -q '^stopping: the step at work is told to' err && grep -q '^offsite: interrupted at step m0.1-1.e0.p0.t0.lr1e-2.seed1.tune' err ||
+    die "exit code $code: $(cat err)"
+[ -f asked/work/m0.1-1.e0.p0.t0.lr1e-2.seed1.tune/checkpoint.safetensors ] || die "the step did not save"
+[ "$(status_of m0.1-1.e0.p0.t0.lr1e-2.seed1.tune asked)" = waiting ] || die "the queue does not say that it goes on"
+
 # No room for the offer: that step fails, and what needs it is left out; with room again the queue ends.
 code=0
 (ulimit -f 100 && "$OFFSITE" experiment sound.yaml -o full --quiet >table 2>err) || code=$?

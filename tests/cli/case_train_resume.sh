@@ -23,6 +23,20 @@ wait $pid || code=$?
 [ "$(wc -l <err)" = 1 ] && grep -q '^offsite: stopped after step [0-9]* of 60: the same command with --resume goes on from here$' err || die "after Ctrl-C: $(cat err)"
 [ "$(ls stopped)" = checkpoint.safetensors ] || die "after Ctrl-C there is $(ls stopped)"
 
+# What the signal does is said at once, while a step that takes long is still at work, and once; the second ends the run then and there.
+"$OFFSITE" tune offer --train secret-notes.txt --block 32 --batch 2 --grad-accum 100000 --steps 1 -o slow --no-progress >out 2>err </dev/null &
+pid=$!
+said() { grep -c '^stopping as soon as the step at work is done and what is trained is saved; Ctrl-C again stops at once' err || :; }
+for i in $(seq 600); do [ -f slow.run.yaml ] && break; sleep 0.01; done
+sleep 0.1
+kill -INT $pid
+for i in $(seq 600); do [ "$(said)" = 0 ] || break; sleep 0.01; done
+[ "$(said)" = 1 ] && kill -0 $pid || die "Ctrl-C during a step: $(cat err)"
+kill -INT $pid
+code=0
+wait $pid || code=$?
+[ $code = 130 ] && [ "$(said)" = 1 ] || die "after the second Ctrl-C: exit code $code: $(cat err)"
+
 # What is unfinished is kept unless --resume or --force say otherwise, and goes on with the same command only.
 state stopped >before
 fails 3 'holds an unfinished run: go on with --resume' "$@" -o stopped

@@ -6,11 +6,13 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -284,16 +286,22 @@ static void test_progress_of_unknown_length_and_silent(void **state) {
 
 /* ==== The process ==== */
 
-/* What fn does to a process of its own: its signal, or 0 when it ended by itself. */
-static int signal_of(void (*fn)(void)) {
+/* What fn does to a process of its own: its signal, or 0 when it ended by itself. said: what it wrote to standard error, which is not the test's output. */
+static int signal_of(void (*fn)(void), char *said, size_t size) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        /* What the child says on its way down is not the test's output. */
-        if (freopen("/dev/null", "w", stderr) == NULL) _exit(9);
+        if (dup2(ends[1], STDERR_FILENO) < 0) _exit(9);
         fn();
         _exit(0);
     }
+    close(ends[1]);
+    size_t used = 0;
+    for (ssize_t n = 1; n > 0 && used + 1 < size; used += n > 0 ? (size_t)n : 0) n = read(ends[0], said + used, size - 1 - used);
+    said[used] = '\0';
+    close(ends[0]);
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status)) assert_int_equal(WEXITSTATUS(status), 0);
@@ -301,7 +309,7 @@ static int signal_of(void (*fn)(void)) {
 }
 
 static void interrupt_once(void) {
-    ot_interrupt_install();
+    ot_interrupt_install("stopping soon", false);
     if (ot_interrupted() || *ot_interrupt_flag() != 0) _exit(1);
     raise(SIGINT);
     if (!ot_interrupted() || *ot_interrupt_flag() == 0) _exit(2);
@@ -312,17 +320,43 @@ static void interrupt_twice(void) {
     raise(SIGINT);
 }
 
-static void terminate_once(void) {
-    ot_interrupt_install();
+/* What a terminal sends and what a runner passes on may both come. */
+static void interrupt_and_terminate(void) {
+    interrupt_once();
+    raise(SIGTERM);
+}
+
+static void terminate_in_silence(void) {
+    ot_interrupt_install(NULL, false);
     raise(SIGTERM);
     if (!ot_interrupted()) _exit(3);
 }
 
+/* Nobody writes to the pipe: a wait that went on would never end. */
+static void terminate_a_wait(void) {
+    int ends[2];
+    char byte = 0;
+    struct itimerval soon = {.it_value = {.tv_usec = 20000}};
+    ot_interrupt_install(NULL, true);
+    struct sigaction action;
+    sigaction(SIGTERM, NULL, &action);
+    sigaction(SIGALRM, &action, NULL); /* an alarm comes by itself */
+    if (pipe(ends) != 0 || setitimer(ITIMER_REAL, &soon, NULL) != 0) _exit(4);
+    if (read(ends[0], &byte, 1) != -1 || errno != EINTR || !ot_interrupted()) _exit(5);
+}
+
 static void test_the_first_interrupt_asks_and_the_second_kills(void **state) {
     (void)state;
-    assert_int_equal(signal_of(interrupt_once), 0);
-    assert_int_equal(signal_of(interrupt_twice), SIGINT);
-    assert_int_equal(signal_of(terminate_once), 0);
+    char said[200];
+    assert_int_equal(signal_of(interrupt_once, said, sizeof said), 0);
+    assert_string_equal(said, "stopping soon\n");
+    assert_int_equal(signal_of(interrupt_twice, said, sizeof said), SIGINT);
+    assert_string_equal(said, "stopping soon\n");
+    assert_int_equal(signal_of(interrupt_and_terminate, said, sizeof said), 0);
+    assert_string_equal(said, "stopping soon\n");
+    assert_int_equal(signal_of(terminate_in_silence, said, sizeof said), 0);
+    assert_string_equal(said, "");
+    assert_int_equal(signal_of(terminate_a_wait, said, sizeof said), 0);
 }
 
 static void undeclared_option(void) {
@@ -357,11 +391,12 @@ static void no_key_in_object(void) {
 
 static void test_bugs_of_verbs_are_loud(void **state) {
     (void)state;
-    assert_int_equal(signal_of(undeclared_option), SIGABRT);
-    assert_int_equal(signal_of(wrong_kind), SIGABRT);
-    assert_int_equal(signal_of(undeclared_operand), SIGABRT);
-    assert_int_equal(signal_of(key_in_array), SIGABRT);
-    assert_int_equal(signal_of(no_key_in_object), SIGABRT);
+    char said[400];
+    assert_int_equal(signal_of(undeclared_option, said, sizeof said), SIGABRT);
+    assert_int_equal(signal_of(wrong_kind, said, sizeof said), SIGABRT);
+    assert_int_equal(signal_of(undeclared_operand, said, sizeof said), SIGABRT);
+    assert_int_equal(signal_of(key_in_array, said, sizeof said), SIGABRT);
+    assert_int_equal(signal_of(no_key_in_object, said, sizeof said), SIGABRT);
 }
 
 int main(void) {
