@@ -63,7 +63,7 @@ static void title(FILE *f, const char *name) {
 static void exit_status(FILE *f) {
     static const char *const codes[][2] = {
         {"0", "The command did what it was asked to."},
-        {"1", "It failed; one line on standard error that begins with \"offsite:\" says why."},
+        {"1", "It failed, for a file that is missing, empty, cut off or damaged, say; one line on standard error that begins with \"offsite:\" says why."},
         {"2", "Wrong usage: an unknown option, a value out of range, a missing argument."},
         {"3", "Refused by a check: the input was read well, and using it would be wrong."},
     };

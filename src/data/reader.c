@@ -405,9 +405,9 @@ ot_status ot_data_read_rows(ot_data_reader *r, const ot_input *source, const cha
     ot_free(g.tokens.ids);
     ot_free(g.tokens.learn);
     if (status != OT_OK) return status;
-    if (report->rows == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
+    if (report->rows == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty", path);
     if (report->bad == report->rows) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s: none of its %lld rows can be used; line %lld: %s", path, (long long)report->rows,
+        return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld rows can be used; line %lld: %s", path, (long long)report->rows,
                        (long long)report->shown[0].line, report->shown[0].why);
     }
     return OT_OK;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/gguf.h"
 #include "protocol/gguf_lora.h"
 #include "protocol/peft_files.h"
 
@@ -70,8 +71,10 @@ ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_err
     char manifest[4200];
     bool bundle = ot_path_join(manifest, sizeof manifest, path, "manifest.json") && ot_path_exists(manifest);
     ot_status status = OT_OK;
-    if (ot_gguf_lora_is(path)) {
+    if (ot_gguf_is(path)) {
         status = ot_gguf_lora_open(path, m, &out->peft, err);
+    } else if (ot_path_exists(path) && !ot_path_is_dir(path)) {
+        status = ot_fail(err, OT_ERR_FORMAT, "%s is neither the folder of a return or an adapter nor a GGUF", path);
     } else if (!bundle && ot_peft_files_is(path)) { /* a return of LoRA is PEFT's directory besides: its manifest comes first */
         status = ot_peft_files_open(path, m, &out->peft, values, err);
     } else {

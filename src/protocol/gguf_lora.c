@@ -111,16 +111,6 @@ ot_status ot_gguf_lora_write(const ot_peft *p, const char *path, ot_dtype dtype,
 
 /* ==== Reading. ==== */
 
-bool ot_gguf_lora_is(const char *path) {
-    ot_gguf *g = NULL;
-    ot_error ignored;
-    if (ot_path_is_dir(path) || !ot_gguf_is(path) || ot_gguf_open(path, &g, &ignored) != OT_OK) return false;
-    const char *type = ot_gguf_str(g, "general.type", NULL);
-    bool is = type != NULL && strcmp(type, "adapter") == 0;
-    ot_gguf_close(g);
-    return is;
-}
-
 static const ot_tensor *find(const ot_gguf *g, const char *name, const char *kind) {
     char full[OT_GGUF_NAME + 16];
     snprintf(full, sizeof full, "%s.%s", name, kind);
@@ -169,7 +159,8 @@ static ot_status read_file(const ot_gguf *g, ot_model *m, ot_peft *p, const bool
     const char *arch = ot_gguf_str(g, "general.architecture", NULL), *type = ot_gguf_str(g, "adapter.type", NULL);
     double alpha = 0;
     int64_t used = 0;
-    if (type == NULL || strcmp(type, "lora") != 0) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: only adapters of the type lora are read", ot_gguf_path(g));
+    if (type == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s is a GGUF without \"adapter.type\": a model, or something else that is no adapter", ot_gguf_path(g));
+    if (strcmp(type, "lora") != 0) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: only adapters of the type lora are read", ot_gguf_path(g));
     if (arch == NULL || m->desc.arch->gguf_name == NULL || strcmp(arch, m->desc.arch->gguf_name) != 0) {
         return ot_fail(err, OT_ERR_REFUSED, "%s: the adapter is for the architecture %s, but %s is %s", ot_gguf_path(g), arch == NULL ? "nameless" : arch,
                        m->path, m->desc.arch->name);

@@ -6,8 +6,6 @@
 
 /* p: attached LoRA. dtype: F32, F16 or BF16. */
 ot_status ot_gguf_lora_write(const ot_peft *p, const char *path, ot_dtype dtype, int64_t *tensors, int64_t *bytes, ot_error *err);
-/* Is this file a GGUF of type adapter? */
-bool ot_gguf_lora_is(const char *path);
 /* Hook the adapter into the model. REFUSED when it is for other shapes or another architecture. */
 ot_status ot_gguf_lora_open(const char *path, ot_model *m, ot_peft *p, ot_error *err);
 

@@ -150,7 +150,7 @@ static ot_status check_text(const opening *g, const ot_input *source, const char
 static ot_status read_text(opening *g, const ot_input *source, const char *path, ot_data_report *report, ot_error *err) {
     int32_t *all = NULL;
     int64_t count = 0;
-    if (source->size == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
+    if (source->size == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty", path);
     OT_TRY(check_text(g, source, path, report, err));
     OT_TRY(ot_tokenizer_encode(ot_data_tokenizer(g->reader), source->data, (size_t)source->size, false, &all, &count, err));
     ot_status status = cut(g, path, all, count, err);

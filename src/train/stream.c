@@ -133,7 +133,7 @@ static ot_status open_file(ot_stream *s, ot_error *err) {
     char name[4200];
     OT_TRY(ot_pieces_open(path, s->options.piece, ot_data_tokenizer(s->reader), &s->pieces, err));
     OT_TRY(ot_pieces_next(s->pieces, &first, err));
-    if (first.size == 0) return ot_fail(err, OT_ERR_REFUSED, "%s is empty", path);
+    if (first.size == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty", path);
     ot_input_name(path, name, sizeof name);
     const ot_input begin = {.data = first.data, .size = first.size};
     s->rows_of_json = ot_data_is_rows(&begin, name);

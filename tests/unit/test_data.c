@@ -159,7 +159,7 @@ static void task_rows_are_rendered_as_evaluation_scores_them(void **state) {
     assert_string_equal(f->report.detail, "arc_challenge");
     assert_string_equal(shown(f, 0), "Question: What is wet?\nAnswer:[ water]");
     f->o.task = "piqa";
-    refused(f, read_file(f, f->s.path), OT_ERR_REFUSED, "are not those of the task piqa");
+    refused(f, read_file(f, f->s.path), OT_ERR_FORMAT, "are not those of the task piqa");
     f->o.task = "wikitext";
     refused(f, read_file(f, f->s.path), OT_ERR_USAGE, "has no answers to learn");
     f->o.task = NULL;
@@ -190,8 +190,8 @@ static void bad_rows_are_counted_and_left_out(void **state) {
     f->o.strict = true;
     refused(f, read_file(f, f->s.path), OT_ERR_FORMAT, "a.jsonl:2: \"text\" must be a text");
     f->o.strict = false;
-    refused(f, read_text(f, "b.jsonl", "{\"txt\": \"x\"}\n{}\n"), OT_ERR_REFUSED, "none of its 2 rows can be used; line 1: the keys \"txt\" fit no known shape");
-    refused(f, read_text(f, "c.jsonl", "\n \n"), OT_ERR_REFUSED, "is empty");
+    refused(f, read_text(f, "b.jsonl", "{\"txt\": \"x\"}\n{}\n"), OT_ERR_FORMAT, "none of its 2 rows can be used; line 1: the keys \"txt\" fit no known shape");
+    refused(f, read_text(f, "c.jsonl", "\n \n"), OT_ERR_FORMAT, "is empty");
     f->o.vocab = 100;
     refused(f, read_text(f, "d.jsonl", "{\"text\": \"some words\"}\n"), OT_ERR_REFUSED, "do not belong together");
 }

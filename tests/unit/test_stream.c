@@ -373,7 +373,7 @@ static void what_cannot_be_streamed_is_refused(void **state) {
     refused(TEST_DATA_DIR, OT_ERR_IO, "is a folder, but text is read from files");
     refused("a.safetensors", OT_ERR_USAGE, "read whole");
     write_bytes(path, "", 0);
-    refused(path, OT_ERR_REFUSED, "is empty");
+    refused(path, OT_ERR_FORMAT, "is empty");
     write_bytes(path, "the owner", 9);
     refused(path, OT_ERR_REFUSED, "not one row of 16 tokens");
     char *text = make_text(TEXT, 5);

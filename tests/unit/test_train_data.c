@@ -171,7 +171,7 @@ static void text_is_cut_into_blocks(void **state) {
     refused(path, n + 1, 100000, OT_ERR_REFUSED, "fewer than one block");
     refused(path, 4, 3, OT_ERR_FORMAT, "they do not belong together");
     tiny_text(path, "");
-    refused(path, 4, 100000, OT_ERR_REFUSED, "is empty");
+    refused(path, 4, 100000, OT_ERR_FORMAT, "is empty");
     ot_free(ids);
     ot_tokenizer_close(t);
 }
