@@ -21,7 +21,7 @@
 #include "format/json.h"
 #include "report/fingerprint.h"
 
-enum { PATH_ROOM = 4400, STATE_LIMIT = 1 << 26, RESULT_LIMIT = 1 << 28, LOG_TAIL = 4096 };
+enum { PATH_ROOM = 4400, GRID_LIMIT = 1 << 20, STATE_LIMIT = 1 << 26, RESULT_LIMIT = 1 << 28, LOG_TAIL = 4096 };
 
 typedef enum step_status { WAITING, RUNNING, DONE, FAILED, SKIPPED } step_status;
 static const char stopping[] = "stopping: the step at work is told to, and a run that trains saves first; Ctrl-C again stops all at once";
@@ -378,6 +378,16 @@ static ot_status prepare(queue *q, ot_error *err) {
     OT_TRY(ot_calloc(q->runs->n_steps, (int64_t)sizeof *q->status, "the queue", (void **)&q->status, err));
     OT_TRY(ot_calloc(q->runs->n_steps, (int64_t)sizeof *q->fresh, "the queue", (void **)&q->fresh, err));
     return load(q, err);
+}
+
+ot_status ot_experiment_open(const char *path, const char *dir, ot_runs *runs, ot_error *err) {
+    char *text = NULL;
+    int64_t size = 0;
+    OT_TRY(ot_read_file(path, GRID_LIMIT, &text, &size, err));
+    ot_status status = ot_runs_parse(text, size, path, dir, runs, err);
+    ot_free(text);
+    if (status == OT_ERR_FORMAT) status = err->code = OT_ERR_USAGE;
+    return status;
 }
 
 ot_status ot_experiment_run(const ot_runs *runs, const char *dir, bool quiet, ot_experiment_summary *out, ot_error *err) {

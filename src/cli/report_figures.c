@@ -12,7 +12,7 @@
 #include "cli/text.h"
 #include "report/figures.h"
 
-enum { FILE_LIMIT = 1 << 20, PATH_ROOM = 4200, CELL = 96 };
+enum { PATH_ROOM = 4200, CELL = 96 };
 
 typedef struct view {
     const ot_report *report;
@@ -268,14 +268,10 @@ static ot_status write_files(const view *v, const char *dir, ot_error *err) {
 /* ==== The command. ==== */
 
 static ot_status run_grid(const ot_args *args, const char *config, const char *dir, ot_experiment_summary *summary, ot_error *err) {
-    char *text = NULL;
-    int64_t size = 0;
     ot_runs runs = {0};
-    OT_TRY(ot_read_file(config, FILE_LIMIT, &text, &size, err));
-    ot_status status = ot_runs_parse(text, size, config, dir, &runs, err);
+    ot_status status = ot_experiment_open(config, dir, &runs, err);
     if (status == OT_OK) status = ot_experiment_run(&runs, dir, ot_args_flag(args, "quiet"), summary, err);
     ot_runs_free(&runs);
-    ot_free(text);
     return status;
 }
 

@@ -11,8 +11,6 @@
 #include "cli/report_print.h"
 #include "cli/verbs.h"
 
-enum { FILE_LIMIT = 1 << 20 };
-
 static ot_status show(const ot_args *args, const char *dir, ot_error *err) {
     ot_report report = {0};
     ot_report_table table = {0};
@@ -66,11 +64,8 @@ static ot_status check(const ot_args *args, const ot_runs *runs, const char *dir
 
 static ot_status run(const ot_args *args, ot_error *err) {
     const char *path = ot_args_operand(args, "RUNS"), *dir = ot_args_str(args, "output");
-    char *text = NULL;
-    int64_t size = 0;
     ot_runs runs = {0};
-    OT_TRY(ot_read_file(path, FILE_LIMIT, &text, &size, err));
-    ot_status status = ot_runs_parse(text, size, path, dir, &runs, err);
+    ot_status status = ot_experiment_open(path, dir, &runs, err);
     if (status == OT_OK) status = check(args, &runs, dir, err);
     if (status == OT_OK && ot_args_flag(args, "dry-run")) {
         status = ot_experiment_list(&runs, err);
@@ -79,7 +74,6 @@ static ot_status run(const ot_args *args, ot_error *err) {
         status = execute(args, &runs, dir, err);
     }
     ot_runs_free(&runs);
-    ot_free(text);
     return status;
 }
 

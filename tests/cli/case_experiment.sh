@@ -197,7 +197,7 @@ done
 [ "$(ls "$CLI_TEST_DIR"/../../examples/experiments/table*.yaml | wc -l)" = 7 ] || die "a table of the paper is missing"
 
 # Slips in what is new are told by their line.
-bad() { printf '%s\n' "$2" >bad.yaml; fails 1 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
+bad() { printf '%s\n' "$2" >bad.yaml; fails 2 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
 bad 'bad.yaml:3: train: piqa is not measured' 'models: x
 train:
   piqa: y

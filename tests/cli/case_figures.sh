@@ -86,7 +86,7 @@ echo 'markdown: yes' >options.yaml
 run report figure --config options.yaml
 grep -q '^| \\\* | 1-1 |' out || die "$(cat out)"
 printf 'models: base\ntrain: x\n' >bad.yaml
-fails 1 'bad.yaml:1: nothing is measured' report fig4 --config bad.yaml -o none
+fails 2 'bad.yaml:1: nothing is measured' report fig4 --config bad.yaml -o none
 fails 1 'nowhere.yaml' report fig4 --config nowhere.yaml -o none
 fails 2 'fig4 needs --config RUNS.yaml to run, or a folder' report fig4
 fails 2 'leave figure out' report fig3 figure --config grid.yaml

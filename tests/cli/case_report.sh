@@ -118,7 +118,7 @@ fails 1 'holds no score' report empty
 fails 2 'ask for one at a time' report runs --json --csv
 
 # Bad grids: one sentence with the line.
-bad() { printf '%s\n' "$2" >bad.yaml; fails 1 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
+bad() { printf '%s\n' "$2" >bad.yaml; fails 2 "$1" experiment bad.yaml -o none; [ ! -e none ] || die "$2: a folder was made"; }
 bad 'models is missing' 'train: x'
 bad 'train is missing' 'models: x'
 bad 'nothing is measured' 'models: x
