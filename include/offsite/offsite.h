@@ -76,7 +76,9 @@ offsite_status offsite_tokenizer_encode(const offsite_tokenizer *tokenizer, cons
 offsite_status offsite_tokenizer_decode(const offsite_tokenizer *tokenizer, const int32_t *ids, int64_t count, char **text, offsite_error *error);
 void offsite_free(void *memory);
 
-/* ==== The exchange (section 3) ==== */
+/* ==== The exchange (section 3) ====
+ *
+ * An output that is, lies inside or holds something that is read (a model, a return, a ledger) is OFFSITE_USAGE, whatever names lead there. */
 
 typedef struct offsite_split_options {
     int64_t bottom, top;  /* blocks at either end that the data owner may tune */

@@ -313,6 +313,17 @@ ot_path_relation ot_path_relate(const char *path, const char *other) {
     return lies_in(b, a) ? OT_PATHS_HOLDS : OT_PATHS_APART;
 }
 
+ot_status ot_path_apart(const char *output, const char *what, const char *input, ot_error *err) {
+    if (!ot_path_exists(input)) return OT_OK;
+    switch (ot_path_relate(output, input)) {
+    case OT_PATHS_APART: break;
+    case OT_PATHS_SAME: return ot_fail(err, OT_ERR_USAGE, "%s is the %s itself, which is read: choose another name", output, what);
+    case OT_PATHS_INSIDE: return ot_fail(err, OT_ERR_USAGE, "%s lies inside the %s %s, which is read: choose another place", output, what, input);
+    case OT_PATHS_HOLDS: return ot_fail(err, OT_ERR_USAGE, "%s holds the %s %s, which is read: choose another place", output, what, input);
+    }
+    return OT_OK;
+}
+
 bool ot_path_join(char *out, size_t size, const char *dir, const char *name) {
     size_t n = strlen(dir);
     while (n > 0 && dir[n - 1] == '/') n--;

@@ -50,6 +50,9 @@ typedef enum ot_path_relation {
     OT_PATHS_HOLDS   /* path holds other */
 } ot_path_relation;
 ot_path_relation ot_path_relate(const char *path, const char *other);
+/* Whoever writes `output` would harm what is read: USAGE when it is, lies inside or holds `input`. what: "model", whose `input` is. An input that does not
+ * exist is left to whoever opens it. */
+ot_status ot_path_apart(const char *output, const char *what, const char *input, ot_error *err);
 /* "a/b" from "a" and "b"; false when it does not fit. */
 bool ot_path_join(char *out, size_t size, const char *dir, const char *name);
 /* The part of path after the last '/', ignoring trailing ones is the caller's business. */

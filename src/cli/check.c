@@ -19,6 +19,7 @@ static ot_status check_slot(ot_args *args, int64_t index, ot_error *err) {
         return SLIP("%s: --%s: bad name", verb, o->name);
     if (o->kind == OT_KIND_ENUM && (o->choices == NULL || o->choices[0] == NULL))
         return SLIP("%s: --%s has no choices", verb, o->name);
+    if (o->kind != OT_KIND_STRING && o->may_be_path) return SLIP("%s: --%s is no text that may be a path", verb, o->name);
     if (o->kind != OT_KIND_ENUM && o->choices != NULL) return SLIP("%s: --%s has choices but is no ENUM", verb, o->name);
     if (o->required && o->fallback != NULL) return SLIP("%s: --%s is required and has a default", verb, o->name);
     if (o->min > o->max) return SLIP("%s: --%s has its range reversed", verb, o->name);

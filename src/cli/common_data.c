@@ -21,7 +21,7 @@ static const ot_option data[] = {
     {.name = "chat-template", .kind = OT_KIND_STRING, .value = "NAME", .shown = "the model's own, where it is known",
      .help = "how messages become text: chatml, smollm2, qwen2, qwen2.5, llama2, llama3, llama3.1, mistral, mistral-v1, mistral-v3, zephyr, gemma, gemma3 or "
              "phi3"},
-    {.name = "task", .kind = OT_KIND_STRING, .value = "NAME", .shown = "told by the rows' keys",
+    {.name = "task", .kind = OT_KIND_STRING, .may_be_path = true, .value = "NAME", .shown = "told by the rows' keys",
      .help = "rows are those of this evaluation task, or of a .yaml file with one of your own: the right answer is learnt, in the tokens that evaluation scores"},
     {.name = "train-on", .kind = OT_KIND_ENUM, .choices = learnt, .fallback = "completion",
      .help = "learn completions and the assistant's turns, or prompts and the other turns as well"},

@@ -10,13 +10,10 @@
 enum { NAME_TEXT = 96 };
 
 ot_status ot_common_path_apart(const ot_args *args, const char *writer, const char *output, ot_path_use use, const char *reader, const char *input, ot_error *err) {
-    if (!ot_path_exists(input)) return OT_OK; /* whoever opens it says so */
-    ot_path_relation relation = ot_path_relate(output, input);
+    ot_error found;
     /* A report beside the results that it is made of is as it should be. */
-    if (relation == OT_PATHS_APART || (use == OT_PATH_WRITTEN && (relation != OT_PATHS_SAME || ot_path_is_dir(input)))) return OT_OK;
-    if (relation == OT_PATHS_SAME) return ot_args_fail(args, err, "%s: %s is the %s itself, which is read: choose another name", writer, output, reader);
-    if (relation == OT_PATHS_INSIDE) return ot_args_fail(args, err, "%s: %s lies inside the %s %s, which is read: choose another place", writer, output, reader, input);
-    return ot_args_fail(args, err, "%s: %s holds the %s %s, which is read: choose another place", writer, output, reader, input);
+    if (use == OT_PATH_WRITTEN && (ot_path_relate(output, input) != OT_PATHS_SAME || ot_path_is_dir(input))) return OT_OK;
+    return ot_path_apart(output, reader, input, &found) == OT_OK ? OT_OK : ot_args_fail(args, err, "%s: %s", writer, found.message);
 }
 
 /* The files that a value names, as data do: also by commas and patterns. */
@@ -42,7 +39,8 @@ static ot_status one_apart(const ot_args *args, const ot_arg_slot *written, ot_e
     }
     for (int64_t i = 0; i < args->n_slots; i++) {
         const ot_arg_slot *s = &args->slots[i];
-        if (s->option.kind != OT_KIND_PATH || s->option.use != OT_PATH_READ) continue;
+        bool text = s->option.kind == OT_KIND_STRING && s->option.may_be_path;
+        if (!text && (s->option.kind != OT_KIND_PATH || s->option.use != OT_PATH_READ)) continue;
         snprintf(reader, sizeof reader, "input of --%s", s->option.name);
         for (int64_t k = 0; k < s->count; k++) OT_TRY(value_apart(args, writer, output, written->option.use, reader, s->values[k].text, err));
     }

@@ -90,7 +90,8 @@ typedef struct ot_option {
     bool repeatable;            /* may be given several times, or as a list in a config file */
     bool commas;                /* one text holds several values parted by commas; implies repeatable */
     bool required;
-    ot_path_use use; /* PATH */
+    ot_path_use use;  /* PATH */
+    bool may_be_path; /* STRING: a name, or else the path of a file that is read */
     bool transient;  /* says how to run, not what to compute: left out of stored configs */
     bool adjustable; /* may be another one when a run is resumed */
 } ot_option;

@@ -299,7 +299,7 @@ static const ot_option options[] = {
 };
 static const ot_option_group group = {"Data", options};
 static const ot_option task_options[] = {
-    {.name = "task", .kind = OT_KIND_STRING, .value = "NAMES", .commas = true, .help = "tasks to score, as lm-evaluation-harness does: openbookqa, piqa, arc_easy, arc_challenge, hellaswag, sciq, webqs, race, "
+    {.name = "task", .kind = OT_KIND_STRING, .may_be_path = true, .value = "NAMES", .commas = true, .help = "tasks to score, as lm-evaluation-harness does: openbookqa, piqa, arc_easy, arc_challenge, hellaswag, sciq, webqs, race, "
              "wikitext, blocks; or a .yaml file with a task of your own; 'offsite help task' describes them"},
     {.name = "data", .kind = OT_KIND_PATH, .value = "DIR", .repeatable = true, .help = "where the rows are: DIR/TASK.SPLIT.jsonl with the official fields"},
     {.name = "num-fewshot", .kind = OT_KIND_I64, .min = 0, .max = 1024, .shown = "0, or the task file's", .help = "examples in front of each document, drawn as the harness draws them"},

@@ -199,6 +199,8 @@ static ot_status export_it(export_job *job, const char *output, ot_error *err) {
 ot_status ot_export(ot_model *m, const char *output, const ot_export_options *options, ot_export_summary *summary, ot_error *err) {
     *summary = (ot_export_summary){0};
     export_job job = {.m = m, .o = options, .s = summary};
+    OT_TRY(ot_path_apart(output, "model", m->path, err));
+    if (options->adapter != NULL) OT_TRY(ot_path_apart(output, "adapter", options->adapter, err));
     ot_status status = export_it(&job, output, err);
     ot_logits_free(&job.wanted);
     ot_adapter_close(&job.adapter);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "model/save.h"
 #include "peft/lora.h"
 #include "protocol/average.h"
@@ -180,11 +181,20 @@ static ot_status open_returns(plug_job *job, const char *return_dir, const ot_pl
     return status;
 }
 
+/* What is plugged in is written beside what it is made of, not over it. */
+static ot_status check_paths(const ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *o, ot_error *err) {
+    OT_TRY(ot_path_apart(out_dir, "model", m->path, err));
+    OT_TRY(ot_path_apart(out_dir, "return", return_dir, err));
+    for (int64_t k = 0; k < o->n_more; k++) OT_TRY(ot_path_apart(out_dir, "return", o->more[k], err));
+    return o->ledger != NULL ? ot_path_apart(out_dir, "ledger", o->ledger, err) : OT_OK;
+}
+
 ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, const ot_plug_options *options, ot_plug_summary *summary,
                   ot_error *err) {
     *summary = (ot_plug_summary){0};
     plug_job job = {.m = m, .summary = summary};
     job.save = (ot_save_options){.own_dtype = options->own_dtype, .dtype = options->dtype, .values = plugged_values, .context = &job};
+    OT_TRY(check_paths(m, return_dir, out_dir, options, err));
     OT_TRY(open_returns(&job, return_dir, options, err));
     ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.returns[0].manifest, &job.ledger, err);
     if (status == OT_OK) status = ot_ledger_check_base(&job.ledger, m, err);

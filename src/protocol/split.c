@@ -243,6 +243,7 @@ static ot_status write_all(split_job *job, const char *offer, ot_error *err) {
 ot_status ot_split(const ot_model *m, const char *offer, const ot_split_options *options, ot_split_summary *summary, ot_error *err) {
     split_job job = {.m = m, .options = options, .summary = summary};
     *summary = (ot_split_summary){0};
+    if (offer != NULL) OT_TRY(ot_path_apart(offer, "model", m->path, err));
     ot_status status = prepare(&job, err);
     if (status == OT_OK) status = measure(&job, summary, err);
     if (status == OT_OK && offer != NULL) status = write_all(&job, offer, err);

@@ -4,6 +4,9 @@ run tune offer --train secret-notes.txt --block 32 --steps 1 -o return
 ln -s base named
 mkdir inner
 cp secret-notes.txt inner/notes.txt
+mkdir tasks
+cp "$CLI_TEST_DIR/../../examples/tasks/tickets.yaml" "$CLI_TEST_DIR/../../examples/tasks/tickets.train.jsonl" tasks
+printf 'seed: 3\n' >inner/run.yaml
 left() { state . | grep -v '^\./\(out\|err\) \|^\. '; }
 before=$(left)
 steps="--train secret-notes.txt --block 32 --steps 1"
@@ -35,6 +38,14 @@ fails 2 "$inside" export base -o base/model.safetensors --format gguf --force
 fails 2 "$same" export base --adapter return -o return --force
 fails 2 "$inside" forward base -i secret-notes.txt -o base/model.safetensors
 fails 2 "$same" forward base -i secret-notes.txt -o secret-notes.txt
+# A text that may be a name or a file is one when it is there; a task that is known by its name is not.
+rows="--train tasks/tickets.train.jsonl --block 32 --steps 1"
+fails 2 "tune: --output: tasks/tickets.yaml is the input of --task itself" tune offer $rows --task tasks/tickets.yaml -o tasks/tickets.yaml
+fails 2 "--log: tasks/../tasks/tickets.yaml is the input of --task itself" tune offer $rows --task tasks/tickets.yaml -o other --log tasks/../tasks/tickets.yaml
+fails 2 "--output: tasks holds the input of --t[a-z]* tasks/" finetune base $rows --task tasks/tickets.yaml -o tasks --force
+fails 2 "--output: tasks/tickets.yaml is the input of --task itself" eval base --task piqa,tasks/tickets.yaml --data . -o tasks/tickets.yaml
+fails 2 "--output: held-out-notes.txt is the input of --blocks itself" eval base --blocks held-out-notes.txt -o held-out-notes.txt
+fails 2 "--output: inner holds the input of --config inner/run.yaml" tune offer $steps --config inner/run.yaml -o inner --force
 [ "$before" = "$(left)" ] || die "something was changed"
 
 # A queue's work makes way when it runs again: no model lies in it. What a report is made of may lie beside the report.

@@ -64,7 +64,7 @@ static void the_exchange_is_checked(void **state) {
     scratch s;
     offsite_error error = {0};
     offsite_model *m = NULL, *offer = NULL;
-    char id[OFFSITE_ID_TEXT] = "", path[1024];
+    char id[OFFSITE_ID_TEXT] = "", path[1024], inside[1100];
     scratch_open(&s, TEST_BINARY_DIR);
     must(offsite_model_open(MODEL, &m, &error), &error);
     snprintf(path, sizeof path, "%s", scratch_path(&s, "offer"));
@@ -76,6 +76,21 @@ static void the_exchange_is_checked(void **state) {
 
     assert_int_equal(offsite_split(m, path, &(offsite_split_options){.bottom = 1, .top = 0}, NULL, &error), OFFSITE_REFUSED);
     assert_int_equal(offsite_split(m, scratch_path(&s, "none"), &(offsite_split_options){.bottom = 99, .top = 99}, NULL, &error), OFFSITE_USAGE);
+    /* Nothing is written over, into or around what is read. */
+    static const struct {
+        const char *output, *words;
+    } near[] = {{MODEL, "is the model itself"}, {MODEL "/../gpt2/", "is the model itself"}, {MODEL "/inner", "lies inside the model"}, {MODEL "/..", "holds the model"}};
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
+        assert_int_equal(offsite_split(m, near[i].output, &(offsite_split_options){.bottom = 1, .top = 0}, NULL, &error), OFFSITE_USAGE);
+        assert_non_null(strstr(error.message, near[i].words));
+        assert_int_equal(offsite_plug(MODEL, path, NULL, near[i].output, &error), OFFSITE_USAGE);
+        assert_non_null(strstr(error.message, near[i].words));
+    }
+    assert_int_equal(offsite_plug(MODEL, path, NULL, path, &error), OFFSITE_USAGE);
+    assert_non_null(strstr(error.message, "is the return itself"));
+    snprintf(inside, sizeof inside, "%s/plugged", path);
+    assert_int_equal(offsite_plug(MODEL, path, NULL, inside, &error), OFFSITE_USAGE);
+    assert_non_null(strstr(error.message, "lies inside the return"));
     /* An offer is no return. */
     assert_int_not_equal(offsite_plug(MODEL, path, NULL, scratch_path(&s, "plugged"), &error), OFFSITE_OK);
 
