@@ -82,9 +82,16 @@ static void warn_of_whole(const ot_args *args, const ot_split_summary *s) {
             ot_args_str(args, "output"), emulator);
 }
 
+static void warn_of_chance(const ot_args *args, const ot_emulation *e) {
+    ot_note(args, "warning: signs agree in %.1f %%, and 50 %% is chance: what this emulator teaches the adapter layers will hardly help the whole model, even where the tuned emulator becomes "
+                  "good. Keep more of the middle, 'distill' it, or compare recipes with --search ('offsite help emulator' lists the methods)",
+            100.0 * e->sign_agreement);
+}
+
 static ot_status print(const ot_args *args, const ot_split_summary *s, bool pictures, ot_error *err) {
     const char *offer = ot_args_str(args, "output");
     if (gives_all(s)) warn_of_whole(args, s);
+    if (s->measured && ot_emulation_is_chance(&s->emulation)) warn_of_chance(args, &s->emulation);
     if (ot_args_flag(args, "json")) {
         ot_json_out out = ot_json_out_open(stdout);
         ot_json_out_object(&out, NULL);
@@ -221,9 +228,13 @@ static void search_foot(const ot_search *s) {
     }
     printf("\nfront: no other recipe is better in one of weights, CPL and signs and as good in the others; whole model: perplexity %.4g\n",
            s->rows[0].summary.emulation.full_perplexity);
-    bool above = false;
-    for (int64_t i = 0; i < s->count; i++) above = above || is_above_one(&s->rows[i].summary.emulation);
+    bool above = false, chance = false;
+    for (int64_t i = 0; i < s->count; i++) {
+        above = above || is_above_one(&s->rows[i].summary.emulation);
+        chance = chance || ot_emulation_is_chance(&s->rows[i].summary.emulation);
+    }
     if (above) printf("%s\n", above_one);
+    if (chance) printf("signs below 52 %%, where 50 %% is chance: what such an emulator teaches the adapter layers will hardly help the whole model; keep more of the middle, or distil\n");
 }
 
 /* Signs over CPL: upper left is what one wants. The front in one colour, the others in another. */

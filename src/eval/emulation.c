@@ -121,3 +121,5 @@ ot_status ot_emulation_compare(const ot_emulation_side *full, int64_t full_weigh
     };
     return OT_OK;
 }
+
+bool ot_emulation_is_chance(const ot_emulation *e) { return e->sign_agreement < 0.52; }

@@ -37,5 +37,8 @@ typedef struct ot_emulation {
 /* *_weights: bytes that the weights take. */
 ot_status ot_emulation_compare(const ot_emulation_side *full, int64_t full_weights, const ot_emulation_side *emulator, int64_t emulator_weights,
                                ot_emulation *out, ot_error *err);
+/* Do the signs agree hardly more often than those of any two gradients? Below 0.52: the recipes measured in docs/figures.md that gained little or did harm
+ * lie under 0.51, those that gained above 0.55. */
+bool ot_emulation_is_chance(const ot_emulation *e);
 
 #endif

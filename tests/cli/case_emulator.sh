@@ -2,7 +2,7 @@
 set -eu
 model=$CLI_TEST_DIR/../golden/data/train/gpt2/model
 data=$CLI_TEST_DIR/../golden/data/models/gpt2/golden.safetensors
-rm -rf offer* again* pruned* narrow* q.svg return tuned
+rm -rf wild offer* again* pruned* narrow* q.svg return tuned
 fails() { # CODE WORDS ARGUMENTS...
     wanted=$1 words=$2
     shift 2
@@ -90,6 +90,24 @@ grep -q '^CPL above 1: by itself' out
 "$OFFSITE" split "$model" -o above --bottom 1 --top 1 --data "$data" --force --quiet --no-progress >out
 [ "$(grep -c 'CPL above 1' out)" = 0 ]
 grep -q 'CPL 1.000' out
+# Signs that agree by chance: one block of 28 of a model whose blocks change everything stands for nothing. Where they agree nothing is said.
+mkdir -p wild/config
+cp "$CLI_TEST_DIR/../data/tokenizer/gpt2/tokenizer.json" wild/config
+echo '{"model_type": "gpt2", "n_layer": 30, "n_embd": 32, "n_head": 2, "n_positions": 64, "vocab_size": 600, "initializer_range": 3.0}' >wild/config/config.json
+awk 'BEGIN { x = 7; n = split("the owner keeps a middle layer and sends it out tuned by hand with some data of rain or snow", w, " ")
+    for (i = 0; i < 1000; i++) { x = (x * 1229 + 351) % 16381; printf "%s ", w[1 + x % n] } }' >wild/text
+"$OFFSITE" pretrain wild/config -o wild/base --train wild/text --block 32 --steps 1 --lr 1e-9 --seed 3 --quiet --no-progress >out
+wild() { "$OFFSITE" split wild/base --bottom 1 --top 1 --data wild/text --block 32 --no-progress "$@" >out 2>err; }
+wild -o wild/offer --emulator layerdrop:keep=1,strategy=last
+grep -q '^warning: signs agree in \(4[5-9]\|5[01]\)\.[0-9] %, and 50 % is chance: what this emulator teaches' err || { cat out err; exit 1; }
+wild -o wild/offer --emulator layerdrop:keep=1,strategy=last --force --quiet
+[ ! -s err ]
+wild --search --try layerdrop:keep=1,strategy=last
+grep -q '^signs below 52 %, where 50 % is chance' out
+"$OFFSITE" split "$model" -o above --bottom 1 --top 1 --emulator layerdrop:keep=1 --data "$data" --force --no-progress >out 2>err
+! grep chance out err || exit 1
+"$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --data "$data" --no-progress >out
+! grep chance out || exit 1
 # Each row as soon as it is known: also when a later recipe ends the search; columns stand below their titles.
 code=0
 "$OFFSITE" split "$model" --bottom 1 --top 1 --search --try layerdrop:keep=1 --try layerdrop:keep=99 --data "$data" --no-progress >out 2>err || code=$?
