@@ -37,8 +37,8 @@ static void tiles_pack_left(const ot_tiles_job *j, int64_t first, int64_t rows) 
 
 /* ==== A panel of B: [steps][16 units][32 columns] ==== */
 
-/* to [16][TILES_WIDE] = rows turned: unit u of row i becomes column i of row u. */
-VEC_INLINE void tiles_turn(__m512i a[16], uint32_t *to) {
+/* to [16][stride] = rows turned: unit u of row i becomes column i of row u. */
+VEC_INLINE void tiles_turn(__m512i a[16], uint32_t *to, int64_t stride) {
     __m512i b[16];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
@@ -67,7 +67,7 @@ VEC_INLINE void tiles_turn(__m512i a[16], uint32_t *to) {
         a[12 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * TILES_WIDE, a[i]);
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * stride, a[i]);
 }
 
 VEC_INLINE __mmask32 tiles_mask(int64_t n) { return n >= 32 ? ~(__mmask32)0 : n <= 0 ? 0 : ((__mmask32)1 << n) - 1U; }
@@ -80,26 +80,27 @@ VEC_INLINE void tiles_pack_rows(const ot_gemm *g, int64_t column, int64_t step, 
         __m512i row[16];
         for (int i = 0; i < 16; i++)
             row[i] = column + half + i < g->n ? _mm512_maskz_loadu_epi16(some, from + (half + i) * g->ldb) : _mm512_setzero_si512();
-        tiles_turn(row, to + half);
+        tiles_turn(row, to + half, TILES_WIDE);
     }
+}
+
+/* to [32]: units of two rows' elements of a column. */
+VEC_INLINE void tiles_pair(__m512i a, __m512i b, uint32_t *to) {
+    __m512i low = _mm512_unpacklo_epi16(a, b), high = _mm512_unpackhi_epi16(a, b); /* of each 128 bits */
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
+    _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(low, second, high));
 }
 
 /* Where it lies as [k][n]. */
 VEC_INLINE void tiles_pack_columns(const ot_gemm *g, int64_t column, int64_t step, uint32_t *to) {
     const ot_bf16 *from = (const ot_bf16 *)g->b + column;
     __mmask32 some = tiles_mask(g->n - column);
-    const __m512i even = _mm512_set1_epi32(0xffff);
     for (int64_t u = 0; u < TILES_UNITS; u++, to += TILES_WIDE) {
         int64_t k = step * TILES_STEP + 2 * u;
         __m512i a = k < g->k ? _mm512_maskz_loadu_epi16(some, from + k * g->ldb) : _mm512_setzero_si512();
         __m512i b = k + 1 < g->k ? _mm512_maskz_loadu_epi16(some, from + (k + 1) * g->ldb) : _mm512_setzero_si512();
-        /* units of even and of odd columns, then in their order */
-        __m512i left = _mm512_mask_blend_epi16(0xaaaaaaaaU, a, _mm512_slli_epi32(b, 16));
-        __m512i right = _mm512_or_si512(_mm512_srli_epi32(a, 16), _mm512_andnot_si512(even, b));
-        __m512i low = _mm512_unpacklo_epi32(left, right), high = _mm512_unpackhi_epi32(left, right);
-        const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-        _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
-        _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(low, second, high));
+        tiles_pair(a, b, to);
     }
 }
 

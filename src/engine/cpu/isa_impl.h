@@ -33,6 +33,7 @@
 #include "engine/cpu/gemm_impl.h"
 #else
 #include "engine/cpu/amx_gemm_impl.h"
+#include "engine/cpu/amx_thin_impl.h"
 #endif
 #undef NAME
 #undef UNIT_AMX
@@ -60,9 +61,15 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .dropout_factors = loop_dropout_factors,
     .column_sum = loop_column_sum,
     .dots = loop_dots,
+#if OT_ISA == OT_ISA_AMX
+    .thin_prepare = thin_prepare,
+    .thin_in = amx_thin_in,
+    .thin_grad = amx_thin_grad,
+#else
     .thin_in = thin_in,
-    .thin_out = thin_out,
     .thin_grad = thin_grad,
+#endif
+    .thin_out = thin_out,
     .softmax_loss = loop_softmax_loss,
     .softmax_loss_sums16 = loop_softmax_loss_sums16,
     .divergence = loop_divergence,

@@ -123,7 +123,12 @@ typedef struct ot_head_part {
 typedef struct ot_thin {
     int64_t r, n, ld; /* narrow columns, padded; wide columns; floats between rows of w */
     const float *w;   /* [r, ld] */
+    uint32_t *tiles;  /* OT_THIN_TILES(n) bytes that thin_prepare fills from w, or NULL; for thin_in, thin_grad of BF16 */
+    float factor;     /* of a mask where it is not zero */
 } ot_thin;
+
+/* Two tiles of 16 by 16 units for 32 elements. */
+#define OT_THIN_TILES(n) (((n) + 31) / 32 * 2048)
 
 /* Of one dropout site in one step; see engine/dropout.h. */
 typedef struct ot_dropout_mask {
@@ -161,6 +166,7 @@ typedef struct ot_cpu_kernels {
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
     /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x; x and what is put into y times mask [rows, ld], NULL: none */
+    void (*thin_prepare)(const ot_thin *t); /* NULL: uses no tiles */
     void (*thin_in)(const ot_thin *t, ot_span x, const float *mask, float *z, int64_t rows);
     void (*thin_out)(const ot_thin *t, const float *z, ot_span y, const float *mask, int64_t rows, bool add);
     void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, const float *mask, int64_t rows, float *dw);
