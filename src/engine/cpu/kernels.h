@@ -133,7 +133,7 @@ typedef struct ot_thin {
 /* Of one dropout site in one step; see engine/dropout.h. */
 typedef struct ot_dropout_mask {
     uint64_t seed;
-    uint32_t threshold; /* kept when its 32 bits reach it */
+    uint32_t threshold; /* kept when its 16 bits reach it */
     float factor;
 } ot_dropout_mask;
 

@@ -230,27 +230,28 @@ static void loop_norm_back(const ot_norm_job *job, int64_t first, int64_t groups
 
 /* ==== The rest ==== */
 
-/* Factors of a block of elements from an even one on; see engine/dropout.h. */
-enum { DROPOUT_BLOCK = 64 };
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lower half of a hash, the even element's, lies first");
+/* Factors of a block of elements from a multiple of OT_DROPOUT_SHARE on; see engine/dropout.h. */
+enum { DROPOUT_BLOCK = 64, DROPOUT_HASHES = DROPOUT_BLOCK / OT_DROPOUT_SHARE };
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lowest bits of a hash, the first element's, lie first");
 static void dropout_block(float *y, const ot_dropout_mask *mask, int64_t first) {
-    uint64_t bits[DROPOUT_BLOCK / 2], at = mask->seed + ((uint64_t)first / 2 + 1) * OT_RNG_STEP;
-    uint32_t halves[DROPOUT_BLOCK], threshold = mask->threshold;
+    uint64_t bits[DROPOUT_HASHES], at = mask->seed + ((uint64_t)first / OT_DROPOUT_SHARE + 1) * OT_RNG_STEP;
+    uint16_t parts[DROPOUT_BLOCK];
+    uint32_t threshold = mask->threshold;
     float factor = mask->factor;
-    for (int i = 0; i < DROPOUT_BLOCK / 2; i++) bits[i] = ot_rng_mix(at + (uint64_t)i * OT_RNG_STEP);
-    memcpy(halves, bits, sizeof halves);
-    for (int i = 0; i < DROPOUT_BLOCK; i++) y[i] = halves[i] >= threshold ? factor : 0.0f;
+    for (int i = 0; i < DROPOUT_HASHES; i++) bits[i] = ot_rng_mix(at + (uint64_t)i * OT_RNG_STEP);
+    memcpy(parts, bits, sizeof parts);
+    for (int i = 0; i < DROPOUT_BLOCK; i++) y[i] = parts[i] >= threshold ? factor : 0.0f;
 }
 
 static void loop_dropout_factors(float *y, int64_t n, const ot_dropout_mask *mask, int64_t first) {
     int64_t done = 0;
-    for (; first % 2 == 0 && done + DROPOUT_BLOCK <= n; done += DROPOUT_BLOCK) dropout_block(y + done, mask, first + done);
-    for (int64_t m; done < n; done += m) { /* the end, and all where it begins on an odd element */
+    for (; first % OT_DROPOUT_SHARE == 0 && done + DROPOUT_BLOCK <= n; done += DROPOUT_BLOCK) dropout_block(y + done, mask, first + done);
+    for (int64_t m; done < n; done += m) { /* the end, and all where it begins inside a hash */
         float block[DROPOUT_BLOCK];
-        int64_t at = first + done, odd = at % 2;
-        m = n - done < DROPOUT_BLOCK - odd ? n - done : DROPOUT_BLOCK - odd;
-        dropout_block(block, mask, at - odd);
-        memcpy(y + done, block + odd, (size_t)m * sizeof *y);
+        int64_t at = first + done, inside = at % OT_DROPOUT_SHARE;
+        m = n - done < DROPOUT_BLOCK - inside ? n - done : DROPOUT_BLOCK - inside;
+        dropout_block(block, mask, at - inside);
+        memcpy(y + done, block + inside, (size_t)m * sizeof *y);
     }
 }
 

@@ -171,9 +171,9 @@ static void dropout_chunk(void *context, int64_t chunk) {
 }
 
 ot_dropout_mask ot_cpu_dropout_mask(const ot_batch *batch, float p, uint32_t site) {
-    /* ot_dropout_keeps compares bits * 2^-32 with p; both sides times 2^32 are exact */
+    /* ot_dropout_keeps compares bits * 2^-16 with p; both sides times 2^16 are exact */
     return (ot_dropout_mask){.seed = ot_dropout_site_seed(batch->dropout_seed, site),
-                             .threshold = (uint32_t)ceil((double)p * 0x1p32),
+                             .threshold = (uint32_t)ceil((double)p * 0x1p16),
                              .factor = (float)(1.0 / (1.0 - (double)p))};
 }
 

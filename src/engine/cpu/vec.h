@@ -15,6 +15,7 @@
 #include "base/parallel.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/kernels.h"
+#include "engine/dropout.h"
 #include "engine/op.h"
 #include "tensor/dtype.h"
 
