@@ -19,7 +19,8 @@ enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 typedef struct operands {
     ot_thin t;
     ot_span x;       /* [rows, n] */
-    float *w, *mask; /* [r, ld], [rows, ld] */
+    float *w;        /* [r, ld] */
+    uint32_t *mask;  /* [rows][words] */
     float *wide;     /* x as floats */
     float *z, *dw;   /* [rows, r], [r, ld] */
     ot_arena arena;
@@ -43,8 +44,8 @@ static void make_operands(operands *o, const struct shape *s, ot_dtype type) {
     for (int64_t k = 0; k < s->r; k++)
         for (int64_t i = s->n; i < ld; i++) o->w[k * ld + i] = 0;
     o->t.tiles = ot_arena_alloc(&o->arena, OT_THIN_TILES(s->n), &err);
-    o->mask = numbers(o, &rng, s->rows * ld);
-    for (int64_t i = 0; i < s->rows * ld; i++) o->mask[i] = o->mask[i] > -0.8F ? o->t.factor : 0;
+    o->mask = ot_arena_alloc(&o->arena, s->rows * OT_THIN_WORDS(s->n) * 4, &err);
+    for (int64_t i = 0; i < s->rows * OT_THIN_WORDS(s->n); i++) o->mask[i] = (uint32_t)(ot_rng_u64(&rng) | ot_rng_u64(&rng));
     o->wide = numbers(o, &rng, s->rows * s->n);
     o->z = numbers(o, &rng, s->rows * s->r);
     o->dw = numbers(o, &rng, s->r * ld);
@@ -58,6 +59,11 @@ static void make_operands(operands *o, const struct shape *s, ot_dtype type) {
     o->x = (ot_span){half, OT_BF16};
 }
 
+static double factor(const operands *o, bool masked, int64_t row, int64_t i) {
+    if (!masked) return 1;
+    return (o->mask[row * OT_THIN_WORDS(o->t.n) + i / 32] >> i % 32 & 1) != 0 ? (double)o->t.factor : 0;
+}
+
 static void compare(const char *what, const struct shape *s, float is, double wanted, double squares) {
     if (fabs((double)is - wanted) <= 0x1p-14 * sqrt(squares)) return;
     fail_msg("%s, %s of %d rows of %d, r %d: %.9g instead of %.9g", ot_cpu_pick()->name, what, (int)s->rows, (int)s->n, (int)s->r, (double)is, wanted);
@@ -68,7 +74,8 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
     ot_error err = {0};
     make_operands(&o, s, type);
     const ot_cpu_kernels *table = ot_cpu_pick();
-    float *mask = masked ? o.mask : NULL, *z = ot_arena_alloc(&o.arena, s->rows * s->r * 4 + 64, &err), *dw = ot_arena_alloc(&o.arena, s->r * o.t.ld * 4, &err);
+    const uint32_t *mask = masked ? o.mask : NULL;
+    float *z = ot_arena_alloc(&o.arena, s->rows * s->r * 4 + 64, &err), *dw = ot_arena_alloc(&o.arena, s->r * o.t.ld * 4, &err);
     if (table->thin_prepare) table->thin_prepare(&o.t);
     else o.t.tiles = NULL;
     z[s->rows * s->r] = 7;
@@ -80,7 +87,7 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
         for (int64_t a = 0; a < s->rows; a++) {
             double sum = 0, squares = 0;
             for (int64_t i = 0; i < s->n; i++) {
-                double term = (double)o.wide[a * s->n + i] * (double)o.w[k * o.t.ld + i] * (masked ? (double)mask[a * o.t.ld + i] : 1.0);
+                double term = (double)o.wide[a * s->n + i] * (double)o.w[k * o.t.ld + i] * factor(&o, masked, a, i);
                 sum += term;
                 squares += term * term;
             }
@@ -89,7 +96,7 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
         for (int64_t i = 0; i < s->n; i++) {
             double sum = (double)o.dw[k * o.t.ld + i], squares = sum * sum;
             for (int64_t a = 0; a < s->rows; a++) {
-                double term = (double)o.wide[a * s->n + i] * (double)o.z[a * s->r + k] * (masked ? (double)mask[a * o.t.ld + i] : 1.0);
+                double term = (double)o.wide[a * s->n + i] * (double)o.z[a * s->r + k] * factor(&o, masked, a, i);
                 sum += term;
                 squares += term * term;
             }

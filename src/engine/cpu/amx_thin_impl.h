@@ -39,18 +39,15 @@ static void thin_prepare(const ot_thin *t) {
 
 /* ==== z = x . w^T ==== */
 
-/* 32 elements, zero where the mask's factor is; what the others are multiplied by is in t->factor. */
-VEC_INLINE __m512i thin_masked(const ot_bf16 *x, const float *mask) {
-    if (mask == NULL) return _mm512_loadu_si512(x);
-    __mmask16 low = _mm512_cmp_ps_mask(_mm512_loadu_ps(mask), _mm512_setzero_ps(), _CMP_NEQ_OQ);
-    __mmask16 high = _mm512_cmp_ps_mask(_mm512_loadu_ps(mask + 16), _mm512_setzero_ps(), _CMP_NEQ_OQ);
-    return _mm512_maskz_loadu_epi16(_mm512_kunpackw(high, low), x);
+/* 32 elements, zero where the mask's bit is. */
+VEC_INLINE __m512i thin_masked(const ot_bf16 *x, const uint32_t *mask) {
+    return mask == NULL ? _mm512_loadu_si512(x) : _mm512_maskz_loadu_epi16((__mmask32)*mask, x);
 }
 
 enum { THIN_ROWS = 4 * THIN_TILE };
 
 /* Tiles 0 to 3 = sums of `tiles` times 16 rows of x with the one tile of w, or, with two, of half as many with both. */
-VEC_INLINE void thin_sums_of(const ot_thin *t, const ot_bf16 *x, const float *mask, const int tiles, const bool two) {
+VEC_INLINE void thin_sums_of(const ot_thin *t, const ot_bf16 *x, const uint32_t *mask, const int tiles, const bool two) {
     ot_bf16 kept[THIN_ROWS][TILES_STEP] __attribute__((aligned(64)));
     const char *w = (const char *)t->tiles, *from = (const char *)x;
     int64_t stride = t->n * 2, steps = t->n / TILES_STEP;
@@ -62,7 +59,7 @@ VEC_INLINE void thin_sums_of(const ot_thin *t, const ot_bf16 *x, const float *ma
         const char *at = from;
         if (mask != NULL) {
             for (int row = 0; row < THIN_TILE * (two ? tiles / 2 : tiles); row++)
-                _mm512_store_si512(kept[row], thin_masked(x + row * t->n + s * TILES_STEP, mask + row * t->ld + s * TILES_STEP));
+                _mm512_store_si512(kept[row], thin_masked(x + row * t->n + s * TILES_STEP, mask + row * OT_THIN_WORDS(t->n) + s));
             at = (const char *)kept;
             stride = 64;
         }
@@ -105,13 +102,13 @@ static void thin_put(const ot_thin *t, float *z, int64_t rows, bool two) {
 }
 
 /* As many rows as fill tiles; gives their number. */
-static int64_t thin_in_tiles(const ot_thin *t, const ot_bf16 *x, const float *mask, float *z, int64_t rows) {
+static int64_t thin_in_tiles(const ot_thin *t, const ot_bf16 *x, const uint32_t *mask, float *z, int64_t rows) {
     bool two = t->r > THIN_HALF;
     int64_t most = two ? THIN_ROWS / 2 : THIN_ROWS, done = 0;
     tiles_begin();
     for (int64_t n; done + THIN_TILE <= rows; done += n) {
         const ot_bf16 *from = x + done * t->n;
-        const float *kept = mask == NULL ? NULL : mask + done * t->ld;
+        const uint32_t *kept = mask == NULL ? NULL : mask + done * OT_THIN_WORDS(t->n);
         n = rows - done >= most ? most : THIN_TILE;
         if (two && n == most) thin_sums_of(t, from, kept, 4, true);
         else if (two) thin_sums_of(t, from, kept, 2, true);
@@ -125,9 +122,9 @@ static int64_t thin_in_tiles(const ot_thin *t, const ot_bf16 *x, const float *ma
     return done;
 }
 
-static void amx_thin_in(const ot_thin *t, ot_span x, const float *mask, float *z, int64_t rows) {
+static void amx_thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows) {
     int64_t done = thin_by_tiles(t, x, rows) ? thin_in_tiles(t, x.x, mask, z, rows) : 0;
-    if (done < rows) thin_in(t, ot_span_at(x, done * t->n), mask == NULL ? NULL : mask + done * t->ld, z + done * t->r, rows - done);
+    if (done < rows) thin_in(t, ot_span_at(x, done * t->n), mask == NULL ? NULL : mask + done * OT_THIN_WORDS(t->n), z + done * t->r, rows - done);
 }
 
 /* ==== dw += z^T . x ==== */
@@ -149,7 +146,7 @@ static void thin_turn(const ot_thin *t, const float *z, float factor, int64_t ro
 }
 
 /* 32 columns of `rows` (up to THIN_PART) rows. */
-VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TILE][TILES_STEP], const ot_bf16 *x, const float *mask, int64_t rows, float *dw,
+VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TILE][TILES_STEP], const ot_bf16 *x, const uint32_t *mask, int64_t rows, float *dw,
                                   const bool two) {
     uint32_t pairs[TILES_UNITS][TILES_WIDE] __attribute__((aligned(64)));
     float sums[THIN_TILE][TILES_WIDE] __attribute__((aligned(64)));
@@ -158,8 +155,8 @@ VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TI
     for (int64_t row = 0; row < rows; row += TILES_STEP) {
         for (int64_t u = 0; u < TILES_UNITS; u++) {
             int64_t a = row + 2 * u, b = a + 1;
-            __m512i even = a < rows ? thin_masked(x + a * t->n, mask == NULL ? NULL : mask + a * t->ld) : _mm512_setzero_si512();
-            __m512i odd = b < rows ? thin_masked(x + b * t->n, mask == NULL ? NULL : mask + b * t->ld) : _mm512_setzero_si512();
+            __m512i even = a < rows ? thin_masked(x + a * t->n, mask == NULL ? NULL : mask + a * OT_THIN_WORDS(t->n)) : _mm512_setzero_si512();
+            __m512i odd = b < rows ? thin_masked(x + b * t->n, mask == NULL ? NULL : mask + b * OT_THIN_WORDS(t->n)) : _mm512_setzero_si512();
             tiles_pair(even, odd, pairs[u]);
         }
         __asm__ volatile("" ::: "memory");
@@ -184,7 +181,7 @@ VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TI
         }
 }
 
-static void amx_thin_grad(const ot_thin *t, const float *z, ot_span x, const float *mask, int64_t rows, float *dw) {
+static void amx_thin_grad(const ot_thin *t, const float *z, ot_span x, const uint32_t *mask, int64_t rows, float *dw) {
     if (!thin_by_tiles(t, x, rows)) {
         thin_grad(t, z, x, mask, rows, dw);
         return;
@@ -197,7 +194,7 @@ static void amx_thin_grad(const ot_thin *t, const float *z, ot_span x, const flo
             thin_turn(t, z + (first + row) * t->r, mask == NULL ? 1.0F : t->factor, n - row, turned[row / TILES_STEP]);
         for (int64_t c = 0; c < t->n; c += TILES_STEP) {
             const ot_bf16 *from = (const ot_bf16 *)x.x + first * t->n + c;
-            const float *kept = mask == NULL ? NULL : mask + first * t->ld + c;
+            const uint32_t *kept = mask == NULL ? NULL : mask + first * OT_THIN_WORDS(t->n) + c / TILES_STEP;
             if (t->r > THIN_HALF) thin_grad_columns(t, turned, from, kept, n, dw + c, true);
             else thin_grad_columns(t, turned, from, kept, n, dw + c, false);
         }

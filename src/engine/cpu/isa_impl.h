@@ -58,7 +58,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .norm_back = loop_norm_back,
     .rope = loop_rope,
     .dropout = loop_dropout,
-    .dropout_factors = loop_dropout_factors,
+    .dropout_bits = loop_dropout_bits,
     .column_sum = loop_column_sum,
     .dots = loop_dots,
 #if OT_ISA == OT_ISA_AMX

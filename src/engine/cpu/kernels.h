@@ -124,9 +124,11 @@ typedef struct ot_thin {
     int64_t r, n, ld; /* narrow columns, padded; wide columns; floats between rows of w */
     const float *w;   /* [r, ld] */
     uint32_t *tiles;  /* OT_THIN_TILES(n) bytes that thin_prepare fills from w, or NULL; for thin_in, thin_grad of BF16 */
-    float factor;     /* of a mask where it is not zero */
+    float factor;     /* of what a mask keeps */
 } ot_thin;
 
+/* Words of 32 bits of a mask's row, bit i % 32 of word i / 32 for element i: is it kept? */
+#define OT_THIN_WORDS(n) (((n) + 31) / 32)
 /* Two tiles of 16 by 16 units for 32 elements. */
 #define OT_THIN_TILES(n) (((n) + 31) / 32 * 2048)
 
@@ -158,18 +160,19 @@ typedef struct ot_cpu_kernels {
     void (*norm_back)(const ot_norm_job *job, int64_t first, int64_t groups, float *partial);
     /* x [2 * half]: rotate the pairs (i, i + half) by direction * angle */
     void (*rope)(ot_span x, const float *cosine, const float *sine, int64_t half, float direction);
-    /* y = x * (0 or factor) by the hash of the site's element first + i; those factors alone */
+    /* y = x * (0 or factor) by the hash of the site's element first + i; which ones are kept, as bits of `words` words */
     void (*dropout)(ot_span x, ot_span y, int64_t n, bool add, const ot_dropout_mask *mask, int64_t first);
-    void (*dropout_factors)(float *y, int64_t n, const ot_dropout_mask *mask, int64_t first);
+    void (*dropout_bits)(uint32_t *bits, int64_t words, const ot_dropout_mask *mask, int64_t first);
     /* sum[0 .. n) += the sum over rows of x[row * stride + i] */
     void (*column_sum)(ot_span x, int64_t stride, int64_t rows, int64_t n, float *sum);
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
-    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x; x and what is put into y times mask [rows, ld], NULL: none */
+    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x; of x, and of what y gets, only
+     * what the mask [rows][OT_THIN_WORDS(n)] keeps, times t->factor; NULL: all */
     void (*thin_prepare)(const ot_thin *t); /* NULL: uses no tiles */
-    void (*thin_in)(const ot_thin *t, ot_span x, const float *mask, float *z, int64_t rows);
-    void (*thin_out)(const ot_thin *t, const float *z, ot_span y, const float *mask, int64_t rows, bool add);
-    void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, const float *mask, int64_t rows, float *dw);
+    void (*thin_in)(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows);
+    void (*thin_out)(const ot_thin *t, const float *z, ot_span y, const uint32_t *mask, int64_t rows, bool add);
+    void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, const uint32_t *mask, int64_t rows, float *dw);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */
     double (*softmax_loss)(float *logits, const float *bias, int64_t n, int64_t target, float scale, ot_span gradient);
     /* The loss alone, by 16 float sums as PyTorch makes them (ot_network_options.sums16). The bias is added to the logits. */

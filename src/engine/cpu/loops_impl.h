@@ -230,39 +230,47 @@ static void loop_norm_back(const ot_norm_job *job, int64_t first, int64_t groups
 
 /* ==== The rest ==== */
 
-/* Factors of a block of elements from a multiple of OT_DROPOUT_SHARE on; see engine/dropout.h. */
-enum { DROPOUT_BLOCK = 64, DROPOUT_HASHES = DROPOUT_BLOCK / OT_DROPOUT_SHARE };
+/* See engine/dropout.h. */
+enum { DROPOUT_WORD = 32, DROPOUT_HASHES = DROPOUT_WORD / OT_DROPOUT_SHARE };
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lowest bits of a hash, the first element's, lie first");
-static void dropout_block(float *y, const ot_dropout_mask *mask, int64_t first) {
-    uint64_t bits[DROPOUT_HASHES], at = mask->seed + ((uint64_t)first / OT_DROPOUT_SHARE + 1) * OT_RNG_STEP;
-    uint16_t parts[DROPOUT_BLOCK];
-    uint32_t threshold = mask->threshold;
-    float factor = mask->factor;
-    for (int i = 0; i < DROPOUT_HASHES; i++) bits[i] = ot_rng_mix(at + (uint64_t)i * OT_RNG_STEP);
-    memcpy(parts, bits, sizeof parts);
-    for (int i = 0; i < DROPOUT_BLOCK; i++) y[i] = parts[i] >= threshold ? factor : 0.0f;
+
+/* Which of 32 numbers reach the threshold? */
+VEC_INLINE uint32_t dropout_reach(const uint16_t *x, uint32_t threshold) {
+    if (threshold > UINT16_MAX) return 0;
+#if OT_ISA >= OT_ISA_AVX512
+    return _mm512_cmpge_epu16_mask(_mm512_loadu_si512(x), _mm512_set1_epi16((short)threshold));
+#elif OT_ISA == OT_ISA_AVX2
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)x), b = _mm256_loadu_si256((const __m256i *)(const void *)(x + 16));
+    __m256i least = _mm256_set1_epi16((short)threshold);
+    a = _mm256_cmpeq_epi16(_mm256_max_epu16(a, least), a);
+    b = _mm256_cmpeq_epi16(_mm256_max_epu16(b, least), b);
+    return (uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8));
+#else
+    uint32_t word = 0;
+    for (int i = 0; i < DROPOUT_WORD; i++) word |= (uint32_t)(x[i] >= threshold) << i;
+    return word;
+#endif
 }
 
-static void loop_dropout_factors(float *y, int64_t n, const ot_dropout_mask *mask, int64_t first) {
-    int64_t done = 0;
-    for (; first % OT_DROPOUT_SHARE == 0 && done + DROPOUT_BLOCK <= n; done += DROPOUT_BLOCK) dropout_block(y + done, mask, first + done);
-    for (int64_t m; done < n; done += m) { /* the end, and all where it begins inside a hash */
-        float block[DROPOUT_BLOCK];
-        int64_t at = first + done, inside = at % OT_DROPOUT_SHARE;
-        m = n - done < DROPOUT_BLOCK - inside ? n - done : DROPOUT_BLOCK - inside;
-        dropout_block(block, mask, at - inside);
-        memcpy(y + done, block + inside, (size_t)m * sizeof *y);
+static void loop_dropout_bits(uint32_t *bits, int64_t words, const ot_dropout_mask *mask, int64_t first) {
+    int64_t inside = first % OT_DROPOUT_SHARE; /* of the first hash */
+    for (int64_t w = 0; w < words; w++) {
+        uint64_t hashes[DROPOUT_HASHES + 1], at = mask->seed + ((uint64_t)(first + w * DROPOUT_WORD) / OT_DROPOUT_SHARE + 1) * OT_RNG_STEP;
+        uint16_t parts[(DROPOUT_HASHES + 1) * OT_DROPOUT_SHARE];
+        for (int i = 0; i < DROPOUT_HASHES; i++) hashes[i] = ot_rng_mix(at + (uint64_t)i * OT_RNG_STEP);
+        hashes[DROPOUT_HASHES] = inside == 0 ? 0 : ot_rng_mix(at + DROPOUT_HASHES * OT_RNG_STEP);
+        memcpy(parts, hashes, sizeof parts);
+        bits[w] = dropout_reach(parts + inside, mask->threshold);
     }
 }
 
 static void loop_dropout(ot_span x, ot_span y, int64_t n, bool add, const ot_dropout_mask *mask, int64_t first) {
-    for (int64_t b = 0; b < n; b += DROPOUT_BLOCK) {
-        float keep[DROPOUT_BLOCK];
-        loop_dropout_factors(keep, DROPOUT_BLOCK, mask, first + b);
-        for (int64_t i = b; i < n && i < b + DROPOUT_BLOCK; i += LANES) {
+    for (int64_t b = 0; b < n; b += DROPOUT_WORD) {
+        uint32_t bits = 0;
+        loop_dropout_bits(&bits, 1, mask, first + b);
+        for (int64_t i = b; i < n && i < b + DROPOUT_WORD; i += LANES) {
             int m = lanes_left(n, i);
-            vf v = span_load(x, i, m), k = vf_load(keep + i - b);
-            span_put(y, i, m, vf_less(vf_zero(), k, v * k, vf_zero()), add);
+            span_put(y, i, m, vf_keep(span_load(x, i, m), bits >> (i - b)) * vf_set(mask->factor), add);
         }
     }
 }

@@ -19,7 +19,7 @@ typedef struct part {
     float *a_copy, *b_copy;   /* what they point to */
     float *da, *db;           /* [strips][r, ld], NULL: not wanted */
     ot_dropout_mask mask;
-    float *factors;           /* [strips][PIECE][ld of A], NULL: no dropout */
+    uint32_t *bits;           /* [strips][PIECE][words of x's row], NULL: no dropout */
 } part;
 
 typedef struct job {
@@ -51,7 +51,7 @@ static void lay_out(job *j, const ot_call *call, bool backward, ot_cpu_work *wor
         p->b.w = p->b_copy = take(work, r * p->b.ld);
         if (backward && c->w[0].dw) p->da = take(work, j->strips * r * p->a.ld);
         if (backward && c->w[1].dw) p->db = take(work, j->strips * r * p->b.ld);
-        if (c->attr->low_rank.p > 0) p->factors = take(work, j->strips * PIECE * p->a.ld);
+        if (c->attr->low_rank.p > 0) p->bits = ot_cpu_take(work, j->strips * PIECE * OT_THIN_WORDS(m) * (int64_t)sizeof *p->bits);
     }
 }
 
@@ -77,16 +77,18 @@ static void begin(job *j) {
         part *p = &j->parts[i];
         const ot_op_attr *attr = p->call->attr;
         read_weights(j, p);
-        if (p->factors) p->mask = ot_cpu_dropout_mask(p->call->batch, attr->low_rank.p, attr->low_rank.site);
+        if (p->bits) p->mask = ot_cpu_dropout_mask(p->call->batch, attr->low_rank.p, attr->low_rank.site);
+        p->a.factor = p->mask.factor;
     }
 }
 
-/* The mask of some rows, NULL: none. Factors beyond a row's end meet zeros of A. */
-static const float *draw(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows) {
-    if (!p->factors) return NULL;
-    float *factors = p->factors + strip * PIECE * p->a.ld;
-    for (int64_t row = 0; row < rows; row++) j->table->dropout_factors(factors + row * p->a.ld, p->a.ld, &p->mask, (first + row) * p->a.n);
-    return factors;
+/* The mask of some rows, NULL: none. */
+static const uint32_t *draw(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows) {
+    if (!p->bits) return NULL;
+    int64_t words = OT_THIN_WORDS(p->a.n);
+    uint32_t *bits = p->bits + strip * PIECE * words;
+    for (int64_t row = 0; row < rows; row++) j->table->dropout_bits(bits + row * words, words, &p->mask, (first + row) * p->a.n);
+    return bits;
 }
 
 static void scale(const part *p, float *z, int64_t rows) {
@@ -111,7 +113,7 @@ static void forward_strip(void *context, int64_t strip) {
 static void backward_rows(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows) {
     const ot_view *in = &p->call->in[0];
     ot_span x = ot_span_at(ot_span_x(in), first * p->a.n), dy = ot_span_at(ot_span_dx(&p->call->out), first * p->b.n);
-    const float *mask = draw(j, p, strip, first, rows);
+    const uint32_t *mask = draw(j, p, strip, first, rows);
     float z[PIECE * MOST], dz[PIECE * MOST];
     if (p->db) {
         j->table->thin_in(&p->a, x, mask, z, rows);

@@ -140,6 +140,18 @@ VEC_INLINE vf vf_less(vf a, vf b, vf x, vf y) {
 #endif
 }
 
+/* x in lanes whose bit is set, else 0. */
+VEC_INLINE vf vf_keep(vf x, uint32_t bits) {
+#if OT_ISA >= OT_ISA_AVX512
+    return _mm512_maskz_mov_ps((__mmask16)bits, x);
+#else
+    vi lane = {0};
+    for (int i = 0; i < LANES; i++) lane[i] = 1 << i;
+    vi m = (((vi){0} + (int32_t)bits) & lane) == lane;
+    return (vf)(m & (vi)x);
+#endif
+}
+
 VEC_INLINE vf vf_max(vf a, vf b) {
 #if OT_ISA >= OT_ISA_AVX512
     return _mm512_max_ps(a, b);
