@@ -23,11 +23,13 @@ static const struct shape {
     {50, 65, 200, 0, true, false, true, true},   {133, 520, 48, 4, false, true, false, false}, {29, 100, 1, 2, false, false, false, true},
     {600, 100, 96, 11, false, false, false, true}, {33, 64, 32, 4, false, true, true, false},
 };
+static const float FACTOR = 1.25F;
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /* Operands as floats that their type holds exactly; rows lie `wider` apart. */
 typedef struct operands {
     float *a, *b, *c, *bias, *side_a, *side_b;
+    uint32_t *mask; /* [m][words], NULL: none */
     int64_t lda, ldb, ldc, lda_side, ldb_side;
     ot_arena arena;
 } operands;
@@ -43,7 +45,7 @@ static float *numbers(operands *o, ot_rng *rng, int64_t n, bool half) {
     return x;
 }
 
-static void make_operands(operands *o, const struct shape *s, ot_dtype type, ot_dtype c_type) {
+static void make_operands(operands *o, const struct shape *s, ot_dtype type, ot_dtype c_type, bool masked) {
     ot_rng rng;
     ot_rng_seed(&rng, (uint64_t)(s->m * s->n + s->k));
     *o = (operands){.lda = (s->ta ? s->m : s->k) + 2, .ldb = (s->tb ? s->k : s->n) + 3, .ldc = s->n + 1, .lda_side = s->r + 3, .ldb_side = s->n + 5};
@@ -53,6 +55,11 @@ static void make_operands(operands *o, const struct shape *s, ot_dtype type, ot_
     o->bias = numbers(o, &rng, s->n, false);
     o->side_a = numbers(o, &rng, s->m * o->lda_side, false);
     o->side_b = numbers(o, &rng, s->r * o->ldb_side + 1, false);
+    if (!masked) return;
+    ot_error err = {0};
+    int64_t words = s->m * ((s->n + 31) / 32);
+    o->mask = ot_arena_alloc(&o->arena, words * (int64_t)sizeof *o->mask, &err);
+    for (int64_t i = 0; i < words; i++) o->mask[i] = (uint32_t)ot_rng_u64(&rng);
 }
 
 static const void *in_type(operands *o, const float *x, int64_t n, ot_dtype type) {
@@ -74,6 +81,7 @@ static double sum_of(const operands *o, const struct shape *s, int64_t i, int64_
     }
     for (int64_t k = 0; k < s->r; k++) {
         double term = (double)o->side_a[i * o->lda_side + k] * (double)o->side_b[k * o->ldb_side + j];
+        if (o->mask) term *= (o->mask[i * ((s->n + 31) / 32) + j / 32] >> j % 32 & 1) != 0 ? (double)FACTOR : 0;
         sum += term;
         *square += term * term;
     }
@@ -82,9 +90,9 @@ static double sum_of(const operands *o, const struct shape *s, int64_t i, int64_
     return sum;
 }
 
-static void check(const struct shape *s, ot_dtype type, ot_dtype c_type, bool own) {
+static void check(const struct shape *s, ot_dtype type, ot_dtype c_type, bool own, bool masked) {
     operands o;
-    make_operands(&o, s, type, c_type);
+    make_operands(&o, s, type, c_type, masked);
     ot_gemm g = {.ta = s->ta, .tb = s->tb, .accumulate = s->accumulate, .m = s->m, .n = s->n, .k = s->k, .alpha = 1, .type = type, .c_type = c_type,
                  .lda = o.lda, .ldb = o.ldb, .ldc = o.ldc, .bias = s->bias ? o.bias : NULL};
     int64_t c_size = s->m * o.ldc * (c_type == OT_F32 ? 4 : 2), work = own ? ot_gemm_work(s->m, s->n, s->k, s->r, type) : 0;
@@ -95,7 +103,7 @@ static void check(const struct shape *s, ot_dtype type, ot_dtype c_type, bool ow
         assert_true(work > 0);
         assert_int_equal(ot_malloc(work, 1, "a test", &g.work, &err), OT_OK);
         memset(g.work, 0xFF, (size_t)work); /* NaN */
-        g.side = (ot_gemm_side){.r = s->r, .a = o.side_a, .b = o.side_b, .lda = o.lda_side, .ldb = o.ldb_side};
+        g.side = (ot_gemm_side){.r = s->r, .a = o.side_a, .b = o.side_b, .lda = o.lda_side, .ldb = o.ldb_side, .mask = o.mask, .factor = FACTOR};
     }
     void *first = NULL;
     for (int threads = 1; threads <= 3; threads++) {
@@ -131,10 +139,11 @@ static void check_type(ot_dtype type, ot_dtype c_type) {
     for (int i = 0; i < SHAPES; i++) {
         struct shape alone = shapes[i];
         alone.r = 0;
-        check(&alone, type, c_type, false);
-        if (ot_gemm_own(type)) check(&alone, type, c_type, true);
+        check(&alone, type, c_type, false, false);
+        if (ot_gemm_own(type)) check(&alone, type, c_type, true, false);
         bool tiles = !ot_gemm_own(type) && shapes[i].r > 0 && !shapes[i].ta && ot_gemm_work(1, 1, 1, 1, type) > 0;
-        if (ot_gemm_own(type) || tiles) check(&shapes[i], type, c_type, true);
+        if (ot_gemm_own(type) || tiles) check(&shapes[i], type, c_type, true, false);
+        if (tiles) check(&shapes[i], type, c_type, true, true);
     }
 }
 

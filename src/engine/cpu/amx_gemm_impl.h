@@ -19,14 +19,14 @@ VEC_INLINE __m512i tiles_low(__m512 x) { return tiles_high(_mm512_sub_ps(x, _mm5
 
 static void tiles_pack_left(const ot_tiles_job *j, int64_t first, int64_t rows) {
     const ot_gemm *g = j->g;
-    int64_t done = j->whole * TILES_STEP, rest = g->k - done, r = g->side.r, width = j->extra * TILES_STEP;
+    int64_t done = j->whole * TILES_STEP, rest = g->k - done, r = g->side.r, width = (j->rest + j->side) * TILES_STEP;
     __mmask16 some = (__mmask16)((1U << r) - 1U);
     for (int64_t i = first; i < first + rows; i++) {
         ot_bf16 *to = j->left + i * width;
         memset(to, 0, (size_t)width * sizeof *to);
         if (i >= g->m) continue;
         memcpy(to, (const ot_bf16 *)g->a + i * g->lda + done, (size_t)rest * sizeof *to);
-        to += (rest + TILES_STEP - 1) / TILES_STEP * TILES_STEP;
+        to += j->rest * TILES_STEP;
         __m512 z = _mm512_maskz_loadu_ps(some, g->side.a + i * g->side.lda);
         __m256i high = _mm512_cvtepi32_epi16(tiles_high(z)), low = _mm512_cvtepi32_epi16(tiles_low(z));
         _mm256_mask_storeu_epi16(to, some, high);
@@ -113,12 +113,11 @@ VEC_INLINE __m512i tiles_side(const ot_gemm *g, int64_t column, int64_t s) {
 
 static void tiles_pack_panel(const ot_tiles_job *j, int64_t column, uint32_t *to) {
     const ot_gemm *g = j->g;
-    int64_t steps = (g->k + TILES_STEP - 1) / TILES_STEP;
-    for (int64_t step = 0; step < steps; step++, to += TILES_UNITS * TILES_WIDE) {
+    for (int64_t step = 0; step < j->whole + j->rest; step++, to += TILES_UNITS * TILES_WIDE) {
         if (g->tb) tiles_pack_rows(g, column, step, to);
         else tiles_pack_columns(g, column, step, to);
     }
-    for (int64_t u = 0; u < (j->whole + j->extra - steps) * TILES_UNITS; u++, to += TILES_WIDE)
+    for (int64_t u = 0; u < j->side * TILES_UNITS; u++, to += TILES_WIDE)
         for (int half = 0; half < TILES_WIDE; half += 16)
             _mm512_storeu_si512(to + half, _mm512_or_si512(tiles_side(g, column + half, 2 * u),
                                                            _mm512_slli_epi32(tiles_side(g, column + half, 2 * u + 1), 16)));
@@ -140,7 +139,7 @@ static void tiles_begin(void) {
 }
 
 /* Sums of 32 by 32 += `steps` steps; tiles are named by number in the instruction. Strides in bytes. */
-VEC_INLINE const char *tiles_steps(const char *a, int64_t stride, const char *b, int64_t steps) {
+VEC_INLINE void tiles_steps(const char *a, int64_t stride, const char *b, int64_t steps) {
     for (int64_t s = 0; s < steps; s++, a += 64, b += TILES_UNITS * TILES_WIDE * 4) {
         _tile_loadd(4, a, stride);
         _tile_loadd(6, b, 128);
@@ -151,28 +150,53 @@ VEC_INLINE const char *tiles_steps(const char *a, int64_t stride, const char *b,
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    return b;
+}
+
+VEC_INLINE void tiles_store(float sums[TILES_ROWS][TILES_WIDE]) {
+    _tile_stored(0, sums[0], 128);
+    _tile_stored(1, sums[0] + 16, 128);
+    _tile_stored(2, sums[16], 128);
+    _tile_stored(3, sums[16] + 16, 128);
+    __asm__ volatile("" ::: "memory"); /* the instructions do not tell the compiler what they write and read */
+}
+
+/* The tiles' sums are the side's so far: lays its mask over them. */
+static void tiles_mask_side(const ot_gemm *g, int64_t from, int64_t column, float sums[TILES_ROWS][TILES_WIDE]) {
+    int64_t words = (g->n + 31) / 32;
+    vf factor = vf_set(g->side.factor);
+    tiles_store(sums);
+    for (int64_t row = 0; row < TILES_ROWS; row++) {
+        uint32_t bits = from + row < g->m ? g->side.mask[(from + row) * words + column / 32] : 0;
+        vf_store(sums[row], vf_keep(vf_load(sums[row]), bits) * factor);
+        vf_store(sums[row] + 16, vf_keep(vf_load(sums[row] + 16), bits >> 16) * factor);
+    }
+    __asm__ volatile("" ::: "memory");
+    _tile_loadd(0, sums[0], 128);
+    _tile_loadd(1, sums[0] + 16, 128);
+    _tile_loadd(2, sums[16], 128);
+    _tile_loadd(3, sums[16] + 16, 128);
 }
 
 /* Rows [row0, row1) of the columns from `column` on, whose panel is packed. The last 32 rows may overlap others, which are not stored again. */
 static void tiles_panel(const ot_tiles_job *j, int64_t column, int64_t row0, int64_t row1, const uint32_t *panel) {
     const ot_gemm *g = j->g;
     int columns = (int)(g->n - column < TILES_WIDE ? g->n - column : TILES_WIDE);
+    int64_t width = (j->rest + j->side) * 64;
+    const char *b = (const char *)panel, *b_rest = b + j->whole * TILES_UNITS * TILES_WIDE * 4, *b_side = b_rest + j->rest * TILES_UNITS * TILES_WIDE * 4;
     for (int64_t i = row0; i < row1; i += TILES_ROWS) {
         int64_t from = i + TILES_ROWS <= g->m || i == 0 ? i : g->m - TILES_ROWS, end = i + TILES_ROWS < row1 ? i + TILES_ROWS : row1;
+        const char *left = (const char *)j->left + from * width;
         float sums[TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
-        __asm__ volatile("" ::: "memory"); /* the instructions do not tell the compiler what they read */
+        __asm__ volatile("" ::: "memory");
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        const char *b = tiles_steps((const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, (const char *)panel, j->whole);
-        tiles_steps((const char *)(j->left + from * j->extra * TILES_STEP), j->extra * 64, b, j->extra);
-        _tile_stored(0, sums[0], 128);
-        _tile_stored(1, sums[0] + 16, 128);
-        _tile_stored(2, sums[16], 128);
-        _tile_stored(3, sums[16] + 16, 128);
-        __asm__ volatile("" ::: "memory");
+        tiles_steps(left + j->rest * 64, width, b_side, j->side);
+        if (g->side.mask) tiles_mask_side(g, from, column, sums);
+        tiles_steps((const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, b, j->whole);
+        tiles_steps(left, width, b_rest, j->rest);
+        tiles_store(sums);
         for (int64_t row = i; row < end; row++) {
             vf sum[GEMM_VECTORS] = {vf_load(sums[row - from]), vf_load(sums[row - from] + LANES)};
             gemm_store_row(g, row, column, columns, sum);

@@ -120,14 +120,14 @@ typedef struct tiles_run {
 } tiles_run;
 
 static void lay_out_tiles(tiles_run *t, int64_t m, int64_t n, int64_t k, int64_t r) {
-    int64_t steps = ceiling(k, OT_TILES_STEP) + ceiling(3 * r, OT_TILES_STEP);
     *t = (tiles_run){.panels = ceiling(n, OT_GEMM_COLUMNS), .parts = ceiling(m, TILES_PART), .rows = m < OT_TILES_ROWS ? OT_TILES_ROWS : m};
     t->groups = t->parts < TILES_CHUNKS ? TILES_CHUNKS / t->parts : 1;
     if (t->groups > t->panels) t->groups = t->panels;
     t->job.whole = m < OT_TILES_ROWS ? 0 : k / OT_TILES_STEP;
-    t->job.extra = steps - t->job.whole;
-    t->left_bytes = t->rows * t->job.extra * OT_TILES_STEP * (int64_t)sizeof(ot_bf16);
-    t->room_bytes = steps * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
+    t->job.rest = ceiling(k, OT_TILES_STEP) - t->job.whole;
+    t->job.side = ceiling(3 * r, OT_TILES_STEP);
+    t->left_bytes = t->rows * (t->job.rest + t->job.side) * OT_TILES_STEP * (int64_t)sizeof(ot_bf16);
+    t->room_bytes = (t->job.whole + t->job.rest + t->job.side) * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
 }
 
 static int64_t tiles_work(int64_t m, int64_t n, int64_t k, int64_t r) {
@@ -158,7 +158,7 @@ static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
     t.job.g = g;
     t.job.left = g->work;
     t.rooms = (char *)g->work + t.left_bytes;
-    if (t.job.extra > 0) ot_parallel_for(ceiling(t.rows, ROWS_PER_CHUNK), pack_left, &t);
+    if (t.left_bytes > 0) ot_parallel_for(ceiling(t.rows, ROWS_PER_CHUNK), pack_left, &t);
     ot_parallel_for(t.groups * t.parts, multiply_tiles, &t);
 }
 
@@ -175,7 +175,7 @@ ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
     const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
     const ot_tiles_kernels *tiles = g->work && g->side.r > 0 && !g->ta ? own_tiles(g->type) : NULL;
-    if (g->side.r > 0 && ((!own && !tiles) || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
+    if (g->side.r > 0 && ((!own && !tiles) || (g->side.mask && !tiles) || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
         return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, a scale of 1 and no more than %d",
                        (long long)g->side.r, OT_GEMM_SIDE);
     if (tiles) tiles_gemm(tiles, g);

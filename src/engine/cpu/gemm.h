@@ -9,11 +9,14 @@
 #include "base/error.h"
 #include "tensor/dtype.h"
 
-/* Another product of little depth, done with the first: C += A [m, r] . B [r, n], of floats whatever the first is of. */
+/* Another product of little depth, done with the first: C += A [m, r] . B [r, n], of floats whatever the first is of; or factor times it where a mask
+ * [m][(n + 31) / 32 words] has a bit set, bit i % 32 of word i / 32 for column i. */
 typedef struct ot_gemm_side {
     int64_t r; /* at most OT_GEMM_SIDE; 0: none */
     const float *a, *b;
     int64_t lda, ldb;
+    const uint32_t *mask; /* or NULL */
+    float factor;
 } ot_gemm_side;
 
 enum { OT_GEMM_SIDE = 16 };

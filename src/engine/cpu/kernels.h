@@ -78,17 +78,17 @@ typedef struct ot_gemm_kernels {
     void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1);
 } ot_gemm_kernels;
 
-/* The same by tiles of bf16 (see amx_gemm_impl.h). The depth has `whole` steps that are read from A and `extra` ones from `left`. */
+/* The same by tiles of bf16 (see amx_gemm_impl.h). The depth has `whole` steps that are read from A; what is left of it and the side come from `left`. */
 enum { OT_TILES_STEP = 32, OT_TILES_ROWS = 32 };
 typedef struct ot_tiles_job {
     const struct ot_gemm *g;
-    int64_t whole, extra;
-    ot_bf16 *left; /* [m, at least OT_TILES_ROWS][extra * OT_TILES_STEP] */
+    int64_t whole, rest, side; /* steps */
+    ot_bf16 *left;             /* [m, at least OT_TILES_ROWS][(rest + side) * OT_TILES_STEP] */
 } ot_tiles_job;
 
 typedef struct ot_tiles_kernels {
     void (*pack_left)(const ot_tiles_job *job, int64_t first, int64_t rows);
-    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for one panel: (whole + extra) * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units */
+    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for one panel: OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units a step */
     void (*multiply)(const ot_tiles_job *job, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room);
 } ot_tiles_kernels;
 
