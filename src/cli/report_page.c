@@ -245,13 +245,14 @@ static void cost_row(const ot_report_view *v, ot_html *p, const ot_report_row *r
     real_cell(p, lr, "");
     count_cell(p, c->trainable);
     seconds_cell(p, c->seconds);
-    speed_cell(p, c->tokens_per_second);
+    speed_cell(p, ot_cost_speed(c, ot_report_counts_pictures(v->table)));
     bytes_cell(p, c->peak_bytes);
 }
 
 static void costs(const ot_report_view *v, ot_html *p) {
-    static const ot_html_column columns[] = {{"training", false}, {who, false}, {"rate", true}, {"trained parameters", true}, {"time", true},
-                                             {"tokens/s", true}, {"peak memory", true}, {"speed against full", true}, {"memory against full", true}};
+    const char *speed = ot_report_counts_pictures(v->table) ? "pictures/s" : "tokens/s";
+    const ot_html_column columns[] = {{"training", false}, {who, false}, {"rate", true}, {"trained parameters", true}, {"time", true},
+                                      {speed, true}, {"peak memory", true}, {"speed against full", true}, {"memory against full", true}};
     static const ot_html_column passed[] = {{"what", false}, {who, false}, {"from", false}, {"to", false}, {"bytes", true}};
     ot_html_column shown[9];
     double spent = 0.0;

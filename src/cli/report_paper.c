@@ -164,18 +164,18 @@ static ot_status methods(const ot_report_view *v, const ot_report_row *of, FILE 
 
 typedef struct speed_line {
     const char *name;
-    double tokens_per_second, bytes, base_tokens, base_bytes;
+    double speed, bytes, base_speed, base_bytes;
 } speed_line;
 
 static void speed_row(ot_sheet *s, const speed_line *l) {
     char room[32];
     ot_sheet_cell(s, l->name);
-    snprintf(room, sizeof room, "%.4g", l->tokens_per_second);
-    ot_sheet_cell(s, isnan(l->tokens_per_second) ? "-" : room);
+    snprintf(room, sizeof room, "%.4g", l->speed);
+    ot_sheet_cell(s, isnan(l->speed) ? "-" : room);
     snprintf(room, sizeof room, "%.0f", l->bytes / 1048576.0);
     ot_sheet_cell(s, l->bytes < 0.0 ? "-" : room);
-    snprintf(room, sizeof room, "%.2f", l->tokens_per_second / l->base_tokens);
-    ot_sheet_cell(s, isfinite(l->tokens_per_second / l->base_tokens) ? room : "-");
+    snprintf(room, sizeof room, "%.2f", l->speed / l->base_speed);
+    ot_sheet_cell(s, isfinite(l->speed / l->base_speed) ? room : "-");
     snprintf(room, sizeof room, "%.2f", l->base_bytes / l->bytes);
     ot_sheet_cell(s, l->bytes > 0.0 && l->base_bytes > 0.0 ? room : "-");
 }
@@ -183,13 +183,14 @@ static void speed_row(ot_sheet *s, const speed_line *l) {
 static ot_status speeds(const ot_report_view *v, const ot_report_row *of, FILE *f, bool markdown, ot_error *err) {
     ot_sheet s = {.f = f, .markdown = markdown};
     const char *model = ot_paper_model(of);
-    double base_tokens = NAN, base_bytes = -1.0;
-    static const char *const titles[] = {"tokens/s", "MiB", "times as fast", "times less memory"};
+    double base_speed = NAN, base_bytes = -1.0;
+    bool pictures = ot_report_counts_pictures(v->table);
+    const char *const titles[] = {pictures ? "pictures/s" : "tokens/s", "MiB", "times as fast", "times less memory"};
     /* All is set against full fine-tuning of the whole model with all its parameters. */
     for (int64_t i = 0; i < v->table->n; i++) {
         const ot_report_row *r = &v->table->rows[i];
         if (!r->chosen || !same_offer(r, of) || r->setting.peft == NULL || strcmp(r->setting.peft, "full") != 0) continue;
-        base_tokens = r->full.tokens_per_second;
+        base_speed = ot_cost_speed(&r->full, pictures);
         base_bytes = (double)r->full.peak_bytes;
     }
     ot_sheet_column(&s, "Method", OT_LEFT);
@@ -203,7 +204,7 @@ static ot_status speeds(const ot_report_view *v, const ot_report_row *of, FILE *
             if (!r->chosen || !same_offer(r, of) || strcmp(r->measure, of->measure) != 0 || (isnan(c->tokens_per_second) && c->peak_bytes < 0)) continue;
             bool whole = r->setting.peft == NULL || strcmp(r->setting.peft, "full") == 0;
             snprintf(name, sizeof name, "%s%s%.200s", offsite ? "OT" : "FT", whole ? "" : " + ", whole ? "" : r->setting.peft);
-            speed_row(&s, &(speed_line){name, c->tokens_per_second, (double)c->peak_bytes, base_tokens, base_bytes});
+            speed_row(&s, &(speed_line){name, ot_cost_speed(c, pictures), (double)c->peak_bytes, base_speed, base_bytes});
         }
     }
     double paper_tokens = NAN, paper_megabytes = NAN;

@@ -135,7 +135,8 @@ static ot_status scores(const ot_report_view *v, FILE *f, bool markdown, ot_erro
 static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error *err) {
     ot_sheet s = {.f = f, .markdown = markdown};
     add_parts(&s, v);
-    static const char *const titles[] = {"trained", "seconds", "tokens/s", "memory", "offer", "return", "middle shipped", "CPL", "fidelity"};
+    bool pictures = ot_report_counts_pictures(v->table);
+    const char *const titles[] = {"trained", "seconds", pictures ? "pictures/s" : "tokens/s", "memory", "offer", "return", "middle shipped", "CPL", "fidelity"};
     for (int k = 0; k < (v->data_owner ? 6 : 9); k++) ot_sheet_column(&s, titles[k], OT_RIGHT);
     ot_sheet_head(&s);
     for (int64_t i = 0; i < v->table->n; i++) {
@@ -144,7 +145,7 @@ static ot_status costs(const ot_report_view *v, FILE *f, bool markdown, ot_error
         part_cells(&s, v, r);
         ot_sheet_count(&s, r->tuning.trainable);
         ot_sheet_real(&s, r->tuning.seconds);
-        ot_sheet_real(&s, r->tuning.tokens_per_second);
+        ot_sheet_real(&s, ot_cost_speed(&r->tuning, pictures));
         ot_sheet_bytes(&s, r->tuning.peak_bytes);
         ot_sheet_bytes(&s, r->offer_bytes);
         ot_sheet_bytes(&s, r->return_bytes);

@@ -76,7 +76,7 @@ static ot_status put_eval(ot_report *r, ot_role role, const ot_setting *setting,
 }
 
 static const ot_step_facts no_facts = {.setting = {.lr = NAN, .seed = -1}, .role = -1, .exact = NAN, .same = NAN, .cpl = NAN, .fidelity = NAN, .signs = NAN, .seconds = NAN,
-                                       .tokens_per_second = NAN, .peak_bytes = -1, .output_bytes = -1, .trainable = -1, .layers = -1, .middle = -1, .kept = -1};
+                                       .tokens_per_second = NAN, .pictures_per_second = NAN, .peak_bytes = -1, .output_bytes = -1, .trainable = -1, .layers = -1, .middle = -1, .kept = -1};
 
 static void free_curve(ot_curve *c) {
     ot_free(c->step);
@@ -104,7 +104,7 @@ static ot_status put_point(ot_curve *c, const json_t *entry, ot_error *err) {
 static ot_status read_log(ot_step_facts *f, const char *path, ot_error *err) {
     char *text = NULL;
     int64_t size = 0, n = 0;
-    double sum = 0.0;
+    double sum = 0.0, pictures = 0.0;
     ot_error ignored;
     ot_status status = OT_OK;
     if (ot_read_file(path, LOG_LIMIT, &text, &size, &ignored) != OT_OK) return OT_OK;
@@ -116,6 +116,7 @@ static ot_status read_log(ot_step_facts *f, const char *path, ot_error *err) {
             double speed = real(entry, "tokens_per_second");
             if (isfinite(speed) && speed > 0.0) {
                 sum += speed;
+                pictures += real(entry, "pictures_per_second"); /* one line without, and there is no mean */
                 n++;
             }
             status = put_point(&f->curve, entry, err);
@@ -124,7 +125,10 @@ static ot_status read_log(ot_step_facts *f, const char *path, ot_error *err) {
         line = end != NULL ? end + 1 : NULL;
     }
     ot_free(text);
-    if (n > 0) f->tokens_per_second = sum / (double)n;
+    if (n > 0) {
+        f->tokens_per_second = sum / (double)n;
+        f->pictures_per_second = pictures / (double)n;
+    }
     if (status != OT_OK) free_curve(&f->curve);
     return status;
 }

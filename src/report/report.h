@@ -48,7 +48,8 @@ typedef struct ot_step_facts {
     const char *command;         /* as a shell takes it; NULL: not told */
     const char *offer;           /* the id that the manifest of an offer holds */
     int role;                    /* of an eval, else -1 */
-    double seconds, tokens_per_second, exact, same, cpl, fidelity, signs; /* exact, same: shares of the middle shipped bit by bit, and the same to rounding */
+    double seconds, tokens_per_second, pictures_per_second; /* pictures_per_second: NAN of text */
+    double exact, same, cpl, fidelity, signs; /* exact, same: shares of the middle shipped bit by bit, and the same to rounding */
     int64_t peak_bytes, output_bytes, trainable;
     int64_t layers, middle, kept; /* blocks of an offer, of the model's middle, of it kept */
     const char *data;             /* of an eval: the text or pictures */
@@ -93,7 +94,7 @@ typedef enum ot_verdict { OT_UNKNOWN, OT_HOLDS, OT_FAILS } ot_verdict;
 
 /* What training took: the mean over seeds, the largest of memory and bytes. NAN or -1: not told. */
 typedef struct ot_cost {
-    double seconds, tokens_per_second;
+    double seconds, tokens_per_second, pictures_per_second;
     int64_t peak_bytes, trainable;
 } ot_cost;
 
@@ -126,6 +127,11 @@ typedef struct ot_report_table {
     ot_report_row *rows;
     int64_t n, capacity;
 } ot_report_table;
+
+/* Are the training runs on pictures, all whose speed is known? Then speeds are told in pictures, as nobody counts those by tokens. */
+bool ot_report_counts_pictures(const ot_report_table *t);
+/* Of one run: "pictures/s" or "tokens/s". */
+double ot_cost_speed(const ot_cost *cost, bool pictures);
 
 /* data_owner: only what that party can know, emulator scores and its own costs. Rows in the order of the first tuned score. */
 ot_status ot_report_tabulate(const ot_report *r, bool data_owner, ot_report_table *out, ot_error *err);

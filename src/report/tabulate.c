@@ -113,8 +113,8 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Over the training runs of one verb at one rate. */
 static ot_cost cost_of(const ot_report *r, const char *verb, const ot_setting *setting, double lr) {
-    ot_cost c = {.seconds = NAN, .tokens_per_second = NAN, .peak_bytes = -1, .trainable = -1};
-    double speed = 0.0, seconds = 0.0;
+    ot_cost c = {.seconds = NAN, .tokens_per_second = NAN, .pictures_per_second = NAN, .peak_bytes = -1, .trainable = -1};
+    double speed = 0.0, pictures = 0.0, seconds = 0.0;
     int64_t n_speed = 0, n_seconds = 0;
     for (int64_t i = 0; i < r->n_steps; i++) {
         const ot_step_facts *f = &r->steps[i];
@@ -123,11 +123,28 @@ static ot_cost cost_of(const ot_report *r, const char *verb, const ot_setting *s
         c.peak_bytes = larger(c.peak_bytes, f->peak_bytes);
         c.trainable = larger(c.trainable, f->trainable);
         if (isfinite(f->seconds)) seconds += f->seconds, n_seconds++;
-        if (isfinite(f->tokens_per_second)) speed += f->tokens_per_second, n_speed++;
+        if (isfinite(f->tokens_per_second)) speed += f->tokens_per_second, pictures += f->pictures_per_second, n_speed++;
     }
     if (n_seconds > 0) c.seconds = seconds / (double)n_seconds;
-    if (n_speed > 0) c.tokens_per_second = speed / (double)n_speed;
+    if (n_speed > 0) {
+        c.tokens_per_second = speed / (double)n_speed;
+        c.pictures_per_second = pictures / (double)n_speed;
+    }
     return c;
+}
+
+double ot_cost_speed(const ot_cost *cost, bool pictures) { return pictures ? cost->pictures_per_second : cost->tokens_per_second; }
+
+bool ot_report_counts_pictures(const ot_report_table *t) {
+    bool any = false;
+    for (int64_t i = 0; i < t->n; i++) {
+        const ot_cost *const costs[] = {&t->rows[i].tuning, &t->rows[i].full};
+        for (int k = 0; k < 2; k++) {
+            if (isfinite(costs[k]->tokens_per_second) && !isfinite(costs[k]->pictures_per_second)) return false;
+            any = any || isfinite(costs[k]->pictures_per_second);
+        }
+    }
+    return any;
 }
 
 /* From the commands of this row: the offer's, the return's, what training took. */
@@ -158,7 +175,7 @@ static void facts(const ot_report *r, ot_report_row *row, bool data_owner) {
 }
 
 static ot_status add_row(ot_report_table *t, const ot_score *s, ot_error *err) {
-    static const ot_cost no_cost = {.seconds = NAN, .tokens_per_second = NAN, .peak_bytes = -1, .trainable = -1};
+    static const ot_cost no_cost = {.seconds = NAN, .tokens_per_second = NAN, .pictures_per_second = NAN, .peak_bytes = -1, .trainable = -1};
     ot_report_row row = {.setting = s->setting, .measure = s->measure, .higher = s->higher, .full_lr = NAN, .recovered = NAN, .exact = NAN, .same = NAN, .cpl = NAN,
                          .fidelity = NAN, .signs = NAN, .tuning = no_cost, .full = no_cost, .offer_bytes = -1, .return_bytes = -1, .layers = -1, .middle = -1, .kept = -1, .documents = s->documents};
     row.setting.seed = -1;

@@ -53,6 +53,7 @@ ot_status ot_trainer_log(ot_trainer *tr, const ot_train_event *e, ot_error *err)
         fprintf(f, ", \"tokens\": %" PRId64, e->tokens);
         if (e->skipped) fputs(", \"skipped\": true", f);
         number(f, "tokens_per_second", e->tokens_per_second);
+        if (tr->train->pixels != NULL) number(f, "pictures_per_second", e->tokens_per_second / (double)tr->train->length);
         fprintf(f, ", \"peak_memory_bytes\": %" PRId64, e->peak_memory_bytes);
         if (!isnan(e->loss_lm)) number(f, "loss_lm", e->loss_lm);
         if (!isnan(e->loss_kd)) number(f, "loss_kd", e->loss_kd);

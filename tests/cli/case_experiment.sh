@@ -184,6 +184,17 @@ grep -q 'linear probes' out || die "$(cat out)"
 run report vit.runs
 grep -q 'linear probes' out && die "$(cat out)"
 run report probe.runs -o probe.html
+# Speeds of pictures are told in pictures: 17 rows of a transformer each, of 16 patches and the class token. Of text in tokens.
+tuned=probe.runs/steps/m0.1-1.e0.p0.lr1e-3.seed1.tune.jsonl
+speeds=$(sed -n 's/.*"tokens_per_second": \([0-9.e+]*\), "pictures_per_second": \([0-9.e+]*\),.*/\1 \2/p' "$tuned")
+[ "$(echo "$speeds" | wc -l)" = 2 ] || die "$(cat "$tuned")"
+echo "$speeds" | awk '{ if ($1 / $2 < 16.999 || $1 / $2 > 17.001) exit 1 }' || die "$speeds"
+mean=$(echo "$speeds" | awk '{ sum += $2 } END { printf "%.3g", sum / 2 }')
+grep -q '<th [^>]*>pictures/s' probe.html && ! grep -q 'tokens/s' probe.html || die "$(grep -o '<th[^/]*/s' probe.html)"
+run report probe.runs
+grep -q ' pictures/s ' out && ! grep -q 'tokens/s' out && grep -qF " $mean " out || die "$mean: $(cat out)"
+run report runs
+grep -q ' tokens/s ' out && ! grep -q 'pictures/s' out || die "$(cat out)"
 grep -q 'zero-shot and emulator are linear probes' probe.html || die "the page does not say that zero-shot is a probe"
 grep -q 'data:image' probe.html && die "the owner's page holds a picture"
 
