@@ -1,6 +1,6 @@
 /* CPU backend: LOW_RANK, out [R, N] += scale * dropout(x [R, M]) . A^T . B^T; A [r, M], B [N, r].
  *
- * With a small r it costs memory traffic, not arithmetic: a few rows at a time go through both products, of all the calls that read the same x, so that x,
+ * With a small r it costs memory traffic, not arithmetic: a few rows at a time (a strip, where tiles want many) go through both products, of all the calls that read the same x, so that x,
  * outputs and their gradients come from memory once; masks are drawn on the way, and what lies between A and B is computed again in backward. Gradients of
  * the matrices are summed over fixed strips of rows, so that they do not depend on the number of threads. With a larger r, or few rows, it is two LINEARs. */
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "engine/cpu/cpu.h"
 
-enum { MOST = 16, STRIP = 64, PIECE = 4, CALLS = OT_OP_TOGETHER };
+enum { MOST = 16, STRIP = 64, FEW = 4, CALLS = OT_OP_TOGETHER };
 
 /* ==== Narrow products ==== */
 
@@ -19,14 +19,14 @@ typedef struct part {
     float *a_copy, *b_copy;   /* what they point to */
     float *da, *db;           /* [strips][r, ld], NULL: not wanted */
     ot_dropout_mask mask;
-    uint32_t *bits;           /* [strips][PIECE][words of x's row], NULL: no dropout */
+    uint32_t *bits;           /* [strips][piece][words of x's row], NULL: no dropout */
 } part;
 
 typedef struct job {
     const ot_cpu_kernels *table;
     part parts[CALLS];
     int n;
-    int64_t rows, strips;
+    int64_t rows, strips, piece; /* rows at a time */
 } job;
 
 static bool plain(const ot_weight *w) { return w->dtype == OT_F32 || w->dtype == OT_BF16; }
@@ -41,6 +41,7 @@ static float *take(ot_cpu_work *work, int64_t floats) { return ot_cpu_take(work,
 
 static void lay_out(job *j, const ot_call *call, bool backward, ot_cpu_work *work) {
     *j = (job){.table = ot_cpu_pick(), .rows = call->in[0].rows, .strips = ot_chunks(call->in[0].rows, STRIP)};
+    j->piece = j->table->thin_prepare ? STRIP : FEW;
     for (const ot_call *c = call; c != NULL && j->n < CALLS; c = c->next) {
         part *p = &j->parts[j->n++];
         int64_t r = up(c->w[0].rows, 4), m = c->in[0].cols, n = c->out.cols;
@@ -49,9 +50,13 @@ static void lay_out(job *j, const ot_call *call, bool backward, ot_cpu_work *wor
         p->b = (ot_thin){.r = r, .n = n, .ld = up(n, 16)};
         p->a.w = p->a_copy = take(work, r * p->a.ld);
         p->b.w = p->b_copy = take(work, r * p->b.ld);
+        if (j->table->thin_prepare) {
+            p->a.tiles = ot_cpu_take(work, OT_THIN_TILES(m));
+            p->b.tiles = ot_cpu_take(work, OT_THIN_TILES(n));
+        }
         if (backward && c->w[0].dw) p->da = take(work, j->strips * r * p->a.ld);
         if (backward && c->w[1].dw) p->db = take(work, j->strips * r * p->b.ld);
-        if (c->attr->low_rank.p > 0) p->bits = ot_cpu_take(work, j->strips * PIECE * OT_THIN_WORDS(m) * (int64_t)sizeof *p->bits);
+        if (c->attr->low_rank.p > 0) p->bits = ot_cpu_take(work, j->strips * j->piece * OT_THIN_WORDS(m) * (int64_t)sizeof *p->bits);
     }
 }
 
@@ -79,6 +84,9 @@ static void begin(job *j) {
         read_weights(j, p);
         if (p->bits) p->mask = ot_cpu_dropout_mask(p->call->batch, attr->low_rank.p, attr->low_rank.site);
         p->a.factor = p->mask.factor;
+        if (!j->table->thin_prepare) continue;
+        j->table->thin_prepare(&p->a);
+        j->table->thin_prepare(&p->b);
     }
 }
 
@@ -86,7 +94,7 @@ static void begin(job *j) {
 static const uint32_t *draw(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows) {
     if (!p->bits) return NULL;
     int64_t words = OT_THIN_WORDS(p->a.n);
-    uint32_t *bits = p->bits + strip * PIECE * words;
+    uint32_t *bits = p->bits + strip * j->piece * words;
     for (int64_t row = 0; row < rows; row++) j->table->dropout_bits(bits + row * words, words, &p->mask, (first + row) * p->a.n);
     return bits;
 }
@@ -98,11 +106,11 @@ static void scale(const part *p, float *z, int64_t rows) {
 static void forward_strip(void *context, int64_t strip) {
     const job *j = context;
     int64_t end = j->rows < (strip + 1) * STRIP ? j->rows : (strip + 1) * STRIP;
-    for (int64_t first = strip * STRIP; first < end; first += PIECE) {
-        int64_t rows = end - first < PIECE ? end - first : PIECE;
+    for (int64_t first = strip * STRIP; first < end; first += j->piece) {
+        int64_t rows = end - first < j->piece ? end - first : j->piece;
         for (int i = 0; i < j->n; i++) {
             const part *p = &j->parts[i];
-            float z[PIECE * MOST];
+            float z[STRIP * MOST];
             j->table->thin_in(&p->a, ot_span_at(ot_span_x(&p->call->in[0]), first * p->a.n), draw(j, p, strip, first, rows), z, rows);
             scale(p, z, rows);
             j->table->thin_out(&p->b, z, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
@@ -114,7 +122,7 @@ static void backward_rows(const job *j, const part *p, int64_t strip, int64_t fi
     const ot_view *in = &p->call->in[0];
     ot_span x = ot_span_at(ot_span_x(in), first * p->a.n), dy = ot_span_at(ot_span_dx(&p->call->out), first * p->b.n);
     const uint32_t *mask = draw(j, p, strip, first, rows);
-    float z[PIECE * MOST], dz[PIECE * MOST];
+    float z[STRIP * MOST], dz[STRIP * MOST];
     if (p->db) {
         j->table->thin_in(&p->a, x, mask, z, rows);
         scale(p, z, rows);
@@ -134,8 +142,8 @@ static void backward_strip(void *context, int64_t strip) {
         if (p->da) memset(p->da + strip * p->a.r * p->a.ld, 0, (size_t)(p->a.r * p->a.ld) * sizeof(float));
         if (p->db) memset(p->db + strip * p->b.r * p->b.ld, 0, (size_t)(p->b.r * p->b.ld) * sizeof(float));
     }
-    for (int64_t first = strip * STRIP; first < end; first += PIECE) {
-        int64_t rows = end - first < PIECE ? end - first : PIECE;
+    for (int64_t first = strip * STRIP; first < end; first += j->piece) {
+        int64_t rows = end - first < j->piece ? end - first : j->piece;
         for (int i = 0; i < j->n; i++) backward_rows(j, &j->parts[i], strip, first, rows);
     }
 }
