@@ -18,10 +18,11 @@ static const struct shape {
     bool ta, tb, accumulate, bias;
 } shapes[] = {
     {1, 1, 1, 1, false, false, false, false},    {12, 32, 8, 0, false, true, false, true},     {13, 33, 7, 4, false, true, false, true},
-    {5, 40, 31, 3, true, false, true, false},    {140, 70, 64, 8, false, false, true, true},   {67, 300, 65, 16, true, true, false, true},
-    {200, 290, 96, 5, false, true, true, false}, {300, 31, 129, 1, false, false, false, true}, {24, 64, 2, 16, true, false, false, false},
+    {5, 40, 31, 0, true, false, true, false},    {140, 70, 64, 8, false, false, true, true},   {67, 300, 65, 0, true, true, false, true},
+    {200, 290, 96, 5, false, true, true, false}, {300, 31, 129, 1, false, false, false, true}, {24, 64, 2, 16, false, true, false, false},
     {50, 65, 200, 0, true, false, true, true},   {133, 520, 48, 4, false, true, false, false}, {29, 100, 1, 2, false, false, false, true},
-    {600, 100, 96, 11, false, false, false, true}, {33, 64, 32, 4, false, true, true, false},
+    {600, 100, 96, 11, false, false, false, true}, {33, 64, 32, 4, false, true, true, false}, {7, 70, 5000, 4, false, true, true, true},
+    {30, 40, 4200, 5, false, false, false, true}, {20, 33, 2500, 0, true, true, true, false},   {11, 90, 10, 16, false, false, true, true},
 };
 static const float FACTOR = 1.25F;
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
@@ -95,7 +96,7 @@ static void check(const struct shape *s, ot_dtype type, ot_dtype c_type, bool ow
     make_operands(&o, s, type, c_type, masked);
     ot_gemm g = {.ta = s->ta, .tb = s->tb, .accumulate = s->accumulate, .m = s->m, .n = s->n, .k = s->k, .alpha = 1, .type = type, .c_type = c_type,
                  .lda = o.lda, .ldb = o.ldb, .ldc = o.ldc, .bias = s->bias ? o.bias : NULL};
-    int64_t c_size = s->m * o.ldc * (c_type == OT_F32 ? 4 : 2), work = own ? ot_gemm_work(s->m, s->n, s->k, s->r, type) : 0;
+    int64_t c_size = s->m * o.ldc * (c_type == OT_F32 ? 4 : 2), work = own ? ot_gemm_work(s->ta, s->m, s->n, s->k, s->r, type) : 0;
     ot_error err = {0};
     g.a = in_type(&o, o.a, (s->ta ? s->k : s->m) * o.lda, type);
     g.b = in_type(&o, o.b, (s->tb ? s->n : s->k) * o.ldb, type);
@@ -141,9 +142,9 @@ static void check_type(ot_dtype type, ot_dtype c_type) {
         alone.r = 0;
         check(&alone, type, c_type, false, false);
         if (ot_gemm_own(type)) check(&alone, type, c_type, true, false);
-        bool tiles = !ot_gemm_own(type) && shapes[i].r > 0 && !shapes[i].ta && ot_gemm_work(1, 1, 1, 1, type) > 0;
-        if (ot_gemm_own(type) || tiles) check(&shapes[i], type, c_type, true, false);
-        if (tiles) check(&shapes[i], type, c_type, true, true);
+        if (shapes[i].r == 0 || ot_gemm_work(false, 1, 1, 1, 1, type) == 0) continue;
+        check(&shapes[i], type, c_type, true, false);
+        check(&shapes[i], type, c_type, true, true);
     }
 }
 
@@ -173,10 +174,13 @@ static void test_refused(void **state) {
     assert_non_null(strstr(err.message, "side"));
     if (!ot_gemm_own(OT_F32)) return;
     void *work = NULL;
-    assert_int_equal(ot_malloc(ot_gemm_work(2, 2, 2, 1, OT_F32), 1, "a test", &work, &err), OT_OK);
+    assert_int_equal(ot_malloc(ot_gemm_work(false, 2, 2, 2, 1, OT_F32), 1, "a test", &work, &err), OT_OK);
     g.work = work;
     assert_int_equal(ot_gemm_run(&g, &err), OT_OK);
     g.alpha = 2;
+    assert_int_equal(ot_gemm_run(&g, &err), OT_ERR_USAGE);
+    g.alpha = 1;
+    g.ta = true;
     assert_int_equal(ot_gemm_run(&g, &err), OT_ERR_USAGE);
     ot_free(work);
 }

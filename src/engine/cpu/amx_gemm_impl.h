@@ -199,7 +199,7 @@ static void tiles_panel(const ot_tiles_job *j, int64_t column, int64_t row0, int
         tiles_store(sums);
         for (int64_t row = i; row < end; row++) {
             vf sum[GEMM_VECTORS] = {vf_load(sums[row - from]), vf_load(sums[row - from] + LANES)};
-            gemm_store_row(g, row, column, columns, sum);
+            gemm_store_row(g, true, row, column, columns, sum);
         }
     }
 }

@@ -48,8 +48,6 @@ static ot_status openblas(const ot_gemm *g, ot_error *err) {
 
 /* ==== Own loops ==== */
 
-enum { BLOCK_A = 11, BLOCK_B = 8, PANELS_PER_CHUNK = 4 }; /* panels of a chunk: of its block of C, of packing */
-
 static const ot_gemm_kernels *own_kernels(ot_dtype type) {
     const ot_cpu_kernels *table = ot_cpu_pick();
     const ot_gemm_kernels *own = type == OT_BF16 ? &table->gemm_bf16 : &table->gemm_f32;
@@ -60,45 +58,94 @@ bool ot_gemm_own(ot_dtype type) { return own_kernels(type) != NULL; }
 
 static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
 
-/* Of the product's depth and then its side's. */
-static int64_t units_of(int64_t k, int64_t r, ot_dtype type) { return type == OT_BF16 ? (k + 1) / 2 + (3 * r + 1) / 2 : k + r; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Bytes of the panels of `lines` lines, ending on a cache line. */
-static int64_t panel_bytes(int64_t lines, int64_t width, int64_t units) { return ceiling(ceiling(lines, width) * width * units * 4, 64) * 64; }
+/* Panels of B are packed and multiplied by up to TOGETHER at a time. A chunk of work does one or several such batches in the same room; there is room for
+ * ROOM_BYTES or FEW panels in all, whichever is more, but for no more than B's or FEW. */
+enum { TOGETHER = 4, FEW = 16, ROOM_BYTES = 4 << 20, PIECES = 4 };
 
 typedef struct own_run {
     const ot_gemm_kernels *own;
     ot_gemm_job job;
-    int64_t a_panels, b_panels, a_chunks, a_blocks, b_blocks;
+    int64_t a_panels, b_panels;
+    int64_t a_bytes, b_bytes, rooms; /* of job.a; of a panel of B; how many of those there is room for */
+    int64_t together, batches, chunks; /* panels of a batch, how many there are, of how many chunks */
+    int64_t parts;                     /* of rows: each makes another chunk */
+    char *room;
 } own_run;
+
+static void lay_out_own(own_run *r, bool ta, int64_t m, int64_t n, int64_t k, int64_t side, ot_dtype type) {
+    bool half = type == OT_BF16;
+    *r = (own_run){.a_panels = ceiling(m, OT_GEMM_ROWS), .b_panels = ceiling(n, OT_GEMM_COLUMNS)};
+    ot_gemm_job *j = &r->job;
+    j->side = half ? (3 * side + 1) / 2 : side;
+    j->whole = half ? (k + 1) / 2 : k;
+    if (!ta && m < OT_GEMM_ROWS) j->whole = 0;
+    else if (!ta && half) j->whole = k / 2;
+    j->rest = (half ? (k + 1) / 2 : k) - j->whole;
+    int64_t units = j->side + j->whole + j->rest;
+    if (ta) r->a_bytes = r->a_panels * OT_GEMM_ROWS * units * 4;
+    else if (half || j->whole == 0) r->a_bytes = (m < OT_GEMM_ROWS ? OT_GEMM_ROWS : m) * (j->side + j->rest) * 4;
+    r->a_bytes = ceiling(r->a_bytes, 64) * 64;
+    r->b_bytes = ceiling(units * OT_GEMM_COLUMNS * 4, 64) * 64;
+    int64_t most = r->b_panels > FEW ? r->b_panels : FEW;
+    r->rooms = least(most, ROOM_BYTES / r->b_bytes > FEW ? ROOM_BYTES / r->b_bytes : FEW);
+}
+
+/* No batch of fewer rows needs more: neither as A, nor as the depth, which is why room is not counted in whole panels. */
+static int64_t own_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t side, ot_dtype type) {
+    own_run most, few;
+    lay_out_own(&most, ta, m, n, k, side, type);
+    lay_out_own(&few, ta, 1, n, k, side, type);
+    int64_t all = (most.b_panels > FEW ? most.b_panels : FEW) * most.b_bytes, bound = FEW * most.b_bytes > ROOM_BYTES ? FEW * most.b_bytes : ROOM_BYTES;
+    return (most.a_bytes > few.a_bytes ? most.a_bytes : few.a_bytes) + least(all, bound);
+}
+
+enum { PACKED_TOGETHER = 4 }; /* panels of A */
 
 static void pack_chunk(void *context, int64_t chunk) {
     const own_run *r = context;
-    bool is_a = chunk < r->a_chunks;
-    int64_t first = (is_a ? chunk : chunk - r->a_chunks) * PANELS_PER_CHUNK, left = (is_a ? r->a_panels : r->b_panels) - first;
-    if (left > PANELS_PER_CHUNK) left = PANELS_PER_CHUNK;
-    if (is_a) r->own->pack_a(&r->job, first, left);
-    else r->own->pack_b(&r->job, first, left);
+    r->own->pack_a(&r->job, chunk * PACKED_TOGETHER, least(PACKED_TOGETHER, r->a_panels - chunk * PACKED_TOGETHER));
 }
 
-/* Blocks are cut evenly: the last is no smaller than the others. */
-static void multiply_block(void *context, int64_t chunk) {
+static void multiply_chunk(void *context, int64_t i) {
     const own_run *r = context;
-    int64_t a = chunk % r->a_blocks, b = chunk / r->a_blocks;
-    r->own->multiply(&r->job, a * r->a_panels / r->a_blocks, (a + 1) * r->a_panels / r->a_blocks, b * r->b_panels / r->b_blocks,
-                     (b + 1) * r->b_panels / r->b_blocks);
+    int64_t part = i % r->parts, chunk = i / r->parts, end = (chunk + 1) * r->batches / r->chunks;
+    uint32_t *room = (uint32_t *)(void *)(r->room + i * r->together * r->b_bytes);
+    for (int64_t batch = chunk * r->batches / r->chunks; batch < end; batch++)
+        r->own->multiply(&r->job, part * r->a_panels / r->parts, (part + 1) * r->a_panels / r->parts, batch * r->together,
+                         least(r->b_panels, (batch + 1) * r->together), room);
+}
+
+/* So that the thread with most work has as little as can be; of equals, the largest batches. */
+static void cut_own(own_run *r) {
+    int64_t threads = ot_threads(), least_work = INT64_MAX;
+    r->parts = 1;
+    for (int64_t together = TOGETHER; together >= 1; together--) {
+        int64_t batches = ceiling(r->b_panels, together), most = least(batches, r->rooms / together);
+        for (int64_t i = PIECES; i >= 0; i--) {
+            int64_t chunks = i == 0 ? most : i * threads, work = chunks > most ? INT64_MAX : ceiling(chunks, threads) * ceiling(batches, chunks) * together;
+            if (work >= least_work) continue;
+            least_work = work;
+            r->together = together;
+            r->batches = batches;
+            r->chunks = chunks;
+        }
+    }
+    if (r->chunks >= threads) return;
+    r->parts = least(least(r->a_panels, r->rooms / (r->chunks * r->together)), ceiling(2 * threads, r->chunks));
 }
 
 static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
-    own_run r = {.own = own, .job = {.g = g, .a = g->work, .units = units_of(g->k, g->side.r, g->type)}};
-    r.job.b = (uint32_t *)(void *)((char *)g->work + panel_bytes(g->m, OT_GEMM_ROWS, r.job.units));
-    r.a_panels = ceiling(g->m, OT_GEMM_ROWS);
-    r.b_panels = ceiling(g->n, OT_GEMM_COLUMNS);
-    r.a_chunks = ceiling(r.a_panels, PANELS_PER_CHUNK);
-    r.a_blocks = ceiling(r.a_panels, BLOCK_A);
-    r.b_blocks = ceiling(r.b_panels, BLOCK_B);
-    ot_parallel_for(r.a_chunks + ceiling(r.b_panels, PANELS_PER_CHUNK), pack_chunk, &r);
-    ot_parallel_for(r.a_blocks * r.b_blocks, multiply_block, &r);
+    own_run r;
+    lay_out_own(&r, g->ta, g->m, g->n, g->k, g->side.r, g->type);
+    cut_own(&r);
+    r.own = own;
+    r.job.g = g;
+    r.job.a = r.a_bytes > 0 ? g->work : NULL;
+    r.room = (char *)g->work + r.a_bytes;
+    if (r.job.a) ot_parallel_for(ceiling(r.a_panels, PACKED_TOGETHER), pack_chunk, &r);
+    ot_parallel_for(r.chunks * r.parts, multiply_chunk, &r);
 }
 
 /* ==== Own tiles: as fast as the library, which cannot take a side along ==== */
@@ -164,19 +211,17 @@ static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
 
 /* ==== The product ==== */
 
-int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
+int64_t ot_gemm_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
     if (r > 0 && own_tiles(type)) return tiles_work(m, n, k, r);
-    if (!own_kernels(type)) return 0;
-    int64_t units = units_of(k, r, type);
-    return panel_bytes(m, OT_GEMM_ROWS, units) + panel_bytes(n, OT_GEMM_COLUMNS, units);
+    return own_kernels(type) ? own_work(ta, m, n, k, r, type) : 0;
 }
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
     const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
-    const ot_tiles_kernels *tiles = g->work && g->side.r > 0 && !g->ta ? own_tiles(g->type) : NULL;
-    if (g->side.r > 0 && ((!own && !tiles) || (g->side.mask && !tiles) || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
-        return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, a scale of 1 and no more than %d",
+    const ot_tiles_kernels *tiles = g->work && g->side.r > 0 ? own_tiles(g->type) : NULL;
+    if (g->side.r > 0 && ((!own && !tiles) || g->ta || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
+        return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, rows of A, a scale of 1 and no more than %d",
                        (long long)g->side.r, OT_GEMM_SIDE);
     if (tiles) tiles_gemm(tiles, g);
     else if (own) own_gemm(own, g);

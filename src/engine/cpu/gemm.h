@@ -22,8 +22,8 @@ typedef struct ot_gemm_side {
 enum { OT_GEMM_SIDE = 16 };
 
 /* C [m, n] = alpha * A [m, k] . B [k, n] (+ bias [n]) (+ C when accumulate). With ta, A lies as [k, m]; with tb, B as [n, k].
- * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1 and `work`: no library knows of it;
- * BF16 by tiles of AMX do one without ta. */
+ * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1, no ta, and `work`: no library
+ * knows of it. */
 typedef struct ot_gemm {
     bool ta, tb, accumulate;
     int64_t m, n, k;
@@ -37,8 +37,9 @@ typedef struct ot_gemm {
     ot_gemm_side side;
 } ot_gemm;
 
-/* Bytes of packed operands that ot_gemm_run can use, with a side of depth r or without (0); 0 where a library multiplies. */
-int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type);
+/* Bytes of packed operands that ot_gemm_run can use, with a side of depth r or without (0), for as many rows of the batch, m or k, or fewer; 0 where
+ * a library multiplies. */
+int64_t ot_gemm_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type);
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 

@@ -74,11 +74,11 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .softmax_loss_sums16 = loop_softmax_loss_sums16,
     .divergence = loop_divergence,
 #if OT_ISA >= OT_ISA_AVX512
-    .gemm_f32 = {f32_pack_a, f32_pack_b, f32_multiply},
+    .gemm_f32 = {f32_pack_a, f32_multiply},
     .head_f32 = f32_head,
 #endif
 #if OT_ISA == OT_ISA_AVX512BF
-    .gemm_bf16 = {bf16_pack_a, bf16_pack_b, bf16_multiply},
+    .gemm_bf16 = {bf16_pack_a, bf16_multiply},
 #endif
 #if OT_ISA == OT_ISA_AMX
     .gemm_tiles = {tiles_pack_left, tiles_multiply},

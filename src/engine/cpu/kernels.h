@@ -64,18 +64,21 @@ typedef struct ot_attention_kernels {
 
 static inline int64_t ot_attention_padded_d(int64_t d) { return (d + 15) / 16 * 16; }
 
-/* A product with its packed operands (see gemm_impl.h and gemm.c). */
+/* A product by the loops of gemm_impl.h. Its depth is counted in units of 32 bits: those of the side, `whole` ones that are read from A where it lies, and
+ * the rest. */
 enum { OT_GEMM_ROWS = 12, OT_GEMM_COLUMNS = 32 };
 typedef struct ot_gemm_job {
     const struct ot_gemm *g;
-    uint32_t *a, *b; /* panels */
-    int64_t units;   /* of the depth of a panel, that of a side included */
+    int64_t side, whole, rest;
+    uint32_t *a; /* side and rest of rows, [m, at least OT_GEMM_ROWS][side + rest]; NULL: there is no rest, and a side of floats is read where it lies, too.
+                  * With ta: all of A, panels [whole][OT_GEMM_ROWS] */
 } ot_gemm_job;
 
 typedef struct ot_gemm_kernels {
+    /* panels, or as many rows, of `a` */
     void (*pack_a)(const ot_gemm_job *job, int64_t first, int64_t panels);
-    void (*pack_b)(const ot_gemm_job *job, int64_t first, int64_t panels);
-    void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1);
+    /* panels [a0, a1) of rows by [b0, b1) of columns; room for that many panels of B, [side + whole + rest][OT_GEMM_COLUMNS] each */
+    void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1, uint32_t *room);
 } ot_gemm_kernels;
 
 /* The same by tiles of bf16 (see amx_gemm_impl.h). The depth has `whole` steps that are read from A; what is left of it and the side come from `left`. */
