@@ -121,18 +121,18 @@ void ot_common_data_say(const ot_args *args, const ot_data_report *r) {
         ot_note(args, "warning: %s: the tokenizer has no token %s, which ends a turn of the template %s: it is learnt as ordinary text", r->path, r->no_stop, r->detail);
     }
     if (r->not_utf8 > 0) ot_note(args, "warning: %s: byte %" PRId64 " is not UTF-8; such bytes are learnt as they are", r->path, r->not_utf8 - 1);
-    if (r->truncated > 0) ot_note(args, "%s: %" PRId64 " examples are longer than --block and were cut off", r->path, r->truncated);
-    if (r->empty > 0) ot_note(args, "%s: %" PRId64 " rows have nothing to learn within a block and were left out", r->path, r->empty);
+    if (r->truncated > 0) ot_note(args, "%s: %s examples are longer than --block and were cut off", r->path, OT_COUNT(r->truncated));
+    if (r->empty > 0) ot_note(args, "%s: %s rows have nothing to learn within a block and were left out", r->path, OT_COUNT(r->empty));
     if (r->bad == 0) return;
-    ot_note(args, "warning: %s: %" PRId64 " of %" PRId64 " rows are bad and were left out (--strict stops at the first)", r->path, r->bad, r->rows);
+    ot_note(args, "warning: %s: %s of %s rows are bad and were left out (--strict stops at the first)", r->path, OT_COUNT(r->bad), OT_COUNT(r->rows));
     for (int64_t i = 0; i < r->bad && i < OT_DATA_SHOWN; i++) ot_note(args, "  %s:%" PRId64 ": %s", r->path, r->shown[i].line, r->shown[i].why);
 }
 
 void ot_common_block_say(const ot_args *args, const ot_desc *desc) {
     int64_t block = ot_args_declares(args, "block") ? ot_args_i64(args, "block") : 0;
     if (desc->vision || desc->position != OT_POSITION_ROPE || block <= desc->max_positions) return;
-    ot_note(args, "warning: --block %" PRId64 " is longer than the %" PRId64 " positions that the model was made for (max_position_embeddings): what it does beyond them may be poor",
-            block, desc->max_positions);
+    ot_note(args, "warning: --block %" PRId64 " is longer than the %s positions that the model was made for (max_position_embeddings): what it does beyond them may be poor",
+            block, OT_COUNT(desc->max_positions));
 }
 
 static ot_status pack(const ot_args *args, const char *option, ot_dataset *d, ot_error *err) {
@@ -141,7 +141,7 @@ static ot_status pack(const ot_args *args, const char *option, ot_dataset *d, ot
     int64_t capacity = ot_args_has(args, "batch-tokens") ? ot_args_i64(args, "batch-tokens") : ot_args_i64(args, "block");
     bool shuffle = strcmp(option, "train") == 0 && ot_args_flag(args, "shuffle");
     OT_TRY(ot_dataset_pack(d, capacity, shuffle, (uint64_t)ot_args_i64(args, "seed"), err));
-    ot_note(args, "--%s: %" PRId64 " examples lie in %" PRId64 " rows of up to %" PRId64 " tokens, filled to %.1f %%", option, d->examples, d->rows, capacity,
+    ot_note(args, "--%s: %s lie in %s of up to %s tokens, filled to %.1f %%", option, OT_COUNT_OF(d->examples, "example"), OT_COUNT_OF(d->rows, "row"), OT_COUNT(capacity),
             100.0 * (double)ot_dataset_columns(d) / ((double)d->rows * (double)capacity));
     return OT_OK;
 }

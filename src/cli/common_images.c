@@ -1,9 +1,9 @@
 #include "cli/common_images.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "data/preprocess.h"
@@ -25,10 +25,10 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
 static void tell_bad(const ot_args *args, const char *path, const ot_dataset *d) {
     const ot_pixels *p = d->pixels;
     if (p->bad == 0) return;
-    ot_note(args, "warning: %s: %" PRId64 " files or folders cannot be used and were left out, %" PRId64 " pictures are left%s", path, p->bad, d->rows,
+    ot_note(args, "warning: %s: %s files or folders cannot be used and were left out, %s pictures are left%s", path, OT_COUNT(p->bad), OT_COUNT(d->rows),
             ot_args_declares(args, "strict") ? " (--strict stops at the first)" : "");
     for (int64_t i = 0; i < p->n_shown && i < SHOWN; i++) ot_note(args, "  %s", p->shown[i]);
-    if (p->bad > SHOWN) ot_note(args, "  and %" PRId64 " more: offsite data %s lists them", p->bad - SHOWN, path);
+    if (p->bad > SHOWN) ot_note(args, "  and %s more: offsite data %s lists them", OT_COUNT(p->bad - SHOWN), path);
 }
 
 ot_status ot_common_images_open(const ot_args *args, const char *option, const ot_model *m, bool unlabelled, ot_dataset *out, ot_error *err) {
@@ -73,7 +73,7 @@ static ot_status choose(const ot_args *args, ot_model *m, const ot_pixels *data,
                        data->classes[0]);
     }
     OT_TRY(ot_model_new_head(m, data->classes, data->n_classes, err));
-    ot_note(args, "a new head for %" PRId64 " classes, %s ... %s, which begins with zeros", data->n_classes, data->classes[0], data->classes[data->n_classes - 1]);
+    ot_note(args, "a new head for %s classes, %s ... %s, which begins with zeros", OT_COUNT(data->n_classes), data->classes[0], data->classes[data->n_classes - 1]);
     return OT_OK;
 }
 

@@ -428,14 +428,14 @@ static void say_plan(const ot_training *t) {
     const ot_train_memory *m = &t->memory;
     const ot_pixels *pictures = t->train.pixels;
     if (pictures != NULL) {
-        ot_note(t->args, "%s: %" PRId64 " pictures of %" PRId64 " x %" PRId64 " pixels, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
-                pictures->width, pictures->height, t->options.steps, t->trained.count);
+        ot_note(t->args, "%s: %s of %" PRId64 " x %" PRId64 " pixels, %s, %s", t->label, OT_COUNT_OF(t->train.rows, "picture"),
+                pictures->width, pictures->height, OT_COUNT_OF(t->options.steps, "step"), OT_COUNT_OF(t->trained.count, "trained value"));
     } else if (t->train.stream != NULL) {
-        ot_note(t->args, "%s: streamed rows of up to %" PRId64 " tokens, %" PRId64 " held at a time, %" PRId64 " steps, %" PRId64 " trained values", t->label,
-                t->train.length, ot_stream_window(t->train.stream), t->options.steps, t->trained.count);
+        ot_note(t->args, "%s: streamed rows of up to %s tokens, %s held at a time, %s, %s", t->label, OT_COUNT(t->train.length),
+                OT_COUNT(ot_stream_window(t->train.stream)), OT_COUNT_OF(t->options.steps, "step"), OT_COUNT_OF(t->trained.count, "trained value"));
     } else {
-        ot_note(t->args, "%s: %" PRId64 " rows of up to %" PRId64 " tokens, %" PRId64 " steps, %" PRId64 " trained values", t->label, t->train.rows,
-                t->train.length, t->options.steps, t->trained.count);
+        ot_note(t->args, "%s: %s of up to %s tokens, %s, %s", t->label, OT_COUNT_OF(t->train.rows, "row"), OT_COUNT(t->train.length),
+                OT_COUNT_OF(t->options.steps, "step"), OT_COUNT_OF(t->trained.count, "trained value"));
     }
     ot_note(t->args, "memory: weights %s, trained values with moments %s, activations %s, data %s, the program %s: %s in all", ot_text_bytes(m->weights, a, sizeof a),
             ot_text_bytes(m->trained, b, sizeof b), ot_text_bytes(m->activations, c, sizeof c), ot_text_bytes(m->data, d, sizeof d),
@@ -453,8 +453,8 @@ static void say_teacher(const ot_training *t, const ot_teacher_plan *p) {
         ot_note(t->args, "teacher: its blocks are %.0f %% of the arithmetic; hidden states %s", 100 * p->share, kept);
         return;
     }
-    ot_note(t->args, "teacher: its blocks are %.0f %% of the arithmetic in %" PRId64 " visits of %" PRId64 " rows; hidden states take %s%s on disk, and the blocks %.0f %% then: %s",
-            100 * p->share, p->visits, p->rows, ot_text_bytes(p->bytes, bytes, sizeof bytes), room, 100 * p->cached_share, kept);
+    ot_note(t->args, "teacher: its blocks are %.0f %% of the arithmetic in %s of %s; hidden states take %s%s on disk, and the blocks %.0f %% then: %s",
+            100 * p->share, OT_COUNT_OF(p->visits, "visit"), OT_COUNT_OF(p->rows, "row"), ot_text_bytes(p->bytes, bytes, sizeof bytes), room, 100 * p->cached_share, kept);
 }
 
 ot_status ot_training_run(ot_training *t, ot_error *err) {
@@ -490,7 +490,7 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     }
     t->seconds = ot_seconds() - start;
     if (t->train.stream != NULL && ot_stream_bad(t->train.stream) > 0) {
-        ot_note(t->args, "warning: --train: %" PRId64 " rows were bad and were left out (--strict stops at the first)", ot_stream_bad(t->train.stream));
+        ot_note(t->args, "warning: --train: %s rows were bad and were left out (--strict stops at the first)", OT_COUNT(ot_stream_bad(t->train.stream)));
     }
     ot_trainer_free(trainer);
     ot_trainables_finish(&t->trained);
@@ -523,11 +523,11 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
         return ot_json_out_close(&out, err);
     }
     if (t->grid.n > 0) OT_TRY(print_grid(t, err));
-    printf("%s: %" PRId64 " steps in %.1f s, last loss %.4f", t->label, r->steps_done, t->seconds, r->last_loss);
+    printf("%s: %s in %.1f s, last loss %.4f", t->label, OT_COUNT_OF(r->steps_done, "step"), t->seconds, r->last_loss);
     if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
     printf("\n");
-    if (r->early) printf("ended early: %" PRId64 " validations in a row without a better one\n", t->options.patience);
-    if (r->skipped > 0) printf("%" PRId64 " steps were skipped by --guard\n", r->skipped);
+    if (r->early) printf("ended early: %s in a row without a better one\n", OT_COUNT_OF(t->options.patience, "validation"));
+    if (r->skipped > 0) printf("%s steps were skipped by --guard\n", OT_COUNT(r->skipped));
     printf("wrote %s\n", t->output);
     return OT_OK;
 }

@@ -1,7 +1,6 @@
 /* `offsite eval --images`: accuracy of a classifier over pictures, for each class, and what is taken for what. */
 #include "cli/eval_images.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,17 +140,17 @@ static ot_status print_classes(const job *j, ot_error *err) {
     ranked *order = NULL;
     int64_t shown = 0;
     OT_TRY(rank(j, &order, &shown, err));
-    if (j->n > SHOWN_CLASSES) printf("the worst %" PRId64 " classes:\n", shown);
+    if (j->n > SHOWN_CLASSES) printf("the worst %s classes:\n", OT_COUNT(shown));
     ot_table t = ot_table_begin(columns, 5);
     for (int64_t r = 0; r < shown; r++) {
         int64_t i = order[r].index, times = 0, other = mistaken_for(j, i, &times);
         const ot_class_score *s = &j->result.classes[j->occurring[i]];
         ot_table_cell(&t, "%s", j->names.names[j->occurring[i]]);
-        ot_table_cell(&t, "%" PRId64, s->images);
+        ot_table_cell(&t, "%s", OT_COUNT(s->images));
         ot_table_cell(&t, "%.1f %%", 100 * order[r].acc);
         ot_table_cell(&t, "%.1f %%", 100 * (double)s->right5 / (double)s->images);
         if (other < 0) ot_table_cell(&t, "%s", "");
-        else ot_table_cell(&t, "%s (%" PRId64 ")", j->names.names[j->occurring[other]], times);
+        else ot_table_cell(&t, "%s (%s)", j->names.names[j->occurring[other]], OT_COUNT(times));
     }
     ot_free(order);
     return ot_table_print(&t, stdout, err);
@@ -165,15 +164,15 @@ static ot_status print_confusion(const job *j, ot_error *err) {
     ot_table t = ot_table_begin(columns, (int)j->n + 1);
     for (int64_t i = 0; i < j->n; i++) {
         ot_table_cell(&t, "%s", j->names.names[j->occurring[i]]);
-        for (int64_t k = 0; k < j->n; k++) ot_table_cell(&t, "%" PRId64, j->counts[i * j->n + k]);
+        for (int64_t k = 0; k < j->n; k++) ot_table_cell(&t, "%s", OT_COUNT(j->counts[i * j->n + k]));
     }
     return ot_table_print(&t, stdout, err);
 }
 
 static ot_status print_text(const job *j, ot_error *err) {
     const ot_classification *c = &j->result;
-    printf("top-1 %.2f %% (± %.2f), top-5 %.2f %%, loss %.4f over %" PRId64 " pictures, %.1f a second\n\n", 100 * c->acc, 100 * c->acc_stderr, 100 * c->acc_top5,
-           c->loss, c->labelled, (double)c->images / j->seconds);
+    printf("top-1 %.2f %% (± %.2f), top-5 %.2f %%, loss %.4f over %s, %.1f a second\n\n", 100 * c->acc, 100 * c->acc_stderr, 100 * c->acc_top5,
+           c->loss, OT_COUNT_OF(c->labelled, "picture"), (double)c->images / j->seconds);
     OT_TRY(print_classes(j, err));
     return print_confusion(j, err);
 }

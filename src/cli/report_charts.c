@@ -1,8 +1,9 @@
 #include "cli/report_charts.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
+
+#include "base/count.h"
 
 enum { MAX_SERIES = 8, MAX_RUNS = 32, MAX_CHARTS = 16, NAME_TEXT = 200 };
 
@@ -235,6 +236,6 @@ ot_status ot_report_chart_losses(const ot_report_view *v, const char *verb, ot_h
             left_out++;
         }
     }
-    if (left_out > 0) ot_html_note(page, "The curves of %" PRId64 " further combinations are left out here: offsite plot draws any log.", left_out);
+    if (left_out > 0) ot_html_note(page, "The curves of %s further combinations are left out here: offsite plot draws any log.", OT_COUNT(left_out));
     return OT_OK;
 }

@@ -1,8 +1,7 @@
 /* `offsite report SCORES --data-owner --pictures PHOTOS -o PAGE.html`: what the tuned model says of the data owner's pictures, for the data owner. */
 #include "cli/report_pictures.h"
 
-#include <inttypes.h>
-
+#include "base/count.h"
 #include "cli/progress.h"
 #include "report/pictures.h"
 
@@ -23,7 +22,7 @@ ot_status ot_report_pictures_page(const ot_args *args, ot_error *err) {
         return status;
     }
     OT_TRY(ot_html_save(&page, path, err));
-    ot_note(args, "%" PRId64 " of the %" PRId64 " pictures of %s were scored", counts.scored, counts.all, options.pictures);
+    ot_note(args, "%s of the %s pictures of %s were scored", OT_COUNT(counts.scored), OT_COUNT(counts.all), options.pictures);
     ot_note(args, "wrote %s, which holds small copies of your pictures: keep it", path);
     return OT_OK;
 }

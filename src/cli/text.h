@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/count.h"
+
 /* The code point at *p, which moves behind it; U+FFFD for a byte that begins none. *p must not be at the end. */
 int32_t ot_text_next(const char **p);
 void ot_text_put(FILE *f, int32_t code_point);
@@ -25,12 +27,8 @@ bool ot_terminal_styled(FILE *f);
  * column `at`. An empty line in text parts paragraphs; a line that begins with a blank is kept as it is. */
 void ot_put_wrapped(FILE *f, const char *text, int at, int indent, int width);
 
-/* "1.21 GiB", "1,475,558,400", "1 h 02 min" into text, which they return. 32 bytes are always enough. */
+/* "1.21 GiB", "1 h 02 min" into text, which they return. 32 bytes are always enough. Counts: base/count.h. */
 const char *ot_text_bytes(int64_t bytes, char *text, size_t size);
-const char *ot_text_count(int64_t n, char *text, size_t size);
-/* "1 command", "2,000 commands": of a noun whose plural ends in s; with "is" or "are" behind. 64 bytes are enough for short nouns. */
-const char *ot_text_of(int64_t n, const char *noun, char *text, size_t size);
-const char *ot_text_are(int64_t n, const char *noun, char *text, size_t size);
 const char *ot_text_seconds(double seconds, char *text, size_t size);
 
 #endif

@@ -98,7 +98,7 @@ static ot_status print_profile(const bench_job *job, ot_bench_result *r, ot_erro
         double arithmetic = l->flops / job->peak.flops_per_second, traffic = l->bytes / job->peak.bytes_per_second;
         ot_table_cell(&t, "%s%s", ot_op_info(l->kind)->name, l->low_rank ? " of low rank" : l->in_block ? "" : " outside");
         ot_table_cell(&t, "%s", phases[l->phase]);
-        ot_table_cell(&t, "%" PRId64, l->entries);
+        ot_table_cell(&t, "%s", OT_COUNT(l->entries));
         ot_table_cell(&t, "%.2f", l->seconds * 1e3);
         ot_table_cell(&t, "%.1f %%", 100 * l->seconds / whole);
         ot_table_cell(&t, "%.2f", l->flops / 1e9);
@@ -153,8 +153,8 @@ static ot_status print(const bench_job *job, ot_bench_result *r, ot_error *err) 
     }
     char bytes[32], planned[32];
     if (job->pictures) printf("%.2f pictures/s, ", r->sequences_per_second);
-    printf("%.1f tokens/s: %.1f ms a step (median of %" PRId64 ", best %.1f), %" PRId64 " trained values, planned %s, peak %s\n", r->tokens_per_second,
-           r->seconds * 1e3, job->options.steps, r->seconds_best * 1e3, job->trained, ot_text_bytes(r->planned_bytes, planned, sizeof planned),
+    printf("%.1f tokens/s: %.1f ms a step (median of %" PRId64 ", best %.1f), %s, planned %s, peak %s\n", r->tokens_per_second,
+           r->seconds * 1e3, job->options.steps, r->seconds_best * 1e3, OT_COUNT_OF(job->trained, "trained value"), ot_text_bytes(r->planned_bytes, planned, sizeof planned),
            ot_text_bytes(ot_memory_peak(), bytes, sizeof bytes));
     return job->options.profile ? print_profile(job, r, err) : OT_OK;
 }
@@ -247,7 +247,7 @@ static ot_status print_table(const bench_job *job, const way_result *all, ot_err
         char planned[32], peak[32];
         bool ok = r->status == OT_OK;
         ot_table_cell(&t, "%s", ways[i].name);
-        ot_table_cell(&t, "%" PRId64, r->trained);
+        ot_table_cell(&t, "%s", OT_COUNT(r->trained));
         ot_table_cell(&t, ok ? "%.1f" : "-", r->tokens_per_second);
         ot_table_cell(&t, ok ? "%.2f" : "-", r->seconds);
         ot_table_cell(&t, ok && ft != NULL ? "%.2f" : "-", ok && ft != NULL ? r->tokens_per_second / ft->tokens_per_second : 0);

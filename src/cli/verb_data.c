@@ -244,10 +244,10 @@ static ot_status print(job *j, ot_error *err) {
     put_counts(j);
     put_unread(j);
     if (j->paths.count == 0) return OT_OK;
-    printf("\nlengths: %" PRId64 " to %" PRId64 " tokens, half of the examples up to %" PRId64 "\n", j->shortest, j->longest, j->median);
+    printf("\nlengths: %s to %s tokens, half of the examples up to %s\n", OT_COUNT(j->shortest), OT_COUNT(j->longest), OT_COUNT(j->median));
     OT_TRY(put_lengths(j, err));
     for (int64_t e = 0; e < j->d.examples && e < shown; e++) {
-        printf("\nexample %" PRId64 ", %" PRId64 " tokens, what is learnt %s:\n", e + 1, length_of(&j->d, e), styled ? "in colour" : "in brackets");
+        printf("\nexample %" PRId64 ", %s, what is learnt %s:\n", e + 1, OT_COUNT_OF(length_of(&j->d, e), "token"), styled ? "in colour" : "in brackets");
         OT_TRY(each_part(j, e, put_part, &styled, err));
         putchar('\n');
     }

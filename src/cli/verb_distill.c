@@ -52,11 +52,11 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
     for (; *digits >= '0' && *digits <= '9' && o.tokens < INT64_MAX / 16; digits++) o.tokens = o.tokens * 10 + (*digits - '0');
     if (*digits != '\0' || o.tokens == 0) return ot_args_fail(t->args, err, "--train %s: self: needs a number of tokens, as in self:100000", text);
     OT_TRY(ot_common_backend(t->args, &o.backend, &o.compute, err));
-    ot_note(t->args, "distill: %s writes %" PRId64 " tokens to learn on (temperature %g, seed %" PRIu64 ")", d->teacher->path, o.tokens, o.temperature,
+    ot_note(t->args, "distill: %s writes %s tokens to learn on (temperature %g, seed %" PRIu64 ")", d->teacher->path, OT_COUNT(o.tokens), o.temperature,
             o.seed);
     double start = ot_seconds();
     OT_TRY(ot_self_text(d->teacher, &o, &t->train, err));
-    ot_note(t->args, "distill: %" PRId64 " rows of %" PRId64 " tokens in %.1f seconds", t->train.rows, t->train.length, ot_seconds() - start);
+    ot_note(t->args, "distill: %s of %s tokens in %.1f seconds", OT_COUNT_OF(t->train.rows, "row"), OT_COUNT(t->train.length), ot_seconds() - start);
     return OT_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "base/parallel.h"
 #include "cli/common_data.h"
@@ -42,7 +43,7 @@ static ot_status print_blocks(const ot_args *args, const ot_perplexity *p, ot_er
         }
         return ot_json_out_close(&out, err);
     }
-    printf("perplexity %.4f (loss %.6f over %" PRId64 " blocks, %" PRId64 " tokens)\n", p->perplexity, p->loss, p->blocks, p->tokens);
+    printf("perplexity %.4f (loss %.6f over %s, %s tokens)\n", p->perplexity, p->loss, OT_COUNT_OF(p->blocks, "block"), OT_COUNT(p->tokens));
     for (int64_t i = 0; per_block && i < p->blocks; i++) printf("%6" PRId64 "  %.6f\n", i, p->per_block[i]);
     return OT_OK;
 }
@@ -121,7 +122,7 @@ static ot_status print_table(const ot_evaluation *tasks, int64_t n, ot_error *er
             ot_table_cell(&table, "%s", k == 0 ? tasks[i].task->name : "");
             if (k == 0) {
                 ot_table_cell(&table, "%" PRId64, tasks[i].shots);
-                ot_table_cell(&table, "%" PRId64, tasks[i].documents);
+                ot_table_cell(&table, "%s", OT_COUNT(tasks[i].documents));
             } else {
                 ot_table_cell(&table, "%s", "");
                 ot_table_cell(&table, "%s", "");

@@ -1,7 +1,7 @@
 /* `offsite forward`: one forward and backward over given ids, every number written out. */
-#include <inttypes.h>
 #include <stdio.h>
 
+#include "base/count.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
@@ -27,7 +27,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
         ot_json_out_str(&out, "output", ot_args_str(args, "output"));
         return ot_json_out_close(&out, err);
     }
-    if (s.has_loss) printf("loss %.6f over %" PRId64 " targets\n", s.loss, s.targets);
+    if (s.has_loss) printf("loss %.6f over %s\n", s.loss, OT_COUNT_OF(s.targets, "target"));
     printf("wrote %s\n", ot_args_str(args, "output"));
     return OT_OK;
 }

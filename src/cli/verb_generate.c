@@ -209,8 +209,8 @@ static void print_ids(const job *j, const ot_generated *g) {
 static void say_speed(const job *j, const ot_generated *g) {
     char bytes[32];
     int64_t later = g->new_tokens - j->prompts.count; /* the first of each came with its prompt */
-    ot_note(j->args, "%" PRId64 " prompt tokens, %.1f a second; %" PRId64 " new tokens, %.1f a second; memory besides the weights %s", g->prompt_tokens,
-            g->prompt_seconds > 0 ? (double)g->prompt_tokens / g->prompt_seconds : 0.0, g->new_tokens,
+    ot_note(j->args, "%s, %.1f a second; %s, %.1f a second; memory besides the weights %s", OT_COUNT_OF(g->prompt_tokens, "prompt token"),
+            g->prompt_seconds > 0 ? (double)g->prompt_tokens / g->prompt_seconds : 0.0, OT_COUNT_OF(g->new_tokens, "new token"),
             g->new_seconds > 0 ? (double)later / g->new_seconds : 0.0, ot_text_bytes(g->bytes, bytes, sizeof bytes));
 }
 

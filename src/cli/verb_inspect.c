@@ -189,7 +189,7 @@ static void print_manifest(const ot_manifest *m) {
     }
     printf("architecture %s, offer of %" PRId64 " layers: %" PRId64 " at the bottom and %" PRId64 " at the top are tuned\n", m->architecture, m->layers, m->bottom, m->top);
     if (m->n_classes > 0) {
-        printf("%" PRId64 " classes: ", m->n_classes);
+        printf("%s classes: ", OT_COUNT(m->n_classes));
         for (int64_t i = 0; i < m->n_classes && i < 10; i++) {
             if (i > 0) printf(", ");
             ot_put_safe(stdout, m->classes[i]);
@@ -232,9 +232,9 @@ static ot_status print_model(const card *c, ot_error *err) {
     for (int64_t i = 0; i < n; i++) bytes += parts[i].bytes;
     ot_put_safe(stdout, c->path);
     printf("%s\n", m->source == OT_SOURCE_CONFIG ? " (a configuration, no weights)" : "");
-    printf("%s, %" PRId64 " layers, hidden size %" PRId64 ", %" PRId64 " heads of %" PRId64, d->arch->name, d->layers, d->hidden_size, d->heads, d->head_dim);
+    printf("%s, %" PRId64 " layers, hidden size %s, %" PRId64 " heads of %" PRId64, d->arch->name, d->layers, OT_COUNT(d->hidden_size), d->heads, d->head_dim);
     if (d->kv_heads != d->heads) printf(" over %" PRId64 " key/value heads", d->kv_heads);
-    printf(", MLP %" PRId64 ", %s, %s %s%s\n", d->ffn_size, position_text(d), d->vision ? "classes" : "vocabulary", ot_text_count(d->vocab_size, a, sizeof a),
+    printf(", MLP %s, %s, %s %s%s\n", OT_COUNT(d->ffn_size), position_text(d), d->vision ? "classes" : "vocabulary", ot_text_count(d->vocab_size, a, sizeof a),
            d->tied ? ", tied head" : "");
     if (d->vision) print_vision(c);
     printf("%s parameters, %s\n\n", ot_text_count(total, a, sizeof a), ot_text_bytes(bytes, b, sizeof b));
@@ -242,7 +242,7 @@ static ot_status print_model(const card *c, ot_error *err) {
     ot_table t = ot_table_begin(columns, 5);
     for (int64_t i = 0; i < n; i++) {
         ot_table_cell(&t, "%s", parts[i].name);
-        ot_table_cell(&t, "%" PRId64, parts[i].tensors);
+        ot_table_cell(&t, "%s", OT_COUNT(parts[i].tensors));
         ot_table_cell(&t, "%s", ot_text_count(parts[i].parameters, a, sizeof a));
         ot_table_cell(&t, "%.1f %%", 100.0 * (double)parts[i].parameters / (double)total);
         ot_table_cell(&t, "%s", ot_text_bytes(parts[i].bytes, b, sizeof b));

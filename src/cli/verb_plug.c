@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/count.h"
 #include "cli/common_model.h"
 #include "cli/common_options.h"
 #include "cli/output.h"
@@ -57,11 +58,11 @@ static ot_status run(const ot_args *args, ot_error *err) {
         return ot_json_out_close(&out, err);
     }
     if (s.adapter) {
-        printf("wrote %" PRId64 " tensors (%" PRId64 " values) as an adapter of the whole model to %s\n", s.tensors, s.values, output);
+        printf("wrote %s (%s values) as an adapter of the whole model to %s\n", OT_COUNT_OF(s.tensors, "tensor"), OT_COUNT(s.values), output);
         return OT_OK;
     }
     if (s.merged) printf("merged in f32; rounding to the model's dtype moved a weight by at most %.3g\n", s.rounding_error);
-    printf("plugged %" PRId64 " tensors (%" PRId64 " values, largest change %.3g) into %s\n", s.tensors, s.values, s.largest_change, output);
+    printf("plugged %s (%s values, largest change %.3g) into %s\n", OT_COUNT_OF(s.tensors, "tensor"), OT_COUNT(s.values), s.largest_change, output);
     return OT_OK;
 }
 

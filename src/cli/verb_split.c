@@ -67,7 +67,7 @@ static bool is_above_one(const ot_emulation *e) { return e->cpl > 1.0005; }
 static const char above_one[] = "CPL above 1: by itself the emulator predicts these data better than the whole model does: as far as they show, none of its capability is held back; try others, or more of them";
 
 static void print_measured(const ot_emulation *e, bool pictures) {
-    printf("on %" PRId64 " %s: perplexity %.4g with the emulator, %.4g with the whole middle: it keeps CPL %.3f of the capability\n", e->rows,
+    printf("on %s %s: perplexity %.4g with the emulator, %.4g with the whole middle: it keeps CPL %.3f of the capability\n", OT_COUNT(e->rows),
            pictures ? "pictures" : "rows of text", e->emulator_perplexity, e->full_perplexity, e->cpl);
     printf("gradient fidelity %.3f", e->fidelity);
     if (!isnan(e->fidelity_bottom) && !isnan(e->fidelity_top)) printf(" (bottom %.3f, top %.3f)", e->fidelity_bottom, e->fidelity_top);
@@ -101,13 +101,13 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, bool pict
         return ot_json_out_close(&out, err);
     }
     char bytes[32], middle[32], whole[32];
-    printf("offer %s (id %.8s): %" PRId64 " layers, %" PRId64 " of %" PRId64 " middle blocks kept, %" PRId64 " trainable values, weights %s\n", offer,
-           s->offer_id, s->layers, s->kept_middle, s->middle, s->trainable, ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
+    printf("offer %s (id %.8s): %" PRId64 " layers, %" PRId64 " of %" PRId64 " middle blocks kept, %s trainable values, weights %s\n", offer,
+           s->offer_id, s->layers, s->kept_middle, s->middle, OT_COUNT(s->trainable), ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
     if (s->depth != s->layers) printf("blocks are shared: %" PRId64 " run in a row\n", s->depth);
-    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%" PRId64 " of %" PRId64 " tensors) exactly as you have them, and "
+    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%s of %s tensors) exactly as you have them, and "
            "%.0f %% of its values the same to rounding\n",
            ot_text_bytes(s->kept_bytes, middle, sizeof middle), ot_text_bytes(s->whole_bytes, whole, sizeof whole), 100.0 * exact_share(s),
-           s->exact_tensors, s->middle_tensors, 100.0 * same_share(s));
+           OT_COUNT(s->exact_tensors), OT_COUNT(s->middle_tensors), 100.0 * same_share(s));
     if (s->measured) print_measured(&s->emulation, pictures);
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
     printf("private ledger %s.owner.json: keep it, plugging in needs it", offer);

@@ -61,7 +61,7 @@ static void print_report(const ot_verify_report *r) {
     } else {
         printf("return for offer %s: %s, tuned by %s\n", m->offer_id, m->architecture, m->method);
     }
-    printf("ok  %" PRId64 " tensors, %s values, %s: as the manifest lists them, none missing, none besides\n", r->tensors, ot_text_count(r->values, a, sizeof a),
+    printf("ok  %s, %s values, %s: as the manifest lists them, none missing, none besides\n", OT_COUNT_OF(r->tensors, "tensor"), ot_text_count(r->values, a, sizeof a),
            ot_text_bytes(r->bytes, b, sizeof b));
     printf("ok  SHA-256, dtype and shape of each\nok  every value is finite\n");
     put_names("ok  SHA-256 of:", m->n_files, m, NULL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/pictures.h"
@@ -197,8 +198,8 @@ static ot_status gallery(const job *j, bool right, ot_error *err) {
     int64_t shown = n < j->options->shown ? n : j->options->shown;
     ot_html_section(j->page, right ? "Named rightly" : "Taken for something else");
     if (n == 0) ot_html_paragraph(j->page, "None.");
-    else if (right) ot_html_paragraph(j->page, "%" PRId64 " of %" PRId64 " pictures; here %" PRId64 " spread over all of them.", n, j->n, shown);
-    else ot_html_paragraph(j->page, "%" PRId64 " of %" PRId64 " pictures; here those of which the model was surest.", n, j->n);
+    else if (right) ot_html_paragraph(j->page, "%s of %s pictures; here %s spread over all of them.", OT_COUNT(n), OT_COUNT(j->n), OT_COUNT(shown));
+    else ot_html_paragraph(j->page, "%s of %s pictures; here those of which the model was surest.", OT_COUNT(n), OT_COUNT(j->n));
     ot_status status = OT_OK;
     ot_html_gallery(j->page);
     for (int64_t i = 0; status == OT_OK && i < shown; i++) status = show(j, &some[right ? i * n / shown : i], err);
@@ -225,7 +226,7 @@ static void class_table(const job *j, const int64_t *counts, const tally *tallie
         }
         ot_html_row(j->page, false);
         ot_html_cell(j->page, OT_TONE_PLAIN, "%s", j->names[c]);
-        ot_html_cell(j->page, OT_TONE_PLAIN, "%" PRId64, t->pictures);
+        ot_html_cell(j->page, OT_TONE_PLAIN, "%s", OT_COUNT(t->pictures));
         if (t->pictures == 0) {
             ot_html_cell(j->page, OT_TONE_MUTED, "-");
             ot_html_cell(j->page, OT_TONE_MUTED, "-");
@@ -233,8 +234,8 @@ static void class_table(const job *j, const int64_t *counts, const tally *tallie
             ot_html_cell(j->page, OT_TONE_PLAIN, "%.1f %%", 100 * (double)t->right / (double)t->pictures);
             ot_html_cell(j->page, OT_TONE_PLAIN, "%.1f %%", 100 * (double)t->right5 / (double)t->pictures);
         }
-        ot_html_cell(j->page, OT_TONE_PLAIN, "%" PRId64, t->predicted);
-        if (other >= 0) ot_html_cell(j->page, OT_TONE_PLAIN, "%s (%" PRId64 ")", j->names[other], counts[c * j->n_names + other]);
+        ot_html_cell(j->page, OT_TONE_PLAIN, "%s", OT_COUNT(t->predicted));
+        if (other >= 0) ot_html_cell(j->page, OT_TONE_PLAIN, "%s (%s)", j->names[other], OT_COUNT(counts[c * j->n_names + other]));
     }
     ot_html_table_end(j->page);
 }
@@ -249,7 +250,7 @@ static void whole_matrix(const job *j, const int64_t *counts) {
         ot_html_cell(j->page, OT_TONE_PLAIN, "%s", j->names[c]);
         for (int64_t k = 0; k < j->n_names; k++) {
             int64_t v = counts[c * j->n_names + k];
-            ot_html_cell(j->page, v == 0 ? OT_TONE_MUTED : c == k ? OT_TONE_STRONG : OT_TONE_PLAIN, "%" PRId64, v);
+            ot_html_cell(j->page, v == 0 ? OT_TONE_MUTED : c == k ? OT_TONE_STRONG : OT_TONE_PLAIN, "%s", OT_COUNT(v));
         }
     }
     ot_html_table_end(j->page);
@@ -280,7 +281,7 @@ static ot_status worst_mistakes(const job *j, const int64_t *counts, ot_error *e
         ot_html_row(j->page, false);
         ot_html_cell(j->page, OT_TONE_PLAIN, "%s", j->names[all[i].at / j->n_names]);
         ot_html_cell(j->page, OT_TONE_PLAIN, "%s", j->names[all[i].at % j->n_names]);
-        ot_html_cell(j->page, OT_TONE_PLAIN, "%" PRId64, all[i].times);
+        ot_html_cell(j->page, OT_TONE_PLAIN, "%s", OT_COUNT(all[i].times));
     }
     ot_html_table_end(j->page);
     ot_free(all);
@@ -322,8 +323,8 @@ static void summary(const job *j) {
         right5 += j->all[i].right5;
     }
     ot_html_section(j->page, "Pictures");
-    ot_html_paragraph(j->page, "%" PRId64 " of the %" PRId64 " pictures of %s were scored.", j->n, j->list.n, j->list.path);
-    ot_html_paragraph(j->page, "Top-1 %.2f %%, top-5 %.2f %% over %" PRId64 " pictures.", 100 * (double)right / (double)j->n, 100 * (double)right5 / (double)j->n, j->n);
+    ot_html_paragraph(j->page, "%s of the %s pictures of %s were scored.", OT_COUNT(j->n), OT_COUNT(j->list.n), j->list.path);
+    ot_html_paragraph(j->page, "Top-1 %.2f %%, top-5 %.2f %% over %s.", 100 * (double)right / (double)j->n, 100 * (double)right5 / (double)j->n, OT_COUNT_OF(j->n, "picture"));
     ot_html_note(j->page, "Small copies of the data owner's pictures are in this file. It is for the data owner alone: a return holds nothing of it.");
 }
 

@@ -37,7 +37,7 @@ has out '"trainable": 106496'
 has out '"trainable": 589824'
 "$OFFSITE" inspect xl --emulator layerdrop:keep=16 >out 2>err
 [ ! -s err ]
-has out 'gpt2, 48 layers, hidden size 1600, 25 heads of 64'
+has out 'gpt2, 48 layers, hidden size 1,600, 25 heads of 64'
 has out '1,557,611,200 parameters'
 has out 'ships 16 of 44 middle blocks'
 has out "of the middle's bytes, exactly as you have them"

@@ -7,6 +7,13 @@ run "$@" -o whole --log whole.jsonl
 [ "$(grep '"loss"' whole.jsonl | sed -n '1s/^{"step": \([0-9]*\),.*/\1/p;$s/^{"step": \([0-9]*\),.*/\1/p' | tr '\n' ' ')" = '0 59 ' ] || die "the log's steps: $(cat whole.jsonl)"
 "$OFFSITE" "$@" -o counted 2>err >out </dev/null
 grep -q '^tune step 1/60 ' err && grep -q '^tune step 60/60 ' err && grep -q 'after step 60 in\|: 60 steps in' out || die "$(cat err out)"
+# Counts are told with commas, by every command.
+grep -q '^tune: 250 rows of up to 32 tokens, 60 steps, 25,408 trained values$' err || die "$(cat err)"
+"$OFFSITE" eval base --blocks secret-notes.txt --block 32 --no-progress >out
+grep -q '^perplexity .* over 250 blocks, 8,000 tokens)$' out || die "$(cat out)"
+"$OFFSITE" plug base whole -o told --no-progress >out
+grep -q ' tensors (25,408 values, largest change ' out || die "$(cat out)"
+rm -r told
 
 # Ctrl-C: one line, exit code 1, and a checkpoint.
 "$OFFSITE" "$@" -o stopped --log stopped.jsonl --quiet >out 2>err </dev/null &

@@ -136,9 +136,9 @@ static void test_safe_echo(void **state) {
 
 static void test_readable_numbers(void **state) {
     (void)state;
-    char t[32];
+    char t[32], both[64];
     assert_string_equal(ot_text_bytes(0, t, sizeof t), "0 bytes");
-    assert_string_equal(ot_text_bytes(1023, t, sizeof t), "1023 bytes");
+    assert_string_equal(ot_text_bytes(1023, t, sizeof t), "1,023 bytes");
     assert_string_equal(ot_text_bytes(1024, t, sizeof t), "1.00 KiB");
     assert_string_equal(ot_text_bytes(50LL << 20, t, sizeof t), "50.0 MiB");
     assert_string_equal(ot_text_bytes(INT64_MAX, t, sizeof t), "8192 PiB");
@@ -147,6 +147,8 @@ static void test_readable_numbers(void **state) {
     assert_string_equal(ot_text_count(1475558400, t, sizeof t), "1,475,558,400");
     assert_string_equal(ot_text_count(-1000, t, sizeof t), "-1,000");
     assert_string_equal(ot_text_count(INT64_MIN, t, sizeof t), "-9,223,372,036,854,775,808");
+    snprintf(both, sizeof both, "%s, %s, %s", OT_COUNT(12345), OT_COUNT_OF(1, "step"), OT_COUNT_OF(2000, "step"));
+    assert_string_equal(both, "12,345, 1 step, 2,000 steps");
     assert_string_equal(ot_text_seconds(0.04, t, sizeof t), "0.0 s");
     assert_string_equal(ot_text_seconds(9.96, t, sizeof t), "10 s");
     assert_string_equal(ot_text_seconds(59.97, t, sizeof t), "1 min 00 s");
