@@ -104,23 +104,31 @@ VEC_INLINE void tiles_pack_columns(const ot_gemm *g, int64_t column, int64_t ste
     }
 }
 
-/* The side operand: place s of the depth holds row s % r, high, high and then low. */
+/* Place s of the depth of a side holds row s % r, high, high and then low. */
 VEC_INLINE __m512i tiles_side(const ot_gemm *g, int64_t column, int64_t s) {
     if (s >= 3 * g->side.r) return _mm512_setzero_si512();
     __m512 x = _mm512_maskz_loadu_ps((__mmask16)tiles_mask(g->n - column), g->side.b + s % g->side.r * g->side.ldb + column);
     return s < 2 * g->side.r ? tiles_high(x) : tiles_low(x);
 }
 
-static void tiles_pack_panel(const ot_tiles_job *j, int64_t column, uint32_t *to) {
-    const ot_gemm *g = j->g;
-    for (int64_t step = 0; step < j->whole + j->rest; step++, to += TILES_UNITS * TILES_WIDE) {
-        if (g->tb) tiles_pack_rows(g, column, step, to);
-        else tiles_pack_columns(g, column, step, to);
-    }
-    for (int64_t u = 0; u < j->side * TILES_UNITS; u++, to += TILES_WIDE)
+static void tiles_pack_side(const ot_gemm *g, int64_t column, int64_t step, uint32_t *to) {
+    for (int64_t s = step * TILES_STEP; s < (step + 1) * TILES_STEP; s += 2, to += TILES_WIDE)
         for (int half = 0; half < TILES_WIDE; half += 16)
-            _mm512_storeu_si512(to + half, _mm512_or_si512(tiles_side(g, column + half, 2 * u),
-                                                           _mm512_slli_epi32(tiles_side(g, column + half, 2 * u + 1), 16)));
+            _mm512_storeu_si512(to + half, _mm512_or_si512(tiles_side(g, column + half, s), _mm512_slli_epi32(tiles_side(g, column + half, s + 1), 16)));
+}
+
+VEC_INLINE int64_t tiles_depth(const ot_tiles_job *j) { return j->whole + j->rest + j->side; }
+
+/* Steps [first, end) of the panel of the columns from `column` on. */
+static void tiles_pack_panel(const ot_tiles_job *j, int64_t column, int64_t first, int64_t end, uint32_t *panel) {
+    const ot_gemm *g = j->g;
+    for (int64_t step = first; step < end; step++) {
+        uint32_t *to = panel + step * TILES_UNITS * TILES_WIDE;
+        int64_t side = step - j->whole - j->rest;
+        if (side < 0 && g->tb) tiles_pack_rows(g, column, step, to);
+        else if (side < 0) tiles_pack_columns(g, column, step, to);
+        else tiles_pack_side(g, column, side, to);
+    }
 }
 
 /* ==== Tiles ==== */
@@ -138,8 +146,27 @@ static void tiles_begin(void) {
     _tile_loadconfig(&shapes);
 }
 
-/* Sums of 32 by 32 += `steps` steps; tiles are named by number in the instruction. Strides in bytes. */
-VEC_INLINE void tiles_steps(const char *a, int64_t stride, const char *b, int64_t steps) {
+/* Sums of 32 by 32 whose rows from `row` to `end` are still to be brought to C; they begin with row `from`. */
+typedef struct tiles_sums {
+    float (*sums)[TILES_WIDE];
+    int64_t from, row, end, column;
+} tiles_sums;
+
+/* The next few rows of sums. */
+VEC_INLINE void tiles_put(const ot_gemm *g, tiles_sums *t, int64_t rows) {
+    int columns = (int)(g->n - t->column < TILES_WIDE ? g->n - t->column : TILES_WIDE);
+    bool plain = columns == TILES_WIDE && g->c_type == OT_BF16 && g->alpha == 1.0f && !g->bias && !g->accumulate;
+    for (; rows > 0 && t->row < t->end; rows--, t->row++) {
+        vf sum[GEMM_VECTORS] = {vf_load(t->sums[t->row - t->from]), vf_load(t->sums[t->row - t->from] + LANES)};
+        if (plain) _mm512_storeu_si512((ot_bf16 *)g->c + t->row * g->ldc + t->column, (__m512i)_mm512_cvtne2ps_pbh(sum[1], sum[0]));
+        else gemm_store_row(g, true, t->row, t->column, columns, sum);
+    }
+}
+
+/* Sums of 32 by 32 += `steps` steps; tiles are named by number in the instruction. Strides in bytes. On the way, what vectors do while the tiles are busy:
+ * rows of the sums before these go to C. */
+VEC_INLINE void tiles_steps(const ot_gemm *g, const char *a, int64_t stride, const char *b, int64_t steps, tiles_sums *before) {
+    int64_t each = steps > 0 ? (TILES_ROWS + steps - 1) / steps : 0;
     for (int64_t s = 0; s < steps; s++, a += 64, b += TILES_UNITS * TILES_WIDE * 4) {
         _tile_loadd(4, a, stride);
         _tile_loadd(6, b, 128);
@@ -149,6 +176,7 @@ VEC_INLINE void tiles_steps(const char *a, int64_t stride, const char *b, int64_
         _tile_loadd(5, a + 16 * stride, stride);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
+        tiles_put(g, before, each);
     }
 }
 
@@ -177,39 +205,37 @@ static void tiles_mask_side(const ot_gemm *g, int64_t from, int64_t column, floa
     _tile_loadd(3, sums[16] + 16, 128);
 }
 
-/* Rows [row0, row1) of the columns from `column` on, whose panel is packed. The last 32 rows may overlap others, which are not stored again. */
-static void tiles_panel(const ot_tiles_job *j, int64_t column, int64_t row0, int64_t row1, const uint32_t *panel) {
+/* Rows [row0, row1) by columns of panels [panel0, panel1). While a panel is multiplied, the next one is packed, and the sums before the present ones go to
+ * C. The last 32 rows may overlap others, which are not stored again. */
+static void tiles_multiply(const ot_tiles_job *j, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room) {
     const ot_gemm *g = j->g;
-    int columns = (int)(g->n - column < TILES_WIDE ? g->n - column : TILES_WIDE);
-    int64_t width = (j->rest + j->side) * 64;
-    const char *b = (const char *)panel, *b_rest = b + j->whole * TILES_UNITS * TILES_WIDE * 4, *b_side = b_rest + j->rest * TILES_UNITS * TILES_WIDE * 4;
-    for (int64_t i = row0; i < row1; i += TILES_ROWS) {
-        int64_t from = i + TILES_ROWS <= g->m || i == 0 ? i : g->m - TILES_ROWS, end = i + TILES_ROWS < row1 ? i + TILES_ROWS : row1;
-        const char *left = (const char *)j->left + from * width;
-        float sums[TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
-        __asm__ volatile("" ::: "memory");
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        tiles_steps(left + j->rest * 64, width, b_side, j->side);
-        if (g->side.mask) tiles_mask_side(g, from, column, sums);
-        tiles_steps((const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, b, j->whole);
-        tiles_steps(left, width, b_rest, j->rest);
-        tiles_store(sums);
-        for (int64_t row = i; row < end; row++) {
-            vf sum[GEMM_VECTORS] = {vf_load(sums[row - from]), vf_load(sums[row - from] + LANES)};
-            gemm_store_row(g, true, row, column, columns, sum);
+    float sums[2][TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
+    int64_t width = (j->rest + j->side) * 64, depth = tiles_depth(j), step_bytes = TILES_UNITS * TILES_WIDE * 4, blocks = (row1 - row0 + TILES_ROWS - 1) / TILES_ROWS;
+    tiles_sums before = {0};
+    tiles_begin();
+    tiles_pack_panel(j, panel0 * TILES_WIDE, 0, depth, room);
+    for (int64_t p = panel0, n = 0; p < panel1; p++) {
+        uint32_t *next = room + (p + 1 - panel0) % 2 * depth * TILES_UNITS * TILES_WIDE;
+        const char *b = (const char *)(room + (p - panel0) % 2 * depth * TILES_UNITS * TILES_WIDE), *b_rest = b + j->whole * step_bytes;
+        for (int64_t block = 0; block < blocks; block++, n++) {
+            int64_t i = row0 + block * TILES_ROWS, from = i + TILES_ROWS <= g->m || i == 0 ? i : g->m - TILES_ROWS;
+            const char *left = (const char *)j->left + from * width;
+            if (p + 1 < panel1) tiles_pack_panel(j, (p + 1) * TILES_WIDE, block * depth / blocks, (block + 1) * depth / blocks, next);
+            __asm__ volatile("" ::: "memory");
+            _tile_zero(0);
+            _tile_zero(1);
+            _tile_zero(2);
+            _tile_zero(3);
+            tiles_steps(g, left + j->rest * 64, width, b_rest + j->rest * step_bytes, j->side, &before);
+            if (g->side.mask) tiles_mask_side(g, from, p * TILES_WIDE, sums[n % 2]);
+            tiles_steps(g, (const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, b, j->whole, &before);
+            tiles_steps(g, left, width, b_rest, j->rest, &before);
+            tiles_put(g, &before, TILES_ROWS);
+            tiles_store(sums[n % 2]);
+            before = (tiles_sums){sums[n % 2], from, i, i + TILES_ROWS < row1 ? i + TILES_ROWS : row1, p * TILES_WIDE};
         }
     }
-}
-
-static void tiles_multiply(const ot_tiles_job *j, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room) {
-    tiles_begin();
-    for (int64_t p = panel0; p < panel1; p++) {
-        tiles_pack_panel(j, p * TILES_WIDE, room);
-        tiles_panel(j, p * TILES_WIDE, row0, row1, room);
-    }
+    tiles_put(g, &before, TILES_ROWS);
     _tile_release();
 }
 

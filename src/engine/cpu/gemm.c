@@ -148,54 +148,56 @@ static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
     ot_parallel_for(r.chunks * r.parts, multiply_chunk, &r);
 }
 
-/* ==== Own tiles: as fast as the library, which cannot take a side along ==== */
+/* ==== Own tiles ==== */
 
-enum { TILES_CHUNKS = 32, TILES_PART = 512 }; /* parts of C at most, unless it has many rows; rows of one */
+/* As with own loops; each piece has room for two panels, one that is multiplied and one that is packed meanwhile. */
+enum { TILES_PART = 512 /* rows of one, if there is room for as many */ };
 
 static const ot_tiles_kernels *own_tiles(ot_dtype type) {
     const ot_cpu_kernels *table = ot_cpu_pick();
     return type == OT_BF16 && table->gemm_tiles.multiply ? &table->gemm_tiles : NULL;
 }
 
+bool ot_gemm_tiles(ot_dtype type) { return own_tiles(type) != NULL; }
+
 typedef struct tiles_run {
     const ot_tiles_kernels *own;
     ot_tiles_job job;
-    int64_t panels, groups, parts; /* C is cut into groups of panels, by parts of rows */
-    int64_t rows;                  /* of left */
-    char *rooms;
-    int64_t left_bytes, room_bytes;
+    int64_t panels, groups, parts, part; /* C is cut into groups of panels, by parts of so many rows */
+    int64_t rows, left_bytes;            /* of left */
+    int64_t room_bytes, rooms;           /* of two panels; how many of those there are */
+    char *room;
 } tiles_run;
 
 static void lay_out_tiles(tiles_run *t, int64_t m, int64_t n, int64_t k, int64_t r) {
-    *t = (tiles_run){.panels = ceiling(n, OT_GEMM_COLUMNS), .parts = ceiling(m, TILES_PART), .rows = m < OT_TILES_ROWS ? OT_TILES_ROWS : m};
-    t->groups = t->parts < TILES_CHUNKS ? TILES_CHUNKS / t->parts : 1;
-    if (t->groups > t->panels) t->groups = t->panels;
+    *t = (tiles_run){.panels = ceiling(n, OT_GEMM_COLUMNS), .rows = m < OT_TILES_ROWS ? OT_TILES_ROWS : m};
     t->job.whole = m < OT_TILES_ROWS ? 0 : k / OT_TILES_STEP;
     t->job.rest = ceiling(k, OT_TILES_STEP) - t->job.whole;
     t->job.side = ceiling(3 * r, OT_TILES_STEP);
     t->left_bytes = t->rows * (t->job.rest + t->job.side) * OT_TILES_STEP * (int64_t)sizeof(ot_bf16);
-    t->room_bytes = (t->job.whole + t->job.rest + t->job.side) * OT_TILES_STEP / 2 * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
+    t->room_bytes = (t->job.whole + t->job.rest + t->job.side) * OT_TILES_STEP * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
+    int64_t most = ROOM_BYTES / t->room_bytes;
+    t->rooms = least(t->panels * ceiling(m, TILES_PART), most > FEW / 2 ? most : FEW / 2);
 }
 
 static int64_t tiles_work(int64_t m, int64_t n, int64_t k, int64_t r) {
     tiles_run most, few; /* a batch may have fewer rows than planned */
     lay_out_tiles(&most, m, n, k, r);
     lay_out_tiles(&few, 1, n, k, r);
-    int64_t left = most.left_bytes > few.left_bytes ? most.left_bytes : few.left_bytes, chunks = most.groups * most.parts;
-    return left + (chunks > few.groups ? chunks : few.groups) * most.room_bytes;
+    return (most.left_bytes > few.left_bytes ? most.left_bytes : few.left_bytes) + most.rooms * most.room_bytes;
 }
 
 static void pack_left(void *context, int64_t chunk) {
     const tiles_run *t = context;
-    int64_t first = chunk * ROWS_PER_CHUNK, rows = t->rows - first;
-    t->own->pack_left(&t->job, first, rows < ROWS_PER_CHUNK ? rows : ROWS_PER_CHUNK);
+    int64_t first = chunk * ROWS_PER_CHUNK;
+    t->own->pack_left(&t->job, first, least(ROWS_PER_CHUNK, t->rows - first));
 }
 
 static void multiply_tiles(void *context, int64_t chunk) {
     const tiles_run *t = context;
-    int64_t group = chunk % t->groups, first = chunk / t->groups * TILES_PART, m = t->job.g->m;
-    t->own->multiply(&t->job, group * t->panels / t->groups, (group + 1) * t->panels / t->groups, first, m - first < TILES_PART ? m : first + TILES_PART,
-                     (uint32_t *)(void *)(t->rooms + chunk * t->room_bytes));
+    int64_t group = chunk % t->groups, first = chunk / t->groups * t->part;
+    t->own->multiply(&t->job, group * t->panels / t->groups, (group + 1) * t->panels / t->groups, first, least(first + t->part, t->job.g->m),
+                     (uint32_t *)(void *)(t->room + chunk * t->room_bytes));
 }
 
 static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
@@ -204,7 +206,11 @@ static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
     t.own = own;
     t.job.g = g;
     t.job.left = g->work;
-    t.rooms = (char *)g->work + t.left_bytes;
+    t.room = (char *)g->work + t.left_bytes;
+    t.groups = least(least(t.panels, t.rooms), (int64_t)PIECES * ot_threads());
+    t.parts = least(ceiling(g->m, TILES_PART), t.rooms / t.groups);
+    t.part = ceiling(ceiling(g->m, t.parts), OT_TILES_ROWS) * OT_TILES_ROWS;
+    t.parts = ceiling(g->m, t.part);
     if (t.left_bytes > 0) ot_parallel_for(ceiling(t.rows, ROWS_PER_CHUNK), pack_left, &t);
     ot_parallel_for(t.groups * t.parts, multiply_tiles, &t);
 }
@@ -212,14 +218,14 @@ static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
 /* ==== The product ==== */
 
 int64_t ot_gemm_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
-    if (r > 0 && own_tiles(type)) return tiles_work(m, n, k, r);
+    if (!ta && own_tiles(type)) return tiles_work(m, n, k, r);
     return own_kernels(type) ? own_work(ta, m, n, k, r, type) : 0;
 }
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
     const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
-    const ot_tiles_kernels *tiles = g->work && g->side.r > 0 ? own_tiles(g->type) : NULL;
+    const ot_tiles_kernels *tiles = g->work && !g->ta ? own_tiles(g->type) : NULL;
     if (g->side.r > 0 && ((!own && !tiles) || g->ta || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
         return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, rows of A, a scale of 1 and no more than %d",
                        (long long)g->side.r, OT_GEMM_SIDE);

@@ -46,6 +46,9 @@ ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 /* Do own loops beat the libraries at products of this type here? */
 bool ot_gemm_own(ot_dtype type);
 
+/* Do own tiles beat the library at products of this type without ta? */
+bool ot_gemm_tiles(ot_dtype type);
+
 /* Has this machine fast bf16 products? Without them ot_gemm takes F32 only. */
 bool ot_gemm_bf16(void);
 

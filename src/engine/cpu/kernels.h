@@ -91,7 +91,7 @@ typedef struct ot_tiles_job {
 
 typedef struct ot_tiles_kernels {
     void (*pack_left)(const ot_tiles_job *job, int64_t first, int64_t rows);
-    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for one panel: OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units a step */
+    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for two panels: OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units a step each */
     void (*multiply)(const ot_tiles_job *job, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room);
 } ot_tiles_kernels;
 
