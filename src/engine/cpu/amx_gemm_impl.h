@@ -146,9 +146,9 @@ static void tiles_begin(void) {
     _tile_loadconfig(&shapes);
 }
 
-/* Sums of 32 by 32 whose rows from `row` to `end` are still to be brought to C; they begin with row `from`. */
+/* Sums of 32 by 32 whose rows from `row` to `end` are still to be brought to C; they begin with row `from`. A side with a mask has sums of its own. */
 typedef struct tiles_sums {
-    float (*sums)[TILES_WIDE];
+    float (*sums)[TILES_WIDE], (*side)[TILES_WIDE];
     int64_t from, row, end, column;
 } tiles_sums;
 
@@ -158,6 +158,12 @@ VEC_INLINE void tiles_put(const ot_gemm *g, tiles_sums *t, int64_t rows) {
     bool plain = columns == TILES_WIDE && g->c_type == OT_BF16 && g->alpha == 1.0f && !g->bias && !g->accumulate;
     for (; rows > 0 && t->row < t->end; rows--, t->row++) {
         vf sum[GEMM_VECTORS] = {vf_load(t->sums[t->row - t->from]), vf_load(t->sums[t->row - t->from] + LANES)};
+        if (g->side.mask) {
+            uint32_t bits = g->side.mask[t->row * ((g->n + 31) / 32) + t->column / 32];
+            const float *side = t->side[t->row - t->from];
+            sum[0] = vf_fma(vf_keep(vf_load(side), bits), vf_set(g->side.factor), sum[0]);
+            sum[1] = vf_fma(vf_keep(vf_load(side + LANES), bits >> LANES), vf_set(g->side.factor), sum[1]);
+        }
         if (plain) _mm512_storeu_si512((ot_bf16 *)g->c + t->row * g->ldc + t->column, (__m512i)_mm512_cvtne2ps_pbh(sum[1], sum[0]));
         else gemm_store_row(g, true, t->row, t->column, columns, sum);
     }
@@ -180,6 +186,13 @@ VEC_INLINE void tiles_steps(const ot_gemm *g, const char *a, int64_t stride, con
     }
 }
 
+VEC_INLINE void tiles_clear(void) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+}
+
 VEC_INLINE void tiles_store(float sums[TILES_ROWS][TILES_WIDE]) {
     _tile_stored(0, sums[0], 128);
     _tile_stored(1, sums[0] + 16, 128);
@@ -188,28 +201,11 @@ VEC_INLINE void tiles_store(float sums[TILES_ROWS][TILES_WIDE]) {
     __asm__ volatile("" ::: "memory"); /* the instructions do not tell the compiler what they write and read */
 }
 
-/* The tiles' sums are the side's so far: lays its mask over them. */
-static void tiles_mask_side(const ot_gemm *g, int64_t from, int64_t column, float sums[TILES_ROWS][TILES_WIDE]) {
-    int64_t words = (g->n + 31) / 32;
-    vf factor = vf_set(g->side.factor);
-    tiles_store(sums);
-    for (int64_t row = 0; row < TILES_ROWS; row++) {
-        uint32_t bits = from + row < g->m ? g->side.mask[(from + row) * words + column / 32] : 0;
-        vf_store(sums[row], vf_keep(vf_load(sums[row]), bits) * factor);
-        vf_store(sums[row] + 16, vf_keep(vf_load(sums[row] + 16), bits >> 16) * factor);
-    }
-    __asm__ volatile("" ::: "memory");
-    _tile_loadd(0, sums[0], 128);
-    _tile_loadd(1, sums[0] + 16, 128);
-    _tile_loadd(2, sums[16], 128);
-    _tile_loadd(3, sums[16] + 16, 128);
-}
-
 /* Rows [row0, row1) by columns of panels [panel0, panel1). While a panel is multiplied, the next one is packed, and the sums before the present ones go to
  * C. The last 32 rows may overlap others, which are not stored again. */
 static void tiles_multiply(const ot_tiles_job *j, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room) {
     const ot_gemm *g = j->g;
-    float sums[2][TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
+    float sums[2][TILES_ROWS][TILES_WIDE] __attribute__((aligned(64))), sides[2][TILES_ROWS][TILES_WIDE] __attribute__((aligned(64)));
     int64_t width = (j->rest + j->side) * 64, depth = tiles_depth(j), step_bytes = TILES_UNITS * TILES_WIDE * 4, blocks = (row1 - row0 + TILES_ROWS - 1) / TILES_ROWS;
     tiles_sums before = {0};
     tiles_begin();
@@ -222,17 +218,17 @@ static void tiles_multiply(const ot_tiles_job *j, int64_t panel0, int64_t panel1
             const char *left = (const char *)j->left + from * width;
             if (p + 1 < panel1) tiles_pack_panel(j, (p + 1) * TILES_WIDE, block * depth / blocks, (block + 1) * depth / blocks, next);
             __asm__ volatile("" ::: "memory");
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
+            tiles_clear();
             tiles_steps(g, left + j->rest * 64, width, b_rest + j->rest * step_bytes, j->side, &before);
-            if (g->side.mask) tiles_mask_side(g, from, p * TILES_WIDE, sums[n % 2]);
+            if (g->side.mask) {
+                tiles_store(sides[n % 2]);
+                tiles_clear();
+            }
             tiles_steps(g, (const char *)((const ot_bf16 *)g->a + from * g->lda), g->lda * 2, b, j->whole, &before);
             tiles_steps(g, left, width, b_rest, j->rest, &before);
             tiles_put(g, &before, TILES_ROWS);
             tiles_store(sums[n % 2]);
-            before = (tiles_sums){sums[n % 2], from, i, i + TILES_ROWS < row1 ? i + TILES_ROWS : row1, p * TILES_WIDE};
+            before = (tiles_sums){sums[n % 2], sides[n % 2], from, i, i + TILES_ROWS < row1 ? i + TILES_ROWS : row1, p * TILES_WIDE};
         }
     }
     tiles_put(g, &before, TILES_ROWS);
