@@ -151,7 +151,7 @@ static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
 /* ==== Own tiles ==== */
 
 /* As with own loops; each piece has room for two panels, one that is multiplied and one that is packed meanwhile. */
-enum { TILES_PART = 512 /* rows of one, if there is room for as many */ };
+enum { TILES_PART = 512 /* rows of one, if there is room for as many */, TILES_PIECES = 2 /* for each thread: the first panel of each is packed by itself */ };
 
 static const ot_tiles_kernels *own_tiles(ot_dtype type) {
     const ot_cpu_kernels *table = ot_cpu_pick();
@@ -207,7 +207,7 @@ static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
     t.job.g = g;
     t.job.left = g->work;
     t.room = (char *)g->work + t.left_bytes;
-    t.groups = least(least(t.panels, t.rooms), (int64_t)PIECES * ot_threads());
+    t.groups = least(least(t.panels, t.rooms), (int64_t)TILES_PIECES * ot_threads());
     t.parts = least(ceiling(g->m, TILES_PART), t.rooms / t.groups);
     t.part = ceiling(ceiling(g->m, t.parts), OT_TILES_ROWS) * OT_TILES_ROWS;
     t.parts = ceiling(g->m, t.part);
