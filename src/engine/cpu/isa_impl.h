@@ -59,6 +59,7 @@ const ot_cpu_kernels OT_ISA_TABLE = {
     .rope = loop_rope,
     .dropout = loop_dropout,
     .dropout_bits = loop_dropout_bits,
+    .turn = turn_floats,
     .column_sum = loop_column_sum,
     .dots = loop_dots,
 #if OT_ISA == OT_ISA_AMX

@@ -166,6 +166,8 @@ typedef struct ot_cpu_kernels {
     /* y = x * (0 or factor) by the hash of the site's element first + i; which ones are kept, as bits of `words` words */
     void (*dropout)(ot_span x, ot_span y, int64_t n, bool add, const ot_dropout_mask *mask, int64_t first);
     void (*dropout_bits)(uint32_t *bits, int64_t words, const ot_dropout_mask *mask, int64_t first);
+    /* y [cols][ld] = x [rows][stride] */
+    void (*turn)(const float *x, int64_t stride, int64_t rows, int64_t cols, float *y, int64_t ld);
     /* sum[0 .. n) += the sum over rows of x[row * stride + i] */
     void (*column_sum)(ot_span x, int64_t stride, int64_t rows, int64_t n, float *sum);
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */

@@ -27,6 +27,14 @@ VEC_INLINE void turn_units(const void *in, int64_t in_stride, void *out, int64_t
     }
 }
 
+/* y [cols][ld] = x [rows][stride] */
+static void turn_floats(const float *x, int64_t stride, int64_t rows, int64_t cols, float *y, int64_t ld) {
+    int64_t whole = rows / 4 * 4, wide = cols / 4 * 4;
+    turn_units(x, stride, y, ld, whole, wide);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = r < whole ? wide : 0; c < cols; c++) y[c * ld + r] = x[r * stride + c];
+}
+
 #if OT_ISA >= OT_ISA_AVX512
 /* out [16][out_stride] = four rows of 16 units; strides in units. */
 VEC_INLINE void turn_four(const void *in, int64_t in_stride, void *out, int64_t out_stride) {
