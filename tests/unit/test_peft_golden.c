@@ -24,8 +24,8 @@ static const struct {
 } methods[] = {{"prompt", "prompt:tokens=4", 0},
                {"ia3", "ia3", 0},
                {"dora", "dora:r=2,alpha=5,dropout=0", 0},
-               {"lora-dropout", "lora:r=2,alpha=5,dropout=0.25", 11},
-               {"dora-dropout", "dora:r=2,alpha=5,dropout=0.25", 11}};
+               {"lora-dropout", "lora:r=2,alpha=5,dropout=0.25", 23},
+               {"dora-dropout", "dora:r=2,alpha=5,dropout=0.25", 23}};
 enum { MODELS = sizeof models / sizeof *models, METHODS = sizeof methods / sizeof *methods };
 
 static void must(ot_status status, const ot_error *err) {
@@ -163,9 +163,7 @@ static void check_training(int model, int method) {
         ot_trainables_update(&t, &(ot_update){.lr = 3e-2, .decay = 0.01, .step = step + 1, .grad_scale = 1});
     }
     close_to(st, "", "losses", losses, STEPS, 1e-5);
-    /* AdamW divides a gradient by its size: where it is nearly zero in the first steps, the last bits of a sum decide, and a mask leaves fewer terms. */
-    double bar = methods[method].dropout_seed == 0 ? 1e-4 : 1e-3;
-    for (int64_t i = 0; i < t.n_items; i++) close_to(st, of_final, t.items[i].name, t.master + t.items[i].offset, t.items[i].count, bar);
+    for (int64_t i = 0; i < t.n_items; i++) close_to(st, of_final, t.items[i].name, t.master + t.items[i].offset, t.items[i].count, 1e-4);
     ot_safetensors_close(st);
     ot_safetensors_close(first);
     ot_network_free(net);
