@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/kernels.h"
+#include "support/each_isa.h"
 
 enum { DX = 1, DA = 2, DB = 4, DW = 8, ADD = 16, ALL = DX | DA | DB };
 
@@ -233,46 +234,37 @@ static void check(const struct shape *s, ot_dtype compute) {
     if (bad > 0) fail_msg("%d tensors differ", bad);
 }
 
-static void all_shapes(ot_dtype compute) {
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        for (int i = 0; i < SHAPES; i++) check(&shapes[i], compute);
-    }
-    unsetenv("OFFSITE_ISA");
+static void all_shapes(const ot_cpu_kernels *table, int compute) {
+    (void)table;
+    for (int i = 0; i < SHAPES; i++) check(&shapes[i], (ot_dtype)compute);
 }
 
-static void test_float(void **state) { (void)state, all_shapes(OT_F32); }
-static void test_bf16(void **state) { (void)state, all_shapes(OT_BF16); }
+static void test_float(void **state) { (void)state, each_isa(all_shapes, OT_F32); }
+static void test_bf16(void **state) { (void)state, each_isa(all_shapes, OT_BF16); }
 
-/* Which pairs are taken: what the shapes say, where products of the type can take a side. */
+/* Which pairs are taken: what the shapes say, where the product is of bf16 by tiles. */
+static void which(const ot_cpu_kernels *table, int type) {
+    for (int i = 0; i < SHAPES; i++) {
+        const struct shape *s = &shapes[i];
+        bool can = type == OT_BF16 && !(s->wide_in && s->wide_out) && table->gemm_tiles.multiply != NULL;
+        problem p;
+        calls c;
+        ot_arena arena = {0};
+        make(&p, s);
+        lay_calls(&c, &p, (ot_dtype)type, &arena);
+        bool fits = s->rows > OT_GEMV_ROWS && s->r <= OT_GEMM_SIDE && (s->n > 16 || s->transposed);
+        assert_true(ot_backend_cpu.beside(&c.linear, &c.low_rank) == (can && fits));
+        c.first.linear.scale = 2;
+        assert_false(ot_backend_cpu.beside(&c.linear, &c.low_rank));
+        ot_arena_free(&arena);
+        ot_arena_free(&p.arena);
+    }
+}
+
 static void test_which(void **state) {
     (void)state;
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        for (int i = 0; i < 2 * SHAPES; i++) {
-            const struct shape *s = &shapes[i / 2];
-            ot_dtype type = i % 2 == 0 ? OT_F32 : OT_BF16;
-            bool can = type == OT_BF16 && !(s->wide_in && s->wide_out) && tables[t]->gemm_tiles.multiply != NULL; /* products of bf16 by tiles */
-            problem p;
-            calls c;
-            ot_arena arena = {0};
-            make(&p, s);
-            lay_calls(&c, &p, type, &arena);
-            bool fits = s->rows > OT_GEMV_ROWS && s->r <= OT_GEMM_SIDE && (s->n > 16 || s->transposed);
-            assert_true(ot_backend_cpu.beside(&c.linear, &c.low_rank) == (can && fits));
-            c.first.linear.scale = 2;
-            assert_false(ot_backend_cpu.beside(&c.linear, &c.low_rank));
-            ot_arena_free(&arena);
-            ot_arena_free(&p.arena);
-        }
-    }
-    unsetenv("OFFSITE_ISA");
+    each_isa(which, OT_F32);
+    each_isa(which, OT_BF16);
 }
 
 /* The same call with fewer rows than its scratch was made for. */

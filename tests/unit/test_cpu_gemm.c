@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "engine/cpu/gemm.h"
 #include "engine/cpu/kernels.h"
+#include "support/each_isa.h"
 
 static const struct shape {
     int64_t m, n, k, r;
@@ -148,19 +149,17 @@ static void check_type(ot_dtype type, ot_dtype c_type) {
     }
 }
 
+static void check_types(const ot_cpu_kernels *table, int unused) {
+    (void)table, (void)unused;
+    check_type(OT_F32, OT_F32);
+    if (!ot_gemm_bf16()) return;
+    check_type(OT_BF16, OT_F32);
+    check_type(OT_BF16, OT_BF16);
+}
+
 static void test_products(void **state) {
     (void)state;
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        check_type(OT_F32, OT_F32);
-        if (!ot_gemm_bf16()) continue;
-        check_type(OT_BF16, OT_F32);
-        check_type(OT_BF16, OT_BF16);
-    }
-    unsetenv("OFFSITE_ISA");
+    each_isa(check_types, 0);
 }
 
 /* A side that cannot be done is refused, not left out. */

@@ -11,6 +11,7 @@
 
 #include "base/parallel.h"
 #include "engine/cpu/kernels.h"
+#include "support/each_isa.h"
 
 enum { SEEDS = 2 };
 
@@ -168,27 +169,19 @@ static int compare_large(const opcheck_problem *p, ot_dtype compute) {
     return bad;
 }
 
-static void compare(ot_dtype compute) {
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        assert_ptr_equal(ot_cpu_pick(), tables[t]);
-        int bad = opcheck_compare_backends(&ot_backend_ref64, OT_F64, &ot_backend_cpu, compute, SEEDS);
-        for (int i = 0; i < LARGE; i++) {
-            opcheck_problem p;
-            make_large(&p, i, 1);
-            bad += compare_large(&p, compute);
-            opcheck_free(&p);
-        }
-        if (bad) fail_msg("%d tensors differ with the %s loops", bad, tables[t]->name);
+static void compare(const ot_cpu_kernels *table, int compute) {
+    int bad = opcheck_compare_backends(&ot_backend_ref64, OT_F64, &ot_backend_cpu, (ot_dtype)compute, SEEDS);
+    for (int i = 0; i < LARGE; i++) {
+        opcheck_problem p;
+        make_large(&p, i, 1);
+        bad += compare_large(&p, (ot_dtype)compute);
+        opcheck_free(&p);
     }
-    unsetenv("OFFSITE_ISA");
+    if (bad) fail_msg("%d tensors differ with the %s loops", bad, table->name);
 }
 
-static void test_float(void **state) { (void)state, compare(OT_F32); }
-static void test_bf16(void **state) { (void)state, compare(OT_BF16); }
+static void test_float(void **state) { (void)state, each_isa(compare, OT_F32); }
+static void test_bf16(void **state) { (void)state, each_isa(compare, OT_BF16); }
 
 static void test_complete(void **state) {
     (void)state;
@@ -289,21 +282,18 @@ static void check_sums16(int64_t vocabulary, int64_t target) {
     opcheck_free(&p);
 }
 
+static void check_all_sums16(const ot_cpu_kernels *table, int unused) {
+    (void)table, (void)unused;
+    check_sums16(32000, 0);
+    check_sums16(32000, 17);
+    check_sums16(32000, 20001);
+    check_sums16(32007, 32006);
+    check_sums16(50003, 300);
+}
+
 static void test_sums16(void **state) {
     (void)state;
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        assert_ptr_equal(ot_cpu_pick(), tables[t]);
-        check_sums16(32000, 0);
-        check_sums16(32000, 17);
-        check_sums16(32000, 20001);
-        check_sums16(32007, 32006);
-        check_sums16(50003, 300);
-    }
-    unsetenv("OFFSITE_ISA");
+    each_isa(check_all_sums16, 0);
 }
 
 /* ==== Errors ==== */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "engine/cpu/kernels.h"
+#include "support/each_isa.h"
 
 static const struct shape {
     int64_t rows, n, r;
@@ -106,20 +107,18 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
     ot_arena_free(&o.arena);
 }
 
+static void check_shapes(const ot_cpu_kernels *table, int masked) {
+    (void)table;
+    for (int i = 0; i < SHAPES; i++) {
+        check(&shapes[i], OT_F32, masked);
+        check(&shapes[i], OT_BF16, masked);
+    }
+}
+
 static void test_thin(void **state) {
     (void)state;
-    const ot_cpu_kernels *tables[6];
-    unsetenv("OFFSITE_ISA");
-    ot_cpu_tables(tables);
-    for (int t = 0; tables[t]; t++) {
-        setenv("OFFSITE_ISA", tables[t]->name, 1);
-        for (int i = 0; i < SHAPES; i++)
-            for (int masked = 0; masked < 2; masked++) {
-                check(&shapes[i], OT_F32, masked);
-                check(&shapes[i], OT_BF16, masked);
-            }
-    }
-    unsetenv("OFFSITE_ISA");
+    each_isa(check_shapes, false);
+    each_isa(check_shapes, true);
 }
 
 int main(void) {
