@@ -1,4 +1,4 @@
-/* All of oneDNN that is used: one matrix product by its C API, 2.x (Debian 12) or 3.x. Primitives are made for each call; the library keeps the compiled
+/* All of oneDNN that is used: one matrix product by its C API, 2.x (Debian 12) or 3.x, and its older interface to products of floats. Primitives are made for each call; the library keeps the compiled
  * code of a shape in its own cache, which makes that cost about 20 microseconds and needs no state here. */
 #include <dnnl.h>
 #include <stdio.h>
@@ -129,9 +129,16 @@ ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err) {
     RELEASE(primitive_attr, o.attr);
     RELEASE(stream, o.stream);
     RELEASE(engine, o.engine);
-    if (status == dnnl_success) return OT_OK;
+    return status == dnnl_success ? OT_OK : ot_dnnl_failed(g, (int)status, err);
+}
+
+int ot_dnnl_sgemm(const ot_gemm *g) {
+    return dnnl_sgemm(g->ta ? 'T' : 'N', g->tb ? 'T' : 'N', g->m, g->n, g->k, g->alpha, g->a, g->lda, g->b, g->ldb, g->accumulate ? 1.0F : 0.0F, g->c, g->ldc);
+}
+
+ot_status ot_dnnl_failed(const ot_gemm *g, int status, ot_error *err) {
     return ot_fail(err, OT_ERR_LIBRARY, "oneDNN could not multiply %lld x %lld by %lld x %lld (%s): its status is %d", (long long)g->m,
-                   (long long)g->k, (long long)g->k, (long long)g->n, ot_dtype_info(g->type)->name, (int)status);
+                   (long long)g->k, (long long)g->k, (long long)g->n, ot_dtype_info(g->type)->name, status);
 }
 
 void ot_gemm_onednn_version(char *text, size_t size) {

@@ -22,6 +22,10 @@ static bool use_dnnl(const ot_gemm *g) {
 #endif
 }
 
+static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 /* ==== Libraries: bias and scale are done here where they cannot ==== */
 
 enum { ROWS_PER_CHUNK = 16 };
@@ -46,6 +50,54 @@ static ot_status openblas(const ot_gemm *g, ot_error *err) {
     return OT_OK;
 }
 
+/* ==== Pieces of C, each multiplied by one thread ==== */
+
+/* oneDNN has another way to multiply floats, of 1.06 to 2.1 times the speed where B lies as [k, n] (docs/performance.md). Its own threads would cut the depth
+ * where there are many of them, so that sums depended on their number: C is cut here. */
+enum { PIECE_ROWS = 16, PIECE_COLUMNS = 96 };
+
+static bool in_pieces(const ot_gemm *g) {
+    return g->type == OT_F32 && !g->ta && !g->tb && g->m >= PIECE_ROWS && g->n >= 2 * PIECE_COLUMNS;
+}
+
+typedef struct pieces_run {
+    const ot_gemm *g;
+    int64_t rows, columns; /* how many pieces */
+    int *status;           /* of each */
+} pieces_run;
+
+/* Where piece i of n begins. */
+static int64_t piece_at(int64_t size, int64_t i, int64_t n, int64_t unit) { return i == n ? size : size * i / n / unit * unit; }
+
+static void multiply_piece(void *context, int64_t i) {
+    const pieces_run *p = context;
+    int64_t row = i / p->columns, column = i % p->columns;
+    ot_gemm g = *p->g;
+    int64_t m = piece_at(g.m, row, p->rows, 1), n = piece_at(g.n, column, p->columns, 16);
+    g.a = (const float *)g.a + m * g.lda;
+    g.b = (const float *)g.b + n;
+    g.c = (float *)g.c + m * g.ldc + n;
+    g.m = piece_at(g.m, row + 1, p->rows, 1) - m;
+    g.n = piece_at(g.n, column + 1, p->columns, 16) - n;
+    p->status[i] = ot_dnnl_sgemm(&g);
+}
+
+enum { MOST_PIECES = 64 };
+
+/* One for each thread, as narrow as pays. */
+static ot_status pieces(const ot_gemm *g, ot_error *err) {
+    int status[MOST_PIECES];
+    int64_t threads = least(ot_threads(), MOST_PIECES);
+    pieces_run run = {.g = g, .columns = 1, .status = status};
+    for (int64_t n = 2; n <= threads && g->n / n >= PIECE_COLUMNS; n++)
+        if (threads % n == 0) run.columns = n;
+    run.rows = least(threads / run.columns, g->m);
+    ot_parallel_for(run.rows * run.columns, multiply_piece, &run);
+    for (int64_t i = 0; i < run.rows * run.columns; i++)
+        if (status[i] != 0) return ot_dnnl_failed(g, status[i], err);
+    return OT_OK;
+}
+
 /* ==== Own loops ==== */
 
 static const ot_gemm_kernels *own_kernels(ot_dtype type) {
@@ -55,10 +107,6 @@ static const ot_gemm_kernels *own_kernels(ot_dtype type) {
 }
 
 bool ot_gemm_own(ot_dtype type) { return own_kernels(type) != NULL; }
-
-static int64_t ceiling(int64_t n, int64_t each) { return (n + each - 1) / each; }
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Panels of B are packed and multiplied by up to TOGETHER at a time. A chunk of work does one or several such batches in the same room; there is room for
  * ROOM_BYTES or FEW panels in all, whichever is more, but for no more than B's or FEW. */
@@ -233,14 +281,16 @@ ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     else if (own) own_gemm(own, g);
     if (tiles || own) return OT_OK;
     bool dnnl = use_dnnl(g);
+    bool cut = dnnl && in_pieces(g);
     ot_gemm rest = *g;
     /* oneDNN would scale the bias too */
-    if (g->k == 0 || (g->bias && (!dnnl || g->alpha != 1.0f))) {
+    if (g->k == 0 || (g->bias && (!dnnl || cut || g->alpha != 1.0f))) {
         ot_parallel_for((g->m + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK, start_rows, &rest);
         rest.bias = NULL;
         rest.accumulate = true;
     }
     if (g->k == 0) return OT_OK;
+    if (cut) return pieces(&rest, err);
     return dnnl ? ot_dnnl_gemm(&rest, err) : openblas(&rest, err);
 }
 

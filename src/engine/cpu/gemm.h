@@ -57,6 +57,9 @@ bool ot_dnnl_has_bf16(void);
 bool ot_dnnl_has_avx512(void);
 bool ot_dnnl_has_amx(void);
 ot_status ot_dnnl_gemm(const ot_gemm *g, ot_error *err);
+/* Of floats, without a bias; 0, or the library's status. Within ot_parallel_for it keeps to its thread; with AVX-512 no sum depends on where C was cut. */
+int ot_dnnl_sgemm(const ot_gemm *g);
+ot_status ot_dnnl_failed(const ot_gemm *g, int status, ot_error *err);
 
 /* "OpenBLAS 0.3.21 ..., oneDNN 2.6.3" */
 void ot_gemm_libraries(char *text, size_t size);
