@@ -33,12 +33,21 @@ static_assert(sizeof traits / sizeof traits[0] == OT_OP_COUNT, "every operation 
 
 const ot_op_traits *ot_op_info(ot_op_kind kind) { return &traits[kind]; }
 
+static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+static int64_t low_rank_bytes(const ot_op_attr *attr, int64_t rows) {
+    int64_t r = up(attr->low_rank.r, 4), bits = attr->low_rank.p > 0 ? rows * up(attr->low_rank.M, 32) / 8 : 0;
+    if (r == 0 || attr->low_rank.r > OT_LOW_RANK_KEPT) return 0;
+    return up(rows * r * (int64_t)sizeof(float), 64) + up(r * up(attr->low_rank.N, 16) * (int64_t)sizeof(float), 64) + up(bits, 64);
+}
+
 int64_t ot_op_save_bytes(ot_op_kind kind, const ot_op_attr *attr, int64_t rows, int64_t cols, ot_dtype compute) {
     int64_t real = compute == OT_F64 ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
     switch (kind) {
     case OT_OP_NORM: return rows * (cols / attr->norm.width) * 2 * real;
     case OT_OP_ATTENTION: return rows * attr->attention.heads * real;
     case OT_OP_MAGNITUDE: return cols * real;
+    case OT_OP_LOW_RANK: return low_rank_bytes(attr, rows);
     default: return 0;
     }
 }

@@ -145,6 +145,7 @@ typedef union ot_op_attr {
         float scale;
         float p; /* the mask as in dropout; 0: none */
         uint32_t site;
+        int32_t r, M, N; /* of the matrices where forward leaves something for backward (see ot_op_save_bytes); r 0: all is computed again */
     } low_rank;
     struct {
         float scale;
@@ -227,7 +228,10 @@ typedef struct ot_call {
 
 /* Bytes an operation's forward saves for its backward, for at most `rows` rows:
  * NORM: F32 (F64) mean and 1/std per group, interleaved [rows * groups][2]; RMS uses only the second;
- * ATTENTION: log-sum-exp of the scores, F32 (F64) [H][rows]; MAGNITUDE: 1 / norm (of a row of zeros 0), F32 (F64) [cols]; others: 0. */
+ * ATTENTION: log-sum-exp of the scores, F32 (F64) [H][rows]; MAGNITUDE: 1 / norm (of a row of zeros 0), F32 (F64) [cols];
+ * LOW_RANK, with r up to OT_LOW_RANK_KEPT: room that a backend may use, of z = scale * dropout(in0) . w0^T and of w1 turned, F32 [rows][r'] and [r'][N'], r' and N'
+ * whole multiples of 4 and 16, and with dropout of the mask, bits [rows][words of M], each begun at a multiple of 64 bytes; others: 0. */
+enum { OT_LOW_RANK_KEPT = 16 };
 int64_t ot_op_save_bytes(ot_op_kind kind, const ot_op_attr *attr, int64_t rows, int64_t cols, ot_dtype compute);
 
 /* What backward reads besides gradients and weights. */

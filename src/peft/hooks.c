@@ -27,9 +27,15 @@ int32_t ot_peft_linear(ot_builder *b, int32_t x, const ot_peft_tensor *w, const 
 
 void ot_peft_low_rank(ot_builder *b, double p, int32_t item, ot_role role, int32_t x, const ot_peft_tensor *down, const ot_peft_tensor *up, double scale,
                       int32_t into) {
-    float rate = ot_builder_options(b)->train ? (float)p : 0;
+    const ot_plan_options *options = ot_builder_options(b);
+    ot_op_attr attr = {.low_rank = {.scale = (float)scale, .p = options->train ? (float)p : 0, .site = site_of(item, role)}};
+    if (options->train && !options->recompute) {
+        attr.low_rank.r = (int32_t)down->slot.rows;
+        attr.low_rank.M = (int32_t)down->slot.cols;
+        attr.low_rank.N = (int32_t)up->slot.rows;
+    }
     ot_build_op(b, &(ot_op_spec){.kind = OT_OP_LOW_RANK,
-                                 .attr = {.low_rank = {.scale = (float)scale, .p = rate, .site = site_of(item, role)}},
+                                 .attr = attr,
                                  .in = {x, OT_NO_VALUE, OT_NO_VALUE},
                                  .out = into,
                                  .w = {&down->slot, &up->slot}});

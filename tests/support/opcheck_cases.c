@@ -628,12 +628,18 @@ static const struct low_rank_case {
 };
 
 static void make_low_rank(opcheck_problem *p, int variant, uint64_t seed) {
-    const struct low_rank_case *c = &low_rank_cases[variant];
-    opcheck_begin(p, OT_OP_LOW_RANK, seed, "%lld rows, %lld by %lld to %lld, %s%sscale %g, p %g, %s", (long long)c->rows, (long long)c->m, (long long)c->r,
-                  (long long)c->n, c->add ? "add_dx, " : "", c->frozen ? "frozen, " : "", (double)c->scale, (double)c->p, ot_dtype_info(c->stored)->name);
+    const struct low_rank_case *c = &low_rank_cases[variant / 2];
+    bool kept = variant % 2 != 0;
+    opcheck_begin(p, OT_OP_LOW_RANK, seed, "%lld rows, %lld by %lld to %lld, %s%s%sscale %g, p %g, %s", (long long)c->rows, (long long)c->m, (long long)c->r,
+                  (long long)c->n, kept ? "kept, " : "", c->add ? "add_dx, " : "", c->frozen ? "frozen, " : "", (double)c->scale, (double)c->p, ot_dtype_info(c->stored)->name);
     p->attr.low_rank.scale = c->scale;
     p->attr.low_rank.p = c->p;
     p->attr.low_rank.site = 3;
+    if (kept) {
+        p->attr.low_rank.r = (int32_t)c->r;
+        p->attr.low_rank.M = (int32_t)c->m;
+        p->attr.low_rank.N = (int32_t)c->n;
+    }
     p->batch.dropout_seed = seed + 11;
     p->in[0] = wide(adding(opcheck_tensor_make(p, c->rows, c->m, NULL), c->add), c->wide_in);
     p->w[0] = stored(opcheck_tensor_make(p, c->r, c->m, opcheck_random(p, c->r * c->m, 0.25, 0)), c->stored);
@@ -699,7 +705,7 @@ int opcheck_variants(ot_op_kind kind) {
     case OT_OP_DISTANCE: return COUNT(distance_cases);
     case OT_OP_DIVERGENCE: return COUNT(divergence_cases);
     case OT_OP_GIVEN: return COUNT(given_cases);
-    case OT_OP_LOW_RANK: return COUNT(low_rank_cases);
+    case OT_OP_LOW_RANK: return 2 * COUNT(low_rank_cases);
     case OT_OP_MAGNITUDE: return COUNT(magnitude_cases);
     case OT_OP_COUNT: break;
     }

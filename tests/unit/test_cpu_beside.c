@@ -52,6 +52,7 @@ typedef struct array {
 typedef struct problem {
     const struct shape *s;
     array x, y, dx, dy, w, bias, a, b, dw, dbias, da, db;
+    bool kept; /* forward leaves for backward what LOW_RANK needs twice */
     ot_arena arena;
 } problem;
 
@@ -135,6 +136,12 @@ static void lay_calls(calls *c, const problem *p, ot_dtype compute, ot_arena *ar
     if ((wanted & DX) != 0) x.dx = in_type(arena, p->dx, x.dtype);
     c->linear = (ot_call){.kind = OT_OP_LINEAR, .attr = &c->first, .in = {x}, .out = y, .batch = &c->batch, .err = &c->err};
     c->low_rank = (ot_call){.kind = OT_OP_LOW_RANK, .attr = &c->second, .in = {x}, .out = y, .batch = &c->batch, .err = &c->err};
+    if (p->kept) {
+        c->second.low_rank.r = (int32_t)s->r;
+        c->second.low_rank.M = (int32_t)s->m;
+        c->second.low_rank.N = (int32_t)s->n;
+        c->low_rank.save = room(arena, ot_op_save_bytes(OT_OP_LOW_RANK, &c->second, s->rows, s->n, compute));
+    }
     /* LOW_RANK goes backward first */
     c->low_rank.in[0].add_dx = (wanted & ADD) != 0;
     c->linear.in[0].add_dx = true;
@@ -205,7 +212,8 @@ static int compare(const problem *p, const result *wanted, const result *is, ot_
 static void same(const problem *p, const char *what, const float *a, const float *b, int64_t n) {
     const struct shape *s = p->s;
     if (a != NULL && memcmp(a, b, (size_t)n * sizeof *a) != 0)
-        fail_msg("%s, %d rows, %d to %d by %d: %s depends on the number of threads", ot_cpu_pick()->name, (int)s->rows, (int)s->m, (int)s->n, (int)s->r, what);
+        fail_msg("%s, %d rows, %d to %d by %d: %s depends on the number of threads, or on what forward keeps", ot_cpu_pick()->name, (int)s->rows, (int)s->m,
+                 (int)s->n, (int)s->r, what);
 }
 
 static void check(const struct shape *s, ot_dtype compute) {
@@ -216,6 +224,7 @@ static void check(const struct shape *s, ot_dtype compute) {
     int bad = 0;
     for (int threads = 1; threads <= 3; threads++) {
         ot_threads_set(threads);
+        p.kept = threads > 1;
         is[threads - 1] = run(&p, &ot_backend_cpu, compute, true, &arena);
     }
     ot_threads_set(0);

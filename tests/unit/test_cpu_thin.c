@@ -95,7 +95,7 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
             compare("x . w^T", s, z[a * s->r + k], sum, squares);
         }
         for (int64_t i = 0; i < s->n; i++) {
-            double sum = (double)o.dw[k * o.t.ld + i], squares = sum * sum;
+            double sum = 0, squares = 0;
             for (int64_t a = 0; a < s->rows; a++) {
                 double term = (double)o.wide[a * s->n + i] * (double)o.z[a * s->r + k] * factor(&o, masked, a, i);
                 sum += term;

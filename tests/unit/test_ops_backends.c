@@ -31,6 +31,14 @@ static void test_save_bytes(void **state) {
     assert_int_equal(ot_op_save_bytes(OT_OP_ATTENTION, &attention, 7, 40, OT_F32), 5 * 7 * 4);
     assert_int_equal(ot_op_save_bytes(OT_OP_ATTENTION, &attention, 7, 40, OT_F64), 5 * 7 * 8);
     assert_int_equal(ot_op_save_bytes(OT_OP_LINEAR, &norm, 7, 40, OT_F32), 0);
+    ot_op_attr low_rank = {.low_rank = {.r = 5, .M = 70, .N = 33}};
+    assert_int_equal(ot_op_save_bytes(OT_OP_LOW_RANK, &low_rank, 7, 33, OT_F32), 256 + 8 * 48 * 4);
+    low_rank.low_rank.p = 0.5F;
+    assert_int_equal(ot_op_save_bytes(OT_OP_LOW_RANK, &low_rank, 7, 33, OT_F32), 256 + 8 * 48 * 4 + 128);
+    low_rank.low_rank.r = OT_LOW_RANK_KEPT + 1;
+    assert_int_equal(ot_op_save_bytes(OT_OP_LOW_RANK, &low_rank, 7, 33, OT_F32), 0);
+    low_rank.low_rank.r = 0;
+    assert_int_equal(ot_op_save_bytes(OT_OP_LOW_RANK, &low_rank, 7, 33, OT_F32), 0);
 }
 
 static void test_complete(void **state) {

@@ -127,7 +127,7 @@ static void amx_thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float
     if (done < rows) thin_in(t, ot_span_at(x, done * t->n), mask == NULL ? NULL : mask + done * OT_THIN_WORDS(t->n), z + done * t->r, rows - done);
 }
 
-/* ==== dw += z^T . x ==== */
+/* ==== dw = z^T . x ==== */
 
 enum { THIN_PART = 128 }; /* rows at once */
 
@@ -145,9 +145,9 @@ static void thin_turn(const ot_thin *t, const float *z, float factor, int64_t ro
     }
 }
 
-/* 32 columns of `rows` (up to THIN_PART) rows. */
+/* 32 columns of `rows` (up to THIN_PART) rows; added to those before, if there are. */
 VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TILE][TILES_STEP], const ot_bf16 *x, const uint32_t *mask, int64_t rows, float *dw,
-                                  const bool two) {
+                                  bool add, const bool two) {
     uint32_t pairs[TILES_UNITS][TILES_WIDE] __attribute__((aligned(64)));
     float sums[THIN_TILE][TILES_WIDE] __attribute__((aligned(64)));
     _tile_zero(0);
@@ -175,7 +175,8 @@ VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TI
     __asm__ volatile("" ::: "memory");
     for (int64_t k = 0; k < t->r; k++)
         for (int i = 0; i < TILES_WIDE; i += LANES) {
-            vf sum = vf_load(dw + k * t->ld + i) + vf_load(sums[k] + i);
+            vf sum = vf_load(sums[k] + i);
+            if (add) sum += vf_load(dw + k * t->ld + i);
             if (!two) sum += vf_load(sums[THIN_HALF + k] + i);
             vf_store(dw + k * t->ld + i, sum);
         }
@@ -195,8 +196,8 @@ static void amx_thin_grad(const ot_thin *t, const float *z, ot_span x, const uin
         for (int64_t c = 0; c < t->n; c += TILES_STEP) {
             const ot_bf16 *from = (const ot_bf16 *)x.x + first * t->n + c;
             const uint32_t *kept = mask == NULL ? NULL : mask + first * OT_THIN_WORDS(t->n) + c / TILES_STEP;
-            if (t->r > THIN_HALF) thin_grad_columns(t, turned, from, kept, n, dw + c, true);
-            else thin_grad_columns(t, turned, from, kept, n, dw + c, false);
+            if (t->r > THIN_HALF) thin_grad_columns(t, turned, from, kept, n, dw + c, first > 0, true);
+            else thin_grad_columns(t, turned, from, kept, n, dw + c, first > 0, false);
         }
     }
     _tile_release();

@@ -172,7 +172,7 @@ typedef struct ot_cpu_kernels {
     void (*column_sum)(ot_span x, int64_t stride, int64_t rows, int64_t n, float *sum);
     /* out[r] += w . x[r * ldx ...] for r < R <= OT_GEMV_ROWS */
     void (*dots)(ot_span w, const float *x, int64_t ldx, int R, int64_t n, float *out);
-    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] += z^T . x; of x, and of what y gets, only
+    /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] = z^T . x; of x, and of what y gets, only
      * what the mask [rows][OT_THIN_WORDS(n)] keeps, times t->factor; NULL: all */
     void (*thin_prepare)(const ot_thin *t); /* NULL: uses no tiles */
     void (*thin_in)(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows);

@@ -1,36 +1,40 @@
 /* CPU backend: LOW_RANK, out [R, N] += scale * dropout(x [R, M]) . A^T . B^T; A [r, M], B [N, r].
  *
- * With a small r it costs memory traffic, not arithmetic. Best is beside a LINEAR whose product can take another of little depth along: then z = scale *
+ * With a small r it costs memory traffic more than arithmetic. Best is beside a LINEAR whose product can take another of little depth along: then z = scale *
  * dropout(x) . A^T is computed here and joins y = [x | z] . [W | B]^T, and backward dz = scale * dy . B joins dx = [dy | dz] . [W ; A], so that outputs and
- * gradients of inputs are touched only once. Else a few rows at a time (a strip, where tiles want many) go through both products, of all the calls that read
- * the same x, so that x, outputs and their gradients come from memory once. Masks are drawn on the way, and what lies between A and B is computed again in
- * backward. Gradients of the matrices are summed over fixed strips of rows, so that they do not depend on the number of threads. With a larger r, or few
+ * gradients of inputs are touched only once. Else a strip of rows at a time goes through both products, of all the calls that read the same x, so that what
+ * they share comes from memory once. Masks are drawn on the way. z, the masks and B turned are kept for backward where the plan has room, or else computed
+ * again there. Gradients of the matrices are summed over fixed strips of rows, so that they do not depend on the number of threads. With a larger r, or few
  * rows, it is two LINEARs. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "engine/cpu/linear.h"
 
-enum { MOST = 16, STRIP = 64, FEW = 4, CALLS = OT_OP_TOGETHER };
+enum { MOST = OT_LOW_RANK_KEPT, STRIP = 64, CALLS = OT_OP_TOGETHER };
 
 /* ==== Narrow products ==== */
 
-/* One call. */
+/* One call. What forward may leave for backward lies in the call's save, or else in scratch, and backward computes it again. */
 typedef struct part {
     const ot_call *call;
-    ot_thin a, b;             /* A [r, M]; B turned, [r, N] */
-    float *a_copy, *b_copy;   /* what they point to */
-    float *da, *db;           /* [strips][r, ld], NULL: not wanted */
+    ot_thin a, b;   /* A [r, M]; B turned, [r, N] */
+    float *a_copy;  /* NULL: A is read where it lies */
+    float *turned;  /* B turned */
+    float *z;       /* [rows, r] */
+    uint32_t *bits; /* [rows][words of x's row], NULL: no dropout */
+    bool kept;      /* backward: z, the mask and B turned are there from forward */
+    float *dz;      /* [rows, r] for a LINEAR's product, NULL: nothing beside */
+    float *da, *db; /* [strips][r, ld], NULL: not wanted */
     ot_dropout_mask mask;
-    uint32_t *bits;           /* [strips][piece][words of x's row], NULL: no dropout; beside a LINEAR, backward [rows] of them */
-    float *beside;            /* z, backward dz, [rows, r] for a LINEAR's product, NULL: nothing beside */
 } part;
 
 typedef struct job {
     const ot_cpu_kernels *table;
     part parts[CALLS];
     int n;
-    int64_t rows, strips, piece; /* rows at a time: a strip where there are tiles, else so few that all is in the first cache */
+    int64_t rows, strips;
+    bool backward, beside; /* beside a LINEAR */
 } job;
 
 static bool plain(const ot_weight *w) { return w->dtype == OT_F32 || w->dtype == OT_BF16; }
@@ -43,53 +47,55 @@ static int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 static float *take(ot_cpu_work *work, int64_t floats) { return ot_cpu_take(work, floats * (int64_t)sizeof(float)); }
 
-static void lay_out(job *j, const ot_call *call, bool backward, bool beside, ot_cpu_work *work) {
-    *j = (job){.table = ot_cpu_pick(), .rows = call->in[0].rows, .strips = ot_chunks(call->in[0].rows, STRIP)};
-    j->piece = FEW;
-    for (const ot_call *c = call; c != NULL && j->n < CALLS; c = c->next) {
-        part *p = &j->parts[j->n++];
-        int64_t r = up(c->w[0].rows, 4), m = c->in[0].cols, n = c->out.cols;
-        p->call = c;
-        p->a = (ot_thin){.r = r, .n = m, .ld = up(m, 16)};
-        p->b = (ot_thin){.r = r, .n = n, .ld = up(n, 16)};
-        p->a.w = p->a_copy = take(work, r * p->a.ld);
-        p->b.w = p->b_copy = take(work, r * p->b.ld);
-        bool in = j->table->thin_prepare && c->in[0].dtype == OT_BF16, out = j->table->thin_prepare && c->out.dtype == OT_BF16;
-        if (in) p->a.tiles = ot_cpu_take(work, OT_THIN_TILES(m));
-        if (out) p->b.tiles = ot_cpu_take(work, OT_THIN_TILES(n));
-        if (in || out) j->piece = STRIP;
-    }
-    for (int i = 0; i < j->n; i++) {
-        part *p = &j->parts[i];
-        const ot_call *c = p->call;
-        int64_t r = p->a.r, words = OT_THIN_WORDS(p->a.n);
-        if (backward && c->w[0].dw) p->da = take(work, j->strips * r * p->a.ld);
-        if (backward && c->w[1].dw) p->db = take(work, j->strips * r * p->b.ld);
-        if (c->attr->low_rank.p > 0) p->bits = ot_cpu_take(work, (beside && backward ? j->rows : j->strips * j->piece) * words * (int64_t)sizeof *p->bits);
-        if (beside) p->beside = take(work, j->rows * r);
-    }
+static void lay_out_part(const job *j, part *p, const ot_call *c, bool measuring, ot_cpu_work *work) {
+    int64_t r = up(c->w[0].rows, 4), m = c->in[0].cols, n = c->out.cols;
+    bool own = !measuring && c->w[0].dtype == OT_F32 && c->w[0].rows == r && m == up(m, 16);
+    *p = (part){.call = c, .a = {.r = r, .n = m, .ld = up(m, 16)}, .b = {.r = r, .n = n, .ld = up(n, 16)}};
+    p->kept = !measuring && c->save && c->attr->low_rank.r == c->w[0].rows;
+    ot_cpu_work save = {.base = c->save}, *keep = p->kept ? &save : work;
+    p->kept = p->kept && j->backward;
+    p->z = take(keep, j->rows * r);
+    p->b.w = p->turned = take(keep, r * p->b.ld);
+    if (c->attr->low_rank.p > 0) p->bits = ot_cpu_take(keep, j->rows * OT_THIN_WORDS(m) * (int64_t)sizeof *p->bits);
+    if (!own) p->a_copy = take(work, r * p->a.ld);
+    p->a.w = own ? c->w[0].w : p->a_copy;
+    if (j->table->thin_prepare && c->in[0].dtype == OT_BF16) p->a.tiles = ot_cpu_take(work, OT_THIN_TILES(m));
+    if (j->table->thin_prepare && c->out.dtype == OT_BF16) p->b.tiles = ot_cpu_take(work, OT_THIN_TILES(n));
+    if (!j->backward) return;
+    if (c->w[0].dw) p->da = take(work, j->strips * r * p->a.ld);
+    if (c->w[1].dw) p->db = take(work, j->strips * r * p->b.ld);
+    if (j->beside) p->dz = take(work, j->rows * r);
+}
+
+/* `measuring`: the most that such a call can take. */
+static void lay_out(job *j, const ot_call *call, bool backward, bool beside, bool measuring, ot_cpu_work *work) {
+    int64_t rows = call->in[0].rows;
+    *j = (job){.table = ot_cpu_pick(), .rows = rows, .strips = ot_chunks(rows, STRIP), .backward = backward, .beside = beside};
+    for (const ot_call *c = call; c != NULL && j->n < CALLS; c = c->next) lay_out_part(j, &j->parts[j->n++], c, measuring, work);
 }
 
 /* Rows of A as they are. */
 static void read_a(const job *j, const part *p) {
     const ot_weight *a = &p->call->w[0];
-    memset(p->a_copy, 0, (size_t)(p->a.r * p->a.ld) * sizeof(float));
-    for (int64_t k = 0; k < a->rows; k++) ot_cpu_decode_part(j->table, a, k, 0, a->cols, (ot_span){p->a_copy + k * p->a.ld, OT_F32});
-    if (p->a.tiles) j->table->thin_prepare(&p->a);
+    if (p->a_copy) {
+        memset(p->a_copy, 0, (size_t)(p->a.r * p->a.ld) * sizeof(float));
+        for (int64_t k = 0; k < a->rows; k++) ot_cpu_decode_part(j->table, a, k, 0, a->cols, (ot_span){p->a_copy + k * p->a.ld, OT_F32});
+    }
+    if (p->a.tiles && !p->kept) j->table->thin_prepare(&p->a);
 }
 
 /* Rows of B as columns. */
 static void read_b(const job *j, const part *p) {
     const ot_weight *b = &p->call->w[1];
-    memset(p->b_copy, 0, (size_t)(p->b.r * p->b.ld) * sizeof(float));
-    for (int64_t row = 0; row < b->rows; row += STRIP) {
+    if (!p->kept) memset(p->turned, 0, (size_t)(p->b.r * p->b.ld) * sizeof(float));
+    for (int64_t row = 0; !p->kept && row < b->rows; row += STRIP) {
         float piece[STRIP * MOST];
         int64_t rows = b->rows - row < STRIP ? b->rows - row : STRIP;
         ot_span from = ot_span_at((ot_span){(void *)(uintptr_t)b->w, b->dtype}, row * b->cols);
         j->table->copy(from, (ot_span){piece, OT_F32}, rows * b->cols, false);
-        j->table->turn(piece, b->cols, rows, b->cols, p->b_copy + row, p->b.ld);
+        j->table->turn(piece, b->cols, rows, b->cols, p->turned + row, p->b.ld);
     }
-    if (p->b.tiles) j->table->thin_prepare(&p->b);
+    if (p->b.tiles && j->backward) j->table->thin_prepare(&p->b);
 }
 
 static void read_weight(void *context, int64_t chunk) {
@@ -99,103 +105,105 @@ static void read_weight(void *context, int64_t chunk) {
 }
 
 static void begin(job *j) {
+    bool any = false;
     for (int i = 0; i < j->n; i++) {
         part *p = &j->parts[i];
         const ot_op_attr *attr = p->call->attr;
         if (p->bits) p->mask = ot_cpu_dropout_mask(p->call->batch, attr->low_rank.p, attr->low_rank.site);
         p->a.factor = p->mask.factor;
+        any = any || !p->kept || p->a_copy || p->b.tiles;
     }
-    ot_parallel_for(2L * j->n, read_weight, j);
+    if (any) ot_parallel_for(2L * j->n, read_weight, j);
 }
 
-/* The mask of some rows, NULL: none. */
-static const uint32_t *draw(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows, bool backward) {
-    if (!p->bits) return NULL;
+static uint32_t *bits_of(const part *p, int64_t first) { return p->bits ? p->bits + first * OT_THIN_WORDS(p->a.n) : NULL; }
+
+/* z of some rows, and their mask. */
+static void go_down(const job *j, const part *p, int64_t first, int64_t rows) {
+    uint32_t *bits = bits_of(p, first);
+    float *z = p->z + first * p->a.r;
     int64_t words = OT_THIN_WORDS(p->a.n);
-    uint32_t *bits = p->bits + (p->beside && backward ? first : strip * j->piece) * words;
-    for (int64_t row = 0; row < rows; row++) j->table->dropout_bits(bits + row * words, words, &p->mask, (first + row) * p->a.n);
-    return bits;
-}
-
-static void scale(const part *p, float *z, int64_t rows) {
+    for (int64_t row = 0; bits && row < rows; row++) j->table->dropout_bits(bits + row * words, words, &p->mask, (first + row) * p->a.n);
+    j->table->thin_in(&p->a, ot_span_at(ot_span_x(&p->call->in[0]), first * p->a.n), bits, z, rows);
     for (int64_t i = 0; i < rows * p->a.r; i++) z[i] *= p->call->attr->low_rank.scale;
 }
 
+static int64_t rows_of(const job *j, int64_t strip) { return j->rows - strip * STRIP < STRIP ? j->rows - strip * STRIP : STRIP; }
+
 static void forward_strip(void *context, int64_t strip) {
     const job *j = context;
-    int64_t end = j->rows < (strip + 1) * STRIP ? j->rows : (strip + 1) * STRIP;
-    for (int64_t first = strip * STRIP; first < end; first += j->piece) {
-        int64_t rows = end - first < j->piece ? end - first : j->piece;
-        for (int i = 0; i < j->n; i++) {
-            const part *p = &j->parts[i];
-            float room[STRIP * MOST], *z = p->beside ? p->beside + first * p->a.r : room;
-            j->table->thin_in(&p->a, ot_span_at(ot_span_x(&p->call->in[0]), first * p->a.n), draw(j, p, strip, first, rows, false), z, rows);
-            scale(p, z, rows);
-            if (!p->beside) j->table->thin_out(&p->b, z, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
-        }
+    int64_t first = strip * STRIP, rows = rows_of(j, strip);
+    for (int i = 0; i < j->n; i++) {
+        const part *p = &j->parts[i];
+        go_down(j, p, first, rows);
+        if (!j->beside) j->table->thin_out(&p->b, p->z + first * p->a.r, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
     }
 }
 
-static void backward_rows(const job *j, const part *p, int64_t strip, int64_t first, int64_t rows) {
+static void backward_part(const job *j, const part *p, int64_t strip) {
     const ot_view *in = &p->call->in[0];
+    int64_t first = strip * STRIP, rows = rows_of(j, strip);
     ot_span x = ot_span_at(ot_span_x(in), first * p->a.n), dy = ot_span_at(ot_span_dx(&p->call->out), first * p->b.n);
-    const uint32_t *mask = draw(j, p, strip, first, rows, true);
-    float z[STRIP * MOST], room[STRIP * MOST], *dz = p->beside ? p->beside + first * p->a.r : room;
-    if (p->db) {
-        j->table->thin_in(&p->a, x, mask, z, rows);
-        scale(p, z, rows);
-        j->table->thin_grad(&p->b, z, dy, NULL, rows, p->db + strip * p->b.r * p->b.ld);
-    }
+    const uint32_t *mask = bits_of(p, first);
+    float room[STRIP * MOST], *dz = p->dz ? p->dz + first * p->a.r : room;
     j->table->thin_in(&p->b, dy, NULL, dz, rows);
-    scale(p, dz, rows);
+    for (int64_t i = 0; i < rows * p->a.r; i++) dz[i] *= p->call->attr->low_rank.scale;
+    if (!p->kept && (p->db || p->bits)) go_down(j, p, first, rows);
+    if (p->db) j->table->thin_grad(&p->b, p->z + first * p->a.r, dy, NULL, rows, p->db + strip * p->b.r * p->b.ld);
     if (p->da) j->table->thin_grad(&p->a, dz, x, mask, rows, p->da + strip * p->a.r * p->a.ld);
-    if (in->dx && !p->beside) j->table->thin_out(&p->a, dz, ot_span_at(ot_span_dx(in), first * p->a.n), mask, rows, in->add_dx);
+    if (in->dx && !j->beside) j->table->thin_out(&p->a, dz, ot_span_at(ot_span_dx(in), first * p->a.n), mask, rows, in->add_dx);
 }
 
 static void backward_strip(void *context, int64_t strip) {
     const job *j = context;
-    int64_t end = j->rows < (strip + 1) * STRIP ? j->rows : (strip + 1) * STRIP;
-    for (int i = 0; i < j->n; i++) {
-        const part *p = &j->parts[i];
-        if (p->da) memset(p->da + strip * p->a.r * p->a.ld, 0, (size_t)(p->a.r * p->a.ld) * sizeof(float));
-        if (p->db) memset(p->db + strip * p->b.r * p->b.ld, 0, (size_t)(p->b.r * p->b.ld) * sizeof(float));
-    }
-    for (int64_t first = strip * STRIP; first < end; first += j->piece) {
-        int64_t rows = end - first < j->piece ? end - first : j->piece;
-        for (int i = 0; i < j->n; i++) backward_rows(j, &j->parts[i], strip, first, rows);
-    }
+    for (int i = 0; i < j->n; i++) backward_part(j, &j->parts[i], strip);
 }
 
-/* partials[0] = the sum of all strips, in their order. */
-static void sum_strips(const job *j, float *partials, int64_t size) {
-    for (int64_t s = 1; s < j->strips; s++) j->table->copy((ot_span){partials + s * size, OT_F32}, (ot_span){partials, OT_F32}, size, true);
+/* ==== Sums over the strips, of some columns at a time ==== */
+
+enum { COLUMNS = 256 };
+
+/* sum [0 .. n) += row k of all strips' partials [strips][r, ld] from column col on. */
+static void sum_strips(const job *j, const float *partials, const ot_thin *t, int64_t k, int64_t col, int64_t n, float *sum) {
+    ot_span first = {(void *)(uintptr_t)(partials + k * t->ld + col), OT_F32};
+    j->table->column_sum(first, t->r * t->ld, j->strips, n, sum);
 }
 
-static void add_da(const job *j, const part *p) {
+static void add_da(const job *j, const part *p, int64_t col, int64_t n) {
     const ot_weight *a = &p->call->w[0];
-    sum_strips(j, p->da, p->a.r * p->a.ld);
-    for (int64_t k = 0; k < a->rows; k++)
-        j->table->copy((ot_span){p->da + k * p->a.ld, OT_F32}, (ot_span){(float *)a->dw + k * a->cols, OT_F32}, a->cols, true);
+    for (int64_t k = 0; k < a->rows; k++) sum_strips(j, p->da, &p->a, k, col, n, (float *)a->dw + k * a->cols + col);
 }
 
-static void add_db(const job *j, const part *p) {
+static void add_db(const job *j, const part *p, int64_t first, int64_t n) {
     const ot_weight *b = &p->call->w[1];
-    sum_strips(j, p->db, p->b.r * p->b.ld);
-    for (int64_t row = 0; row < b->rows; row += STRIP) {
-        float piece[STRIP * MOST];
-        int64_t rows = b->rows - row < STRIP ? b->rows - row : STRIP;
-        j->table->turn(p->db + row, p->b.ld, b->cols, rows, piece, b->cols);
-        j->table->copy((ot_span){piece, OT_F32}, (ot_span){(float *)b->dw + row * b->cols, OT_F32}, rows * b->cols, true);
-    }
+    float sum[MOST][COLUMNS] = {0}, piece[COLUMNS * MOST];
+    for (int64_t k = 0; k < b->cols; k++) sum_strips(j, p->db, &p->b, k, first, n, sum[k]);
+    j->table->turn(sum[0], COLUMNS, b->cols, n, piece, b->cols);
+    j->table->copy((ot_span){piece, OT_F32}, (ot_span){(float *)b->dw + first * b->cols, OT_F32}, n * b->cols, true);
 }
 
-/* All calls' dA, or dB, one after another: two calls may have the same matrices. */
+static int64_t columns_of(int64_t all, int64_t col) { return all - col < COLUMNS ? all - col : COLUMNS; }
+
+/* The same columns of all calls, one after another: two calls may have the same matrices. */
 static void add_gradients(void *context, int64_t chunk) {
     const job *j = context;
+    int64_t col = chunk / 2 * COLUMNS;
     for (int i = 0; i < j->n; i++) {
-        if (chunk == 0 && j->parts[i].da) add_da(j, &j->parts[i]);
-        if (chunk == 1 && j->parts[i].db) add_db(j, &j->parts[i]);
+        const part *p = &j->parts[i];
+        if (chunk % 2 == 0 && p->da && col < p->a.n) add_da(j, p, col, columns_of(p->a.n, col));
+        if (chunk % 2 == 1 && p->db && col < p->b.n) add_db(j, p, col, columns_of(p->b.n, col));
     }
+}
+
+static void run_backward(job *j) {
+    int64_t most = 0;
+    for (int i = 0; i < j->n; i++) {
+        const part *p = &j->parts[i];
+        int64_t n = p->a.n > p->b.n ? p->a.n : p->b.n;
+        if (p->da || p->db) most = n > most ? n : most;
+    }
+    ot_parallel_for(j->strips, backward_strip, j);
+    ot_parallel_for(2 * ot_chunks(most, COLUMNS), add_gradients, j);
 }
 
 /* ==== Two LINEARs ==== */
@@ -290,7 +298,7 @@ int64_t ot_cpu_low_rank_scratch(const ot_call *call) {
     for (int backward = 0; all_narrow(call) && backward < 2; backward++) {
         ot_cpu_work work = {0};
         job j;
-        lay_out(&j, call, backward, false, &work);
+        lay_out(&j, call, backward, false, true, &work);
         most = work.bytes > most ? work.bytes : most;
     }
     return most;
@@ -303,7 +311,7 @@ ot_status ot_cpu_low_rank_forward(const ot_call *call) {
     }
     ot_cpu_work work = {.base = call->scratch};
     job j;
-    lay_out(&j, call, false, false, &work);
+    lay_out(&j, call, false, false, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     begin(&j);
     ot_parallel_for(j.strips, forward_strip, &j);
@@ -317,11 +325,10 @@ ot_status ot_cpu_low_rank_backward(const ot_call *call) {
     }
     ot_cpu_work work = {.base = call->scratch};
     job j;
-    lay_out(&j, call, true, false, &work);
+    lay_out(&j, call, true, false, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     begin(&j);
-    ot_parallel_for(j.strips, backward_strip, &j);
-    ot_parallel_for(2, add_gradients, &j);
+    run_backward(&j);
     return OT_OK;
 }
 
@@ -344,7 +351,7 @@ int64_t ot_cpu_beside_scratch(const ot_call *call) {
     for (int backward = 0; ot_cpu_beside(call, call->beside) && backward < 2; backward++) {
         ot_cpu_work work = {0};
         job j;
-        lay_out(&j, call->beside, backward, true, &work);
+        lay_out(&j, call->beside, backward, true, true, &work);
         int64_t bytes = work.bytes + ot_cpu_linear_side_scratch(call, backward, call->beside->w[0].rows);
         most = bytes > most ? bytes : most;
     }
@@ -366,18 +373,21 @@ ot_status ot_cpu_beside_run(const ot_call *call, bool backward) {
     if (!ot_cpu_beside(call, low_rank)) return one_by_one(call, backward);
     ot_cpu_work work = {.base = call->scratch};
     job j;
-    lay_out(&j, low_rank, backward, true, &work);
+    lay_out(&j, low_rank, backward, true, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     const part *p = &j.parts[0];
-    ot_gemm_side side = {.r = low_rank->w[0].rows, .a = p->beside, .lda = p->a.r, .b = p->b_copy, .ldb = p->b.ld};
+    ot_gemm_side side = {.r = low_rank->w[0].rows, .a = p->z, .lda = p->a.r, .b = p->b.w, .ldb = p->b.ld};
     ot_call alone = without_beside(call);
     alone.scratch = work.base + work.bytes;
     alone.scratch_bytes -= (size_t)work.bytes;
     begin(&j);
-    ot_parallel_for(j.strips, backward ? backward_strip : forward_strip, &j);
-    if (!backward) return ot_cpu_linear_side_forward(&alone, &side);
-    ot_parallel_for(2, add_gradients, &j);
-    side.b = p->a_copy;
+    if (!backward) {
+        ot_parallel_for(j.strips, forward_strip, &j);
+        return ot_cpu_linear_side_forward(&alone, &side);
+    }
+    run_backward(&j);
+    side.a = p->dz;
+    side.b = p->a.w;
     side.ldb = p->a.ld;
     side.mask = p->bits;
     side.factor = p->mask.factor;

@@ -91,7 +91,6 @@ static void backward_part(void *context, int64_t part) {
     const ot_view *in = &c->in[0], *out = &c->out;
     int64_t first = part * PART, rows = j->rows - first < PART ? j->rows - first : PART;
     float z[PART * MOST], *dw = j->partials == NULL ? NULL : j->partials + part * j->t.r * j->t.ld;
-    if (dw != NULL) memset(dw, 0, (size_t)(j->t.r * j->t.ld) * sizeof *dw);
     if (j->down) {
         read_narrow(j, ot_span_dx(out), first, rows, z);
         if (dw != NULL) j->table->thin_grad(&j->t, z, ot_span_at(ot_span_x(in), first * j->t.n), NULL, rows, dw);

@@ -19,7 +19,7 @@ typedef struct thin_tile {
 typedef vf thin_sums[4][4];
 
 /* v where the mask of row a keeps columns i to i + LANES, else zero. */
-VEC_INLINE vf thin_kept(const thin_tile *t, int a, int64_t i, vf v) {
+VEC_INLINE vf thin_kept(const thin_tile *t, int64_t a, int64_t i, vf v) {
     return t->mask == NULL ? v : vf_keep(v, t->mask[a * OT_THIN_WORDS(t->n) + i / 32] >> i % 32);
 }
 
@@ -28,6 +28,7 @@ VEC_INLINE void thin_in_step(const thin_tile *t, thin_sums sum, int64_t i, const
     vf v[4];
     for (int k = 0; k < 4; k++) v[k] = vf_load(t->w + k * t->ld + i);
     for (int a = 0; a < rows; a++) {
+        __builtin_prefetch(ot_span_at(t->wide, (a + rows) * t->n + i).x, 0, 2);
         vf from = thin_kept(t, a, i, span_load(t->wide, a * t->n + i, m));
         for (int k = 0; k < 4; k++) sum[a][k] = vf_fma(from, v[k], sum[a][k]);
     }
@@ -41,95 +42,128 @@ VEC_INLINE void thin_in_tile(const thin_tile *t, float *z, const int rows) {
     int64_t i = 0;
     for (; i + LANES <= t->n; i += LANES) thin_in_step(t, sum, i, LANES, rows);
     if (i < t->n) thin_in_step(t, sum, i, (int)(t->n - i), rows);
-    for (int a = 0; a < rows; a++)
-        for (int k = 0; k < 4; k++) z[a * t->r + k] = vf_sum(sum[a][k]) * t->factor;
-}
-
-VEC_INLINE void thin_factors(const thin_tile *t, thin_sums factor, const float *z, const int rows) {
-    for (int a = 0; a < rows; a++)
-        for (int k = 0; k < 4; k++) factor[a][k] = vf_set(z[a * t->r + k] * t->factor);
-}
-
-VEC_INLINE void thin_out_step(const thin_tile *t, thin_sums factor, int64_t i, const int m, const int rows) {
-    vf v[4];
-    for (int k = 0; k < 4; k++) v[k] = vf_load(t->w + k * t->ld + i);
     for (int a = 0; a < rows; a++) {
-        vf before = t->add ? span_load(t->wide, a * t->n + i, m) : vf_zero(), sum = t->mask != NULL ? vf_zero() : before;
-        for (int k = 0; k < 4; k++) sum = vf_fma(factor[a][k], v[k], sum);
-        if (t->mask != NULL) sum = before + thin_kept(t, a, i, sum);
-        span_store(t->wide, a * t->n + i, m, sum);
+        float each[4];
+        vf_sum4(sum[a], each);
+        for (int k = 0; k < 4; k++) z[a * t->r + k] = each[k] * t->factor;
     }
 }
 
-/* y[row] = or += the sum over k of z[row][k] * w[k] */
-VEC_INLINE void thin_out_tile(const thin_tile *t, const float *z, const int rows) {
-    thin_sums factor;
-    thin_factors(t, factor, z, rows);
+/* Vectors of w, or sums of dw, that stay in registers over all rows. */
+enum { THIN_TOGETHER = LANES == 16 ? 4 : 2 };
+
+/* y[row] = or += the sum over k of z[row][k] * w[k], of `together` vectors from column i on, the last of m columns. */
+VEC_INLINE void thin_out_step(const thin_tile *t, const float *z, int64_t rows, int64_t i, const int together, const int m) {
+    vf w[4][THIN_TOGETHER];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+        for (int v = 0; v < together; v++) w[k][v] = vf_load(t->w + k * t->ld + i + v * LANES) * vf_set(t->factor);
+    for (int64_t a = 0; a < rows; a++) {
+#pragma GCC unroll 4
+        for (int v = 0; v < together; v++) {
+            int64_t at = a * t->n + i + v * LANES;
+            __builtin_prefetch(ot_span_at(t->wide, at + together * LANES).x, 1);
+            vf before = t->add ? span_load(t->wide, at, m) : vf_zero(), sum = t->mask != NULL ? vf_zero() : before;
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; k++) sum = vf_fma(vf_set(z[a * t->r + k]), w[k][v], sum);
+            if (t->mask != NULL) sum = before + thin_kept(t, a, i + v * LANES, sum);
+            span_store(t->wide, at, m, sum);
+        }
+    }
+}
+
+VEC_INLINE void thin_out_tile(const thin_tile *t, const float *z, int64_t rows) {
     int64_t i = 0;
-    for (; i + LANES <= t->n; i += LANES) thin_out_step(t, factor, i, LANES, rows);
-    if (i < t->n) thin_out_step(t, factor, i, (int)(t->n - i), rows);
+    for (; i + THIN_TOGETHER * LANES <= t->n; i += THIN_TOGETHER * LANES) thin_out_step(t, z, rows, i, THIN_TOGETHER, LANES);
+    for (; i + LANES <= t->n; i += LANES) thin_out_step(t, z, rows, i, 1, LANES);
+    if (i < t->n) thin_out_step(t, z, rows, i, 1, (int)(t->n - i));
 }
 
-VEC_INLINE void thin_grad_step(const thin_tile *t, thin_sums factor, int64_t i, const int m, const int rows) {
-    vf sum[4];
-    for (int k = 0; k < 4; k++) sum[k] = vf_load(t->dw + k * t->ld + i);
-    for (int a = 0; a < rows; a++) {
-        vf from = thin_kept(t, a, i, span_load(t->wide, a * t->n + i, m));
-        for (int k = 0; k < 4; k++) sum[k] = vf_fma(factor[a][k], from, sum[k]);
+/* dw[k] = the sum over `rows` rows of z[row][k] * x[row], of `together` vectors from column i on, the last of m columns. */
+VEC_INLINE void thin_grad_step(const thin_tile *t, const float *z, int64_t rows, int64_t i, const int together, const int m) {
+    vf sum[4][THIN_TOGETHER];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+        for (int v = 0; v < together; v++) sum[k][v] = vf_zero();
+    for (int64_t a = 0; a < rows; a++) {
+        vf from[THIN_TOGETHER];
+#pragma GCC unroll 4
+        for (int v = 0; v < together; v++) {
+            from[v] = thin_kept(t, a, i + v * LANES, span_load(t->wide, a * t->n + i + v * LANES, m));
+            __builtin_prefetch(ot_span_at(t->wide, a * t->n + i + (together + v) * LANES).x);
+        }
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+            for (int v = 0; v < together; v++) sum[k][v] = vf_fma(vf_set(z[a * t->r + k]), from[v], sum[k][v]);
     }
-    for (int k = 0; k < 4; k++) vf_store(t->dw + k * t->ld + i, sum[k]);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++)
+#pragma GCC unroll 4
+        for (int v = 0; v < together; v++) vf_store(t->dw + k * t->ld + i + v * LANES, sum[k][v] * vf_set(t->factor));
 }
 
-/* dw[k] += the sum over rows of z[row][k] * x[row] */
-VEC_INLINE void thin_grad_tile(const thin_tile *t, const float *z, const int rows) {
-    thin_sums factor;
-    thin_factors(t, factor, z, rows);
+VEC_INLINE void thin_grad_tile(const thin_tile *t, const float *z, int64_t rows) {
     int64_t i = 0;
-    for (; i + LANES <= t->n; i += LANES) thin_grad_step(t, factor, i, LANES, rows);
-    if (i < t->n) thin_grad_step(t, factor, i, (int)(t->n - i), rows);
+    for (; i + THIN_TOGETHER * LANES <= t->n; i += THIN_TOGETHER * LANES) thin_grad_step(t, z, rows, i, THIN_TOGETHER, LANES);
+    for (; i + LANES <= t->n; i += LANES) thin_grad_step(t, z, rows, i, 1, LANES);
+    if (i < t->n) thin_grad_step(t, z, rows, i, 1, (int)(t->n - i));
 }
 
-/* The loop of each kernel over rows and narrow columns: `tile` is called with constants where there are four rows, so that nothing is asked inside. */
-#define THIN_LOOP(tile, shape, span, factors, narrow, gradient, adds)                                                          \
-    for (int64_t a = 0, step = 0; a < rows; a += step) {                                                                       \
-        step = rows - a >= 4 ? 4 : 1;                                                                                          \
-        for (int64_t k = 0; k < (shape)->r; k += 4) {                                                                          \
-            const thin_tile own = {.w = (shape)->w + k * (shape)->ld,                                                          \
-                                   .mask = (factors) == NULL ? NULL : (factors) + a * OT_THIN_WORDS((shape)->n),               \
-                                   .factor = (factors) == NULL ? 1.0F : (shape)->factor,                                       \
-                                   .dw = (gradient) == NULL ? NULL : (gradient) + k * (shape)->ld,                             \
-                                   .wide = ot_span_at(span, a * (shape)->n),                                                   \
-                                   .r = (shape)->r,                                                                            \
-                                   .n = (shape)->n,                                                                            \
-                                   .ld = (shape)->ld,                                                                          \
-                                   .add = (adds) || k > 0};                                                                    \
-            thin_tile plain = own, half = own, masked = own;                                                                   \
-            plain.mask = half.mask = NULL;                                                                                     \
-            plain.wide.dtype = masked.wide.dtype = OT_F32;                                                                     \
-            half.wide.dtype = OT_BF16;                                                                                         \
-            bool floats = own.wide.dtype == OT_F32;                                                                            \
-            if (step == 1) tile(&own, (narrow) + a * (shape)->r + k, 1);                                                       \
-            else if (own.mask == NULL && floats) tile(&plain, (narrow) + a * (shape)->r + k, 4);                               \
-            else if (own.mask == NULL) tile(&half, (narrow) + a * (shape)->r + k, 4);                                          \
-            else if (floats) tile(&masked, (narrow) + a * (shape)->r + k, 4);                                                  \
-            else tile(&own, (narrow) + a * (shape)->r + k, 4);                                                                 \
-        }                                                                                                                      \
-    }
+/* The tile of some rows from `a` on and narrow columns from k on. */
+VEC_INLINE thin_tile thin_tile_of(const ot_thin *t, ot_span wide, const uint32_t *mask, float *dw, int64_t a, int64_t k, bool add) {
+    return (thin_tile){.w = t->w + k * t->ld,
+                       .mask = mask == NULL ? NULL : mask + a * OT_THIN_WORDS(t->n),
+                       .factor = mask == NULL ? 1.0F : t->factor,
+                       .dw = dw == NULL ? NULL : dw + k * t->ld,
+                       .wide = ot_span_at(wide, a * t->n),
+                       .r = t->r,
+                       .n = t->n,
+                       .ld = t->ld,
+                       .add = add || k > 0};
+}
+
+/* tile(own, narrow, rows), called with constants where that is of use, so that nothing is asked inside. */
+#define THIN_CALL(tile, own, narrow, rows)                             \
+    do {                                                               \
+        thin_tile plain = own, half = own, masked = own;               \
+        plain.mask = half.mask = NULL;                                 \
+        plain.wide.dtype = masked.wide.dtype = OT_F32;                 \
+        half.wide.dtype = OT_BF16;                                     \
+        bool floats = own.wide.dtype == OT_F32;                        \
+        if (own.mask == NULL && floats) tile(&plain, narrow, rows);    \
+        else if (own.mask == NULL) tile(&half, narrow, rows);          \
+        else if (floats) tile(&masked, narrow, rows);                  \
+        else tile(&own, narrow, rows);                                 \
+    } while (0)
 
 static void thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows) {
-    float *none = NULL;
-    THIN_LOOP(thin_in_tile, t, x, mask, z, none, false)
+    for (int64_t a = 0, step = 0; a < rows; a += step) {
+        step = rows - a >= 4 ? 4 : 1;
+        for (int64_t k = 0; k < t->r; k += 4) {
+            thin_tile own = thin_tile_of(t, x, mask, NULL, a, k, false);
+            if (step == 4) THIN_CALL(thin_in_tile, own, z + a * t->r + k, 4);
+            else thin_in_tile(&own, z + a * t->r + k, 1);
+        }
+    }
 }
 
 static void thin_out(const ot_thin *t, const float *z, ot_span y, const uint32_t *mask, int64_t rows, bool add) {
-    float *none = NULL;
-    THIN_LOOP(thin_out_tile, t, y, mask, z, none, add)
+    for (int64_t k = 0; k < t->r; k += 4) {
+        thin_tile own = thin_tile_of(t, y, mask, NULL, 0, k, add);
+        THIN_CALL(thin_out_tile, own, z + k, rows);
+    }
 }
 
 static void thin_grad(const ot_thin *t, const float *z, ot_span x, const uint32_t *mask, int64_t rows, float *dw) {
-    THIN_LOOP(thin_grad_tile, t, x, mask, z, dw, false)
+    for (int64_t k = 0; k < t->r; k += 4) {
+        thin_tile own = thin_tile_of(t, x, mask, dw, 0, k, false);
+        THIN_CALL(thin_grad_tile, own, z + k, rows);
+    }
 }
 
-#undef THIN_LOOP
+#undef THIN_CALL
 
 #endif
