@@ -158,6 +158,8 @@ VEC_INLINE void thin_grad_columns(const ot_thin *t, ot_bf16 (*turned)[2][THIN_TI
             __m512i even = a < rows ? thin_masked(x + a * t->n, mask == NULL ? NULL : mask + a * OT_THIN_WORDS(t->n)) : _mm512_setzero_si512();
             __m512i odd = b < rows ? thin_masked(x + b * t->n, mask == NULL ? NULL : mask + b * OT_THIN_WORDS(t->n)) : _mm512_setzero_si512();
             tiles_pair(even, odd, pairs[u]);
+            __builtin_prefetch(x + a * t->n + 2 * TILES_STEP); /* beyond what is there it does nothing */
+            __builtin_prefetch(x + b * t->n + 2 * TILES_STEP);
         }
         __asm__ volatile("" ::: "memory");
         _tile_loadd(4, turned[row / TILES_STEP][0], 64);
