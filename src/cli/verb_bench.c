@@ -61,7 +61,6 @@ static void print_json(const bench_job *job, const ot_bench_result *r, ot_json_o
     ot_json_out_f64(out, "optimizer_s", r->optimizer_seconds);
     ot_json_out_f64(out, "blocks_s", r->block_seconds);
     ot_json_out_f64(out, "low_rank_s", r->low_rank_seconds);
-    ot_json_out_f64(out, "linear_with_low_rank_s", r->beside_seconds);
     ot_json_out_f64(out, "peak_flops", job->peak.flops_per_second);
     ot_json_out_f64(out, "peak_bytes_per_s", job->peak.bytes_per_second);
     ot_json_out_array(out, "profile");
@@ -72,7 +71,6 @@ static void print_json(const bench_job *job, const ot_bench_result *r, ot_json_o
         ot_json_out_str(out, "phase", phases[l->phase]);
         ot_json_out_bool(out, "in_block", l->in_block);
         ot_json_out_bool(out, "low_rank", l->low_rank);
-        ot_json_out_bool(out, "with_low_rank", l->beside);
         ot_json_out_i64(out, "calls", l->entries);
         ot_json_out_f64(out, "seconds", l->seconds);
         ot_json_out_f64(out, "flops", l->flops);
@@ -98,7 +96,7 @@ static ot_status print_profile(const bench_job *job, ot_bench_result *r, ot_erro
         const ot_bench_line *l = &r->lines[i];
         /* The floor is the longer of arithmetic and traffic at what the machine attains. */
         double arithmetic = l->flops / job->peak.flops_per_second, traffic = l->bytes / job->peak.bytes_per_second;
-        ot_table_cell(&t, "%s%s", ot_op_info(l->kind)->name, l->low_rank ? " of low rank" : l->beside ? " with low rank" : l->in_block ? "" : " outside");
+        ot_table_cell(&t, "%s%s", ot_op_info(l->kind)->name, l->low_rank ? " of low rank" : l->in_block ? "" : " outside");
         ot_table_cell(&t, "%s", phases[l->phase]);
         ot_table_cell(&t, "%s", OT_COUNT(l->entries));
         ot_table_cell(&t, "%.2f", l->seconds * 1e3);
@@ -111,13 +109,9 @@ static ot_status print_profile(const bench_job *job, ot_bench_result *r, ot_erro
     }
     OT_TRY(ot_table_print(&t, stdout, err));
     printf("optimizer %.2f ms (%.1f %%)\n", r->optimizer_seconds * 1e3, 100 * r->optimizer_seconds / whole);
-    if (r->low_rank_seconds > 0 || r->beside_seconds > 0) {
-        printf("blocks %.2f ms, of which products of a rank up to %d that are done alone take %.2f ms (%.1f %%)\n", r->block_seconds * 1e3,
-               OT_BENCH_LOW_RANK, r->low_rank_seconds * 1e3, 100 * r->low_rank_seconds / r->block_seconds);
-    }
-    if (r->beside_seconds > 0) {
-        printf("linears that take a low-rank product along take %.2f ms (%.1f %%): what the product costs there, a run without it shows\n",
-               r->beside_seconds * 1e3, 100 * r->beside_seconds / r->block_seconds);
+    if (r->low_rank_seconds > 0) {
+        printf("blocks %.2f ms, of which products of a rank up to %d take %.2f ms (%.1f %%)\n", r->block_seconds * 1e3, OT_BENCH_LOW_RANK,
+               r->low_rank_seconds * 1e3, 100 * r->low_rank_seconds / r->block_seconds);
     }
     printf("this machine attains %.0f GFLOP/s and %.1f GB/s through the backend %s\n", job->peak.flops_per_second / 1e9,
            job->peak.bytes_per_second / 1e9, job->options.backend->name);

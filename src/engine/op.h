@@ -222,8 +222,7 @@ typedef struct ot_call {
     size_t scratch_bytes;
     ot_batch *batch;
     ot_error *err;
-    const struct ot_call *next;   /* LOW_RANK: another call of the kind with the same input 0, to be done with this one, or NULL */
-    const struct ot_call *beside; /* LINEAR: the call of a LOW_RANK with the same input 0 and output, to be done with this one, or NULL */
+    const struct ot_call *next; /* LOW_RANK: another call of the kind with the same input 0, to be done with this one, or NULL */
 } ot_call;
 
 /* Bytes an operation's forward saves for its backward, for at most `rows` rows:
@@ -256,9 +255,6 @@ typedef struct ot_backend {
     bool (*available)(void);          /* can this machine run it? */
     bool (*supports)(ot_dtype compute);
     size_t (*scratch)(const ot_call *call); /* views have rows, cols, dtypes; pointers are not valid, but NULL-ness of dx/dw is */
-    /* Shall a LOW_RANK be done with the LINEAR beside it, whose calls have rows, cols and dtypes? Backward such a call comes in the place of both, LOW_RANK
-     * first: its add_dx is that of both together. NULL: never. */
-    bool (*beside)(const ot_call *linear, const ot_call *low_rank);
     ot_kernel *forward[OT_OP_COUNT];
     ot_kernel *backward[OT_OP_COUNT]; /* KEEP, PATCHES and GIVEN have none (NULL) */
 } ot_backend;

@@ -93,7 +93,6 @@ typedef struct ot_trace_info {
     ot_phase phase;
     int32_t block;
     int64_t rank; /* of a product: the smaller side of its matrix; else 0 */
-    bool beside;  /* a LINEAR and a LOW_RANK in one call, whose time is the LINEAR's; the LOW_RANK's traffic is that of its matrices */
     double flops, bytes; /* at the given counts, segments of equal length: arithmetic, and memory traffic if every operand moved once */
 } ot_trace_info;
 void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_t segments, int64_t targets, ot_trace_info *out);

@@ -13,21 +13,7 @@ int64_t ot_plan_space_rows(const ot_plan_options *options, ot_space space) {
     return 0;
 }
 
-/* ==== Low-rank products are done with the linear beside them, or stand next to others that read the same value, to be done together. ==== */
-
-static void mark_beside(ot_plan *plan) {
-    const ot_backend *backend = plan->options.backend;
-    ot_batch batch = {.rows = plan->options.max_rows, .n_targets = plan->options.max_targets};
-    for (int64_t i = 0; backend->beside != NULL && i + 1 < plan->n_ops; i++) {
-        plan_op *linear = &plan->ops[i], *other = linear + 1;
-        if (linear->spec.kind != OT_OP_LINEAR || other->spec.kind != OT_OP_LOW_RANK || other->block != linear->block ||
-            other->spec.in[0] != linear->spec.in[0] || other->spec.out != linear->spec.out)
-            continue;
-        ot_call calls[2];
-        for (int32_t k = 0; k < 2; k++) ot_plan_make_call(plan, &(plan_entry){(int32_t)i + k, OT_PHASE_FORWARD}, &batch, &calls[k]);
-        linear->beside = other->beside = backend->beside(&calls[0], &calls[1]);
-    }
-}
+/* ==== Low-rank products that read the same value stand next to each other, to be done together. ==== */
 
 /* Is the result the same when `op` runs after `other` that follows it? */
 static bool may_follow(const plan_op *op, const plan_op *other) {
@@ -39,8 +25,8 @@ static bool may_follow(const plan_op *op, const plan_op *other) {
 static void bring_together(ot_plan *plan) {
     for (int64_t i = plan->n_ops - 2; i >= 0; i--) {
         plan_op op = plan->ops[i];
-        for (int64_t j = i + 1; op.spec.kind == OT_OP_LOW_RANK && !op.beside && j < plan->n_ops && may_follow(&op, &plan->ops[j]); j++) {
-            if (plan->ops[j].spec.kind != OT_OP_LOW_RANK || plan->ops[j].beside || plan->ops[j].spec.in[0] != op.spec.in[0]) continue;
+        for (int64_t j = i + 1; op.spec.kind == OT_OP_LOW_RANK && j < plan->n_ops && may_follow(&op, &plan->ops[j]); j++) {
+            if (plan->ops[j].spec.kind != OT_OP_LOW_RANK || plan->ops[j].spec.in[0] != op.spec.in[0]) continue;
             memmove(&plan->ops[i], &plan->ops[i + 1], (size_t)(j - 1 - i) * sizeof op);
             plan->ops[j - 1] = op;
             break;
@@ -410,7 +396,7 @@ static void size_scratch(ot_plan *plan) {
         if (bytes > plan->scratch_bytes) plan->scratch_bytes = bytes;
         bool trained = false;
         for (int64_t k = 0; k < n * OT_OP_WEIGHTS; k++) {
-            const ot_slot *weight = plan->ops[plan->trace[ot_plan_entry_of(plan, t, k / OT_OP_WEIGHTS)].op].spec.w[k % OT_OP_WEIGHTS];
+            const ot_slot *weight = plan->ops[plan->trace[t + k / OT_OP_WEIGHTS].op].spec.w[k % OT_OP_WEIGHTS];
             if (weight == NULL || !weight->trainable) continue;
             calls[k / OT_OP_WEIGHTS].w[k % OT_OP_WEIGHTS].dtype = OT_BF16;
             trained = true;
@@ -439,7 +425,6 @@ ot_status ot_plan_compile(ot_builder *b, ot_plan **out, ot_error *err) {
     plan->n_ops = b->n_ops;
     free(b);
     ot_status status = OT_OK;
-    mark_beside(plan);
     bring_together(plan);
     if (plan->options.train) status = mark_gradients(plan, err);
     if (status == OT_OK) status = make_trace(plan, err);

@@ -22,7 +22,6 @@ typedef struct plan_op {
     int32_t block;
     int32_t save[2]; /* as plan_value.store */
     bool backward;   /* has a backward entry */
-    bool beside;     /* LINEAR: may be done in one call with the LOW_RANK that follows it; LOW_RANK: with the LINEAR before it */
     bool add_dx[OT_OP_INPUTS];
     bool want_dx[OT_OP_INPUTS];
 } plan_op;
@@ -66,12 +65,9 @@ struct ot_plan {
 };
 
 int64_t ot_plan_space_rows(const ot_plan_options *options, ot_space space);
-/* How many entries from t on are one call of a kernel: a LINEAR and the low-rank product beside it, or low-rank products that read the same value, so
- * that it is read once. */
+/* How many entries from t on are one call of a kernel: low-rank products that read the same value, so that it is read once. */
 int64_t ot_plan_together(const ot_plan *plan, int64_t t);
-/* The entry of call k of them: a LINEAR is first, also backward, where its entry is not. */
-int64_t ot_plan_entry_of(const ot_plan *plan, int64_t t, int64_t k);
-/* Fill calls[0 .. ot_plan_together) for the entries from t on, the first pointing to those that are done with it. */
+/* Fill calls[0 .. ot_plan_together) for the entries from t on, each pointing to the next. */
 void ot_plan_make_calls(const ot_plan *plan, int64_t t, ot_batch *batch, ot_call calls[OT_OP_TOGETHER]);
 /* Fill a call for one trace entry. Pointers are NULL while the plan is not allocated, but gradients that are wanted are marked by
  * a non-NULL dx/dw so that a backend can size its scratch. */

@@ -71,37 +71,22 @@ void ot_plan_make_call(const ot_plan *plan, const plan_entry *entry, ot_batch *b
     }
 }
 
-/* Are entry t and the next a LINEAR and the low-rank product beside it, in either order? */
-static bool is_pair(const ot_plan *plan, int64_t t) {
-    const plan_entry *first = &plan->trace[t], *second = first + 1;
-    if (t + 1 >= plan->n_trace || first->phase != second->phase) return false;
-    int32_t linear = first->op < second->op ? first->op : second->op, low_rank = first->op < second->op ? second->op : first->op;
-    return low_rank == linear + 1 && plan->ops[linear].spec.kind == OT_OP_LINEAR && plan->ops[linear].beside;
-}
-
 int64_t ot_plan_together(const ot_plan *plan, int64_t t) {
     const plan_entry *first = &plan->trace[t];
     const ot_op_spec *spec = &plan->ops[first->op].spec;
-    if (is_pair(plan, t)) return 2;
     int64_t n = 1;
     for (; spec->kind == OT_OP_LOW_RANK && n < OT_OP_TOGETHER && t + n < plan->n_trace; n++) {
         const ot_op_spec *other = &plan->ops[plan->trace[t + n].op].spec;
-        if (plan->trace[t + n].phase != first->phase || other->kind != spec->kind || other->in[0] != spec->in[0] || is_pair(plan, t + n)) break;
+        if (plan->trace[t + n].phase != first->phase || other->kind != spec->kind || other->in[0] != spec->in[0]) break;
     }
     return n;
-}
-
-int64_t ot_plan_entry_of(const ot_plan *plan, int64_t t, int64_t k) {
-    return is_pair(plan, t) && plan->trace[t].phase == OT_PHASE_BACKWARD ? t + 1 - k : t + k;
 }
 
 void ot_plan_make_calls(const ot_plan *plan, int64_t t, ot_batch *batch, ot_call calls[OT_OP_TOGETHER]) {
     int64_t n = ot_plan_together(plan, t);
     for (int64_t k = 0; k < n; k++) {
-        ot_plan_make_call(plan, &plan->trace[ot_plan_entry_of(plan, t, k)], batch, &calls[k]);
-        if (k == 0) continue;
-        if (calls[0].kind == OT_OP_LINEAR) calls[0].beside = &calls[k];
-        else calls[k - 1].next = &calls[k];
+        ot_plan_make_call(plan, &plan->trace[t + k], batch, &calls[k]);
+        if (k > 0) calls[k - 1].next = &calls[k];
     }
 }
 
@@ -112,15 +97,14 @@ ot_status ot_plan_run(ot_plan *plan, ot_batch *batch, ot_profile *profile, ot_er
     }
     OT_TRY(ot_plan_allocate(plan, err));
     const ot_backend *backend = plan->options.backend;
-    for (int64_t t = 0, n = 0; t < plan->n_trace; t += n) {
+    for (int64_t t = 0; t < plan->n_trace; t += ot_plan_together(plan, t)) {
         ot_call calls[OT_OP_TOGETHER];
         ot_plan_make_calls(plan, t, batch, calls);
-        n = ot_plan_together(plan, t);
-        for (int64_t k = 0; k < n; k++) calls[k].err = err;
+        for (ot_call *c = calls; c != NULL; c = (ot_call *)c->next) c->err = err;
         ot_kernel *kernel = plan->trace[t].phase == OT_PHASE_BACKWARD ? backend->backward[calls->kind] : backend->forward[calls->kind];
         double start = profile != NULL ? ot_seconds() : 0.0;
         ot_status status = kernel(calls);
-        if (profile != NULL) profile->seconds[ot_plan_entry_of(plan, t, 0)] += ot_seconds() - start;
+        if (profile != NULL) profile->seconds[t] += ot_seconds() - start;
         if (status != OT_OK) return status;
     }
     return OT_OK;
@@ -140,15 +124,15 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
     ot_batch batch = {.rows = rows, .n_targets = targets};
     ot_call c;
     ot_plan_make_call(plan, &plan->trace[entry], &batch, &c);
-    bool backward = plan->trace[entry].phase == OT_PHASE_BACKWARD, beside = is_pair(plan, entry) || (entry > 0 && is_pair(plan, entry - 1));
+    bool backward = plan->trace[entry].phase == OT_PHASE_BACKWARD;
     double flops = 0, bytes = 0;
     for (int k = 0; k < OT_OP_INPUTS; k++) {
         int64_t size = 0;
-        if (c.in[k].x == NULL || (beside && c.kind == OT_OP_LOW_RANK) || !ot_dtype_bytes(c.in[k].dtype, c.in[k].rows * c.in[k].cols, &size)) continue;
+        if (c.in[k].x == NULL || !ot_dtype_bytes(c.in[k].dtype, c.in[k].rows * c.in[k].cols, &size)) continue;
         bytes += (double)size * (1 + (c.in[k].dx != NULL));
     }
     int64_t size = 0;
-    if (c.out.x != NULL && !(beside && c.kind == OT_OP_LOW_RANK) && ot_dtype_bytes(c.out.dtype, c.out.rows * c.out.cols, &size)) bytes += (double)size;
+    if (c.out.x != NULL && ot_dtype_bytes(c.out.dtype, c.out.rows * c.out.cols, &size)) bytes += (double)size;
     bool lookup = c.kind == OT_OP_EMBED || c.kind == OT_OP_POSITION;
     for (int k = 0; k < OT_OP_WEIGHTS; k++) {
         if (c.w[k].w == NULL || !ot_dtype_bytes(c.w[k].dtype, c.w[k].rows * c.w[k].cols, &size)) continue;
@@ -180,7 +164,6 @@ void ot_plan_trace_info(const ot_plan *plan, int64_t entry, int64_t rows, int64_
                            .phase = plan->trace[entry].phase,
                            .block = plan->ops[plan->trace[entry].op].block,
                            .rank = rank,
-                           .beside = beside,
                            .flops = flops,
                            .bytes = bytes};
 }

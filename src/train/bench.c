@@ -54,21 +54,17 @@ static void add_lines(ot_bench_result *out, const ot_plan *plan, const double *s
         ot_trace_info info;
         ot_plan_trace_info(plan, e, rows, o->batch, targets, &info);
         int i = 0;
-        bool in_block = info.block >= 0, inside = info.beside && info.kind == OT_OP_LOW_RANK;
-        bool low_rank = info.rank > 0 && info.rank <= OT_BENCH_LOW_RANK && in_block && !info.beside;
-        ot_op_kind kind = inside ? OT_OP_LINEAR : info.kind;
-        while (i < out->n_lines && (out->lines[i].kind != kind || out->lines[i].phase != info.phase || out->lines[i].low_rank != low_rank ||
-                                    out->lines[i].in_block != in_block || out->lines[i].beside != info.beside)) {
+        bool low_rank = info.rank > 0 && info.rank <= OT_BENCH_LOW_RANK && info.block >= 0, in_block = info.block >= 0;
+        while (i < out->n_lines && (out->lines[i].kind != info.kind || out->lines[i].phase != info.phase || out->lines[i].low_rank != low_rank ||
+                                    out->lines[i].in_block != in_block)) {
             i++;
         }
         if (i == out->n_lines) {
-            out->lines[out->n_lines++] =
-                (ot_bench_line){.kind = kind, .phase = info.phase, .low_rank = low_rank, .in_block = in_block, .beside = info.beside};
+            out->lines[out->n_lines++] = (ot_bench_line){.kind = info.kind, .phase = info.phase, .low_rank = low_rank, .in_block = in_block};
         }
         if (in_block) out->block_seconds += seconds[e] / (double)o->steps;
         if (low_rank) out->low_rank_seconds += seconds[e] / (double)o->steps;
-        if (info.beside) out->beside_seconds += seconds[e] / (double)o->steps;
-        out->lines[i].entries += !inside;
+        out->lines[i].entries++;
         out->lines[i].seconds += seconds[e] / (double)o->steps;
         out->lines[i].flops += info.flops;
         out->lines[i].bytes += info.bytes;

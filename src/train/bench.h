@@ -21,12 +21,11 @@ typedef struct ot_bench_line {
     ot_op_kind kind;
     ot_phase phase;
     bool low_rank, in_block;
-    bool beside; /* linears with a low-rank product that is done in the same call */
     int64_t entries;
     double seconds, flops, bytes; /* of one step */
 } ot_bench_line;
 
-enum { OT_BENCH_LINES = OT_OP_COUNT * 3 * 5, OT_BENCH_LOW_RANK = 128 };
+enum { OT_BENCH_LINES = OT_OP_COUNT * 3 * 4, OT_BENCH_LOW_RANK = 128 };
 
 typedef struct ot_bench_result {
     double seconds;       /* median of a whole step */
@@ -35,8 +34,7 @@ typedef struct ot_bench_result {
     double loss;
     double plan_seconds;      /* of a step: forward and backward (profile only) */
     double optimizer_seconds; /* clipping norm, the optimizer */
-    double block_seconds;                   /* of the plan: in blocks (profile only) */
-    double low_rank_seconds, beside_seconds; /* of these: by low-rank products alone, and by linears that take one along */
+    double block_seconds, low_rank_seconds; /* of the plan: in blocks, and by low-rank products there (profile only) */
     int64_t planned_bytes;                  /* known before anything is allocated, also where room did not suffice (MEMORY) */
     ot_bench_line lines[OT_BENCH_LINES];
     int n_lines;

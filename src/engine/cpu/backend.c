@@ -1,6 +1,6 @@
 /* The table of the CPU backend, and what its kernels share: scratch checks, decoding of weights, copies. */
 #include "engine/cpu/cpu.h"
-#include "engine/cpu/linear.h"
+#include "engine/cpu/gemm.h"
 #include "tensor/packed.h"
 
 /* ==== Scratch ==== */
@@ -167,7 +167,6 @@ const ot_backend ot_backend_cpu = {
     .available = always,
     .supports = supports,
     .scratch = scratch,
-    .beside = ot_cpu_beside,
     .forward = {KERNEL_MAP(FORWARD)[OT_OP_KEEP] = ot_cpu_keep_forward, [OT_OP_PATCHES] = ot_cpu_patches_forward, [OT_OP_GIVEN] = ot_cpu_given_forward},
     .backward = {KERNEL_MAP(BACKWARD)},
 };

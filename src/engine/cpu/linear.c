@@ -3,8 +3,8 @@
  * The product is done in bf16 when either value is BF16 and the machine multiplies bf16, else in f32. What lies in another type than the
  * product's is brought into it in scratch first; weights of the product's type are read where they lie. Few rows take a path of
  * their own that reads each weight once and decodes it on the way. */
-#include "engine/cpu/linear.h"
-
+#include "engine/cpu/cpu.h"
+#include "engine/cpu/gemm.h"
 #include "engine/cpu/thin.h"
 
 static ot_dtype product_type(const ot_call *call) {
@@ -19,13 +19,11 @@ typedef struct linear_work {
     void *x, *dy;  /* in the product's type, or NULL: read in place */
     float *y, *dx; /* f32 results of values that are BF16 where the product is f32, or NULL */
     void *packed;  /* operands of the weight gradient, or NULL: a library is as fast at the other products */
-    void *beside;  /* operands of those with a side, or NULL */
 } linear_work;
 
 static void *take_if(ot_cpu_work *work, bool wanted, int64_t n, int64_t size) { return wanted ? ot_cpu_take(work, n * size) : NULL; }
 
-/* r: depth of a side, or 0 */
-static linear_work linear_layout(const ot_call *call, bool backward, int64_t r, ot_cpu_work *work) {
+static linear_work linear_layout(const ot_call *call, bool backward, ot_cpu_work *work) {
     const ot_view *in = &call->in[0], *out = &call->out;
     linear_work l = {.type = product_type(call), .R = in->rows, .M = in->cols, .N = out->cols};
     int64_t size = ot_compute_bytes(l.type);
@@ -38,8 +36,6 @@ static linear_work linear_layout(const ot_call *call, bool backward, int64_t r, 
     int64_t rows = call->attr->linear.transposed ? l.M : l.N, cols = call->attr->linear.transposed ? l.N : l.M;
     int64_t packed = backward && call->w[0].dw ? ot_gemm_work(true, rows, cols, l.R, 0, l.type) : 0;
     l.packed = take_if(work, packed > 0, packed, 1);
-    if (r > 0 && (forward || in->dx))
-        l.beside = ot_cpu_take(work, ot_gemm_work(false, l.R, forward ? l.N : l.M, forward ? l.M : l.N, r, l.type));
     return l;
 }
 
@@ -47,27 +43,13 @@ static int64_t few_rows_scratch(const ot_call *call) {
     return ot_chunks(call->in[0].cols, 16) * 16 * OT_GEMV_ROWS * (int64_t)sizeof(float) + 64;
 }
 
-/* Own loops of floats take a side along as well, but are slower at y and dx than the library, by more than the low-rank products cost by themselves. */
-bool ot_cpu_linear_takes_side(const ot_call *call, int64_t r) {
-    const ot_view *in = &call->in[0];
-    return ot_gemm_tiles(product_type(call)) && call->attr->linear.scale == 1.0f && r <= OT_GEMM_SIDE && in->rows > OT_GEMV_ROWS && !ot_cpu_thin(call) &&
-           ot_gemm_work(false, in->rows, call->out.cols, in->cols, r, product_type(call)) > 0;
-}
-
-int64_t ot_cpu_linear_side_scratch(const ot_call *call, bool backward, int64_t r) {
-    ot_cpu_work work = {0};
-    linear_layout(call, backward, r, &work);
-    return work.bytes;
-}
-
 int64_t ot_cpu_linear_scratch(const ot_call *call) {
-    if (call->beside) return ot_cpu_beside_scratch(call);
     int64_t most = few_rows_scratch(call);
     /* Besides the others': a batch of fewer rows than planned may take another path. */
     if (ot_cpu_thin(call) && ot_cpu_thin_scratch(call) > most) most = ot_cpu_thin_scratch(call);
     for (int backward = 0; backward < 2; backward++) {
         ot_cpu_work work = {0};
-        linear_layout(call, backward, 0, &work);
+        linear_layout(call, backward, &work);
         if (work.bytes > most) most = work.bytes;
     }
     return most;
@@ -163,21 +145,15 @@ static const void *weight_in_type(const ot_cpu_kernels *table, const ot_weight *
 }
 
 ot_status ot_cpu_linear_forward(const ot_call *call) {
-    if (call->beside) return ot_cpu_beside_run(call, false);
-    if (call->in[0].rows <= OT_GEMV_ROWS) return few_rows(call);
-    if (ot_cpu_thin(call)) return ot_cpu_thin_run(call, false);
-    return ot_cpu_linear_side_forward(call, &(ot_gemm_side){0});
-}
-
-ot_status ot_cpu_linear_side_forward(const ot_call *call, const ot_gemm_side *side) {
     const ot_view *in = &call->in[0], *out = &call->out;
+    if (in->rows <= OT_GEMV_ROWS) return few_rows(call);
+    if (ot_cpu_thin(call)) return ot_cpu_thin_run(call, false);
     const ot_cpu_kernels *table = ot_cpu_pick();
     ot_cpu_work work = {.base = call->scratch};
-    linear_work l = linear_layout(call, false, side->r, &work);
+    linear_work l = linear_layout(call, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     bool transposed = call->attr->linear.transposed, add = call->attr->linear.add_out;
-    ot_gemm g = {.tb = !transposed, .accumulate = add && !l.y, .m = l.R, .n = l.N, .k = l.M, .alpha = call->attr->linear.scale, .type = l.type,
-                 .work = l.beside, .side = *side};
+    ot_gemm g = {.tb = !transposed, .accumulate = add && !l.y, .m = l.R, .n = l.N, .k = l.M, .alpha = call->attr->linear.scale, .type = l.type};
     g.a = in_type(table, ot_span_x(in), l.x, l.type, l.R * l.M);
     g.b = weight_in_type(table, &call->w[0], l.w, l.type);
     g.c = l.y ? l.y : out->x;
@@ -206,16 +182,11 @@ static ot_status weight_gradient(const ot_call *call, const linear_work *l, cons
 }
 
 ot_status ot_cpu_linear_backward(const ot_call *call) {
-    if (call->beside) return ot_cpu_beside_run(call, true);
     if (ot_cpu_thin(call)) return ot_cpu_thin_run(call, true);
-    return ot_cpu_linear_side_backward(call, &(ot_gemm_side){0});
-}
-
-ot_status ot_cpu_linear_side_backward(const ot_call *call, const ot_gemm_side *side) {
     const ot_view *in = &call->in[0], *out = &call->out;
     const ot_cpu_kernels *table = ot_cpu_pick();
     ot_cpu_work work = {.base = call->scratch};
-    linear_work l = linear_layout(call, true, side->r, &work);
+    linear_work l = linear_layout(call, true, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     if (call->w[1].dw) ot_cpu_column_sum(table, ot_span_dx(out), l.R, l.N, call->w[1].dw);
     if (!call->w[0].dw && !in->dx) return OT_OK;
@@ -223,8 +194,7 @@ ot_status ot_cpu_linear_side_backward(const ot_call *call, const ot_gemm_side *s
     if (call->w[0].dw) OT_TRY(weight_gradient(call, &l, in_type(table, ot_span_x(in), l.x, l.type, l.R * l.M), dy));
     if (!in->dx) return OT_OK;
     bool transposed = call->attr->linear.transposed;
-    ot_gemm g = {.tb = transposed, .accumulate = in->add_dx && !l.dx, .m = l.R, .n = l.M, .k = l.N, .alpha = call->attr->linear.scale, .type = l.type,
-                 .work = l.beside, .side = *side};
+    ot_gemm g = {.tb = transposed, .accumulate = in->add_dx && !l.dx, .m = l.R, .n = l.M, .k = l.N, .alpha = call->attr->linear.scale, .type = l.type};
     g.a = dy;
     g.b = weight_in_type(table, &call->w[0], l.w, l.type);
     g.c = l.dx ? l.dx : in->dx;

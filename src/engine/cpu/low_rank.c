@@ -1,15 +1,13 @@
 /* CPU backend: LOW_RANK, out [R, N] += scale * dropout(x [R, M]) . A^T . B^T; A [r, M], B [N, r].
  *
- * With a small r it costs memory traffic more than arithmetic. Best is beside a LINEAR whose product can take another of little depth along: then z = scale *
- * dropout(x) . A^T is computed here and joins y = [x | z] . [W | B]^T, and backward dz = scale * dy . B joins dx = [dy | dz] . [W ; A], so that outputs and
- * gradients of inputs are touched only once. Else a strip of rows at a time goes through both products, of all the calls that read the same x, so that what
- * they share comes from memory once. Masks are drawn on the way. z, the masks and B turned are kept for backward where the plan has room, or else computed
- * again there. Gradients of the matrices are summed over fixed strips of rows, so that they do not depend on the number of threads. With a larger r, or few
- * rows, it is two LINEARs. */
+ * With a small r it costs memory traffic more than arithmetic. A strip of rows at a time goes through both products, of all the calls that read the same x,
+ * so that what they share comes from memory once. Masks are drawn on the way. z = scale * dropout(x) . A^T, the masks and B turned are kept for backward
+ * where the plan has room, or else computed again there. Gradients of the matrices are summed over fixed strips of rows, so that they do not depend on the
+ * number of threads. With a larger r, or few rows, it is two LINEARs. */
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/cpu/linear.h"
+#include "engine/cpu/cpu.h"
 
 enum { MOST = OT_LOW_RANK_KEPT, STRIP = 64, CALLS = OT_OP_TOGETHER };
 
@@ -24,7 +22,6 @@ typedef struct part {
     float *z;       /* [rows, r] */
     uint32_t *bits; /* [rows][words of x's row], NULL: no dropout */
     bool kept;      /* backward: z, the mask and B turned are there from forward */
-    float *dz;      /* [rows, r] for a LINEAR's product, NULL: nothing beside */
     float *da, *db; /* [strips][r, ld], NULL: not wanted */
     ot_dropout_mask mask;
 } part;
@@ -34,7 +31,7 @@ typedef struct job {
     part parts[CALLS];
     int n;
     int64_t rows, strips;
-    bool backward, beside; /* beside a LINEAR */
+    bool backward;
 } job;
 
 static bool plain(const ot_weight *w) { return w->dtype == OT_F32 || w->dtype == OT_BF16; }
@@ -64,13 +61,12 @@ static void lay_out_part(const job *j, part *p, const ot_call *c, bool measuring
     if (!j->backward) return;
     if (c->w[0].dw) p->da = take(work, j->strips * r * p->a.ld);
     if (c->w[1].dw) p->db = take(work, j->strips * r * p->b.ld);
-    if (j->beside) p->dz = take(work, j->rows * r);
 }
 
 /* `measuring`: the most that such a call can take. */
-static void lay_out(job *j, const ot_call *call, bool backward, bool beside, bool measuring, ot_cpu_work *work) {
+static void lay_out(job *j, const ot_call *call, bool backward, bool measuring, ot_cpu_work *work) {
     int64_t rows = call->in[0].rows;
-    *j = (job){.table = ot_cpu_pick(), .rows = rows, .strips = ot_chunks(rows, STRIP), .backward = backward, .beside = beside};
+    *j = (job){.table = ot_cpu_pick(), .rows = rows, .strips = ot_chunks(rows, STRIP), .backward = backward};
     for (const ot_call *c = call; c != NULL && j->n < CALLS; c = c->next) lay_out_part(j, &j->parts[j->n++], c, measuring, work);
 }
 
@@ -136,7 +132,7 @@ static void forward_strip(void *context, int64_t strip) {
     for (int i = 0; i < j->n; i++) {
         const part *p = &j->parts[i];
         go_down(j, p, first, rows);
-        if (!j->beside) j->table->thin_out(&p->b, p->z + first * p->a.r, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
+        j->table->thin_out(&p->b, p->z + first * p->a.r, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
     }
 }
 
@@ -145,13 +141,13 @@ static void backward_part(const job *j, const part *p, int64_t strip) {
     int64_t first = strip * STRIP, rows = rows_of(j, strip);
     ot_span x = ot_span_at(ot_span_x(in), first * p->a.n), dy = ot_span_at(ot_span_dx(&p->call->out), first * p->b.n);
     const uint32_t *mask = bits_of(p, first);
-    float room[STRIP * MOST], *dz = p->dz ? p->dz + first * p->a.r : room;
+    float dz[STRIP * MOST];
     j->table->thin_in(&p->b, dy, NULL, dz, rows);
     for (int64_t i = 0; i < rows * p->a.r; i++) dz[i] *= p->call->attr->low_rank.scale;
     if (!p->kept && (p->db || p->bits)) go_down(j, p, first, rows);
     if (p->db) j->table->thin_grad(&p->b, p->z + first * p->a.r, dy, NULL, rows, p->db + strip * p->b.r * p->b.ld);
     if (p->da) j->table->thin_grad(&p->a, dz, x, mask, rows, p->da + strip * p->a.r * p->a.ld);
-    if (in->dx && !j->beside) j->table->thin_out(&p->a, dz, ot_span_at(ot_span_dx(in), first * p->a.n), mask, rows, in->add_dx);
+    if (in->dx) j->table->thin_out(&p->a, dz, ot_span_at(ot_span_dx(in), first * p->a.n), mask, rows, in->add_dx);
 }
 
 static void backward_strip(void *context, int64_t strip) {
@@ -298,7 +294,7 @@ int64_t ot_cpu_low_rank_scratch(const ot_call *call) {
     for (int backward = 0; all_narrow(call) && backward < 2; backward++) {
         ot_cpu_work work = {0};
         job j;
-        lay_out(&j, call, backward, false, true, &work);
+        lay_out(&j, call, backward, true, &work);
         most = work.bytes > most ? work.bytes : most;
     }
     return most;
@@ -311,7 +307,7 @@ ot_status ot_cpu_low_rank_forward(const ot_call *call) {
     }
     ot_cpu_work work = {.base = call->scratch};
     job j;
-    lay_out(&j, call, false, false, false, &work);
+    lay_out(&j, call, false, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     begin(&j);
     ot_parallel_for(j.strips, forward_strip, &j);
@@ -325,72 +321,9 @@ ot_status ot_cpu_low_rank_backward(const ot_call *call) {
     }
     ot_cpu_work work = {.base = call->scratch};
     job j;
-    lay_out(&j, call, true, false, false, &work);
+    lay_out(&j, call, true, false, &work);
     OT_TRY(ot_cpu_check_work(call, &work));
     begin(&j);
     run_backward(&j);
     return OT_OK;
-}
-
-/* ==== Beside a LINEAR ==== */
-
-bool ot_cpu_beside(const ot_call *linear, const ot_call *low_rank) {
-    return narrow(low_rank) && ot_cpu_linear_takes_side(linear, low_rank->w[0].rows);
-}
-
-static ot_call without_beside(const ot_call *call) {
-    ot_call alone = *call;
-    alone.beside = NULL;
-    return alone;
-}
-
-/* Besides what one call of both takes, what they take one after the other: a batch may have fewer rows than planned. */
-int64_t ot_cpu_beside_scratch(const ot_call *call) {
-    ot_call alone = without_beside(call);
-    int64_t linear = ot_cpu_linear_scratch(&alone), low_rank = ot_cpu_low_rank_scratch(call->beside), most = linear > low_rank ? linear : low_rank;
-    for (int backward = 0; ot_cpu_beside(call, call->beside) && backward < 2; backward++) {
-        ot_cpu_work work = {0};
-        job j;
-        lay_out(&j, call->beside, backward, true, true, &work);
-        int64_t bytes = work.bytes + ot_cpu_linear_side_scratch(call, backward, call->beside->w[0].rows);
-        most = bytes > most ? bytes : most;
-    }
-    return most;
-}
-
-static ot_status one_by_one(const ot_call *call, bool backward) {
-    ot_call alone = without_beside(call);
-    if (backward) {
-        OT_TRY(ot_cpu_low_rank_backward(call->beside));
-        return ot_cpu_linear_backward(&alone);
-    }
-    OT_TRY(ot_cpu_linear_forward(&alone));
-    return ot_cpu_low_rank_forward(call->beside);
-}
-
-ot_status ot_cpu_beside_run(const ot_call *call, bool backward) {
-    const ot_call *low_rank = call->beside;
-    if (!ot_cpu_beside(call, low_rank)) return one_by_one(call, backward);
-    ot_cpu_work work = {.base = call->scratch};
-    job j;
-    lay_out(&j, low_rank, backward, true, false, &work);
-    OT_TRY(ot_cpu_check_work(call, &work));
-    const part *p = &j.parts[0];
-    ot_gemm_side side = {.r = low_rank->w[0].rows, .a = p->z, .lda = p->a.r, .b = p->b.w, .ldb = p->b.ld};
-    ot_call alone = without_beside(call);
-    alone.scratch = work.base + work.bytes;
-    alone.scratch_bytes -= (size_t)work.bytes;
-    begin(&j);
-    if (!backward) {
-        ot_parallel_for(j.strips, forward_strip, &j);
-        return ot_cpu_linear_side_forward(&alone, &side);
-    }
-    run_backward(&j);
-    side.a = p->dz;
-    side.b = p->a.w;
-    side.ldb = p->a.ld;
-    side.mask = p->bits;
-    side.factor = p->mask.factor;
-    alone.in[0].add_dx = low_rank->in[0].add_dx;
-    return ot_cpu_linear_side_backward(&alone, &side);
 }
