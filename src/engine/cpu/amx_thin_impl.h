@@ -3,10 +3,71 @@
 #ifndef OT_ENGINE_CPU_AMX_THIN_IMPL_H
 #define OT_ENGINE_CPU_AMX_THIN_IMPL_H
 
-#include "engine/cpu/amx_gemm_impl.h"
 #include "engine/cpu/thin_impl.h"
 
-enum { THIN_HALF = 8, THIN_TILE = 16 };
+/* A step of the depth, in elements and in units of 32 bits. */
+enum { TILES_STEP = 32, TILES_UNITS = TILES_STEP / 2, TILES_WIDE = 32, THIN_HALF = 8, THIN_TILE = 16 };
+
+/* ==== What tiles want ==== */
+
+static void tiles_begin(void) {
+    struct {
+        uint8_t palette, start, zero[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } shapes = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        shapes.bytes[i] = 64;
+        shapes.rows[i] = 16;
+    }
+    _tile_loadconfig(&shapes);
+}
+
+/* 16 numbers as bf16, nearest; zero-extended. */
+VEC_INLINE __m512i tiles_high(__m512 x) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)); }
+
+/* to [16][stride] = rows turned: unit u of row i becomes column i of row u. */
+VEC_INLINE void tiles_turn(__m512i a[16], uint32_t *to, int64_t stride) {
+    __m512i b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm512_unpackhi_epi32(a[2 * i], a[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[4 * i] = _mm512_unpacklo_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 1] = _mm512_unpackhi_epi64(b[4 * i], b[4 * i + 2]);
+        a[4 * i + 2] = _mm512_unpacklo_epi64(b[4 * i + 1], b[4 * i + 3]);
+        a[4 * i + 3] = _mm512_unpackhi_epi64(b[4 * i + 1], b[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        b[i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x88);
+        b[4 + i] = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xdd);
+        b[8 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x88);
+        b[12 + i] = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xdd);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0x88);
+        a[8 + i] = _mm512_shuffle_i32x4(b[i], b[8 + i], 0xdd);
+        a[4 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0x88);
+        a[12 + i] = _mm512_shuffle_i32x4(b[4 + i], b[12 + i], 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(to + i * stride, a[i]);
+}
+
+/* to [32]: units of two rows' elements of a column. */
+VEC_INLINE void tiles_pair(__m512i a, __m512i b, uint32_t *to) {
+    __m512i low = _mm512_unpacklo_epi16(a, b), high = _mm512_unpackhi_epi16(a, b); /* of each 128 bits */
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, first, high));
+    _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(low, second, high));
+}
+
+/* ==== Operands ==== */
 
 VEC_INLINE bool thin_by_tiles(const ot_thin *t, ot_span x, int64_t rows) {
     return t->tiles != NULL && x.dtype == OT_BF16 && t->n % TILES_STEP == 0 && rows >= THIN_TILE;

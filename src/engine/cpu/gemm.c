@@ -1,4 +1,4 @@
-/* Who multiplies: with AVX-512 the loops of gemm_impl.h where the caller has memory for packed operands, else oneDNN (bf16, and f32 at up
+/* Who multiplies: with AVX-512 the loops of gemm_impl.h, A^T . B where the caller has memory for packed operands, else oneDNN (bf16, and f32 at up
  * to twice the speed of an OpenBLAS that does not know the CPU); elsewhere OpenBLAS. */
 #include "engine/cpu/gemm.h"
 
@@ -122,31 +122,21 @@ typedef struct own_run {
     char *room;
 } own_run;
 
-static void lay_out_own(own_run *r, bool ta, int64_t m, int64_t n, int64_t k, int64_t side, ot_dtype type) {
-    bool half = type == OT_BF16;
+static void lay_out_own(own_run *r, int64_t m, int64_t n, int64_t k, ot_dtype type) {
     *r = (own_run){.a_panels = ceiling(m, OT_GEMM_ROWS), .b_panels = ceiling(n, OT_GEMM_COLUMNS)};
-    ot_gemm_job *j = &r->job;
-    j->side = half ? (3 * side + 1) / 2 : side;
-    j->whole = half ? (k + 1) / 2 : k;
-    if (!ta && m < OT_GEMM_ROWS) j->whole = 0;
-    else if (!ta && half) j->whole = k / 2;
-    j->rest = (half ? (k + 1) / 2 : k) - j->whole;
-    int64_t units = j->side + j->whole + j->rest;
-    if (ta) r->a_bytes = r->a_panels * OT_GEMM_ROWS * units * 4;
-    else if (half || j->whole == 0) r->a_bytes = (m < OT_GEMM_ROWS ? OT_GEMM_ROWS : m) * (j->side + j->rest) * 4;
-    r->a_bytes = ceiling(r->a_bytes, 64) * 64;
-    r->b_bytes = ceiling(units * OT_GEMM_COLUMNS * 4, 64) * 64;
+    r->job.units = type == OT_BF16 ? ceiling(k, 2) : k;
+    r->a_bytes = ceiling(r->a_panels * OT_GEMM_ROWS * r->job.units * 4, 64) * 64;
+    r->b_bytes = ceiling(r->job.units * OT_GEMM_COLUMNS * 4, 64) * 64;
     int64_t most = r->b_panels > FEW ? r->b_panels : FEW;
-    r->rooms = least(most, ROOM_BYTES / r->b_bytes > FEW ? ROOM_BYTES / r->b_bytes : FEW);
+    r->rooms = least(most, r->b_bytes > 0 && ROOM_BYTES / r->b_bytes > FEW ? ROOM_BYTES / r->b_bytes : FEW);
 }
 
-/* No batch of fewer rows needs more: neither as A, nor as the depth, which is why room is not counted in whole panels. */
-static int64_t own_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t side, ot_dtype type) {
-    own_run most, few;
-    lay_out_own(&most, ta, m, n, k, side, type);
-    lay_out_own(&few, ta, 1, n, k, side, type);
-    int64_t all = (most.b_panels > FEW ? most.b_panels : FEW) * most.b_bytes, bound = FEW * most.b_bytes > ROOM_BYTES ? FEW * most.b_bytes : ROOM_BYTES;
-    return (most.a_bytes > few.a_bytes ? most.a_bytes : few.a_bytes) + least(all, bound);
+/* A batch of fewer rows has a smaller depth, but may have room for more panels of it: room is not counted in whole panels. */
+static int64_t own_work(int64_t m, int64_t n, int64_t k, ot_dtype type) {
+    own_run r;
+    lay_out_own(&r, m, n, k, type);
+    int64_t all = (r.b_panels > FEW ? r.b_panels : FEW) * r.b_bytes, bound = FEW * r.b_bytes > ROOM_BYTES ? FEW * r.b_bytes : ROOM_BYTES;
+    return r.a_bytes + least(all, bound);
 }
 
 enum { PACKED_TOGETHER = 4 }; /* panels of A */
@@ -186,100 +176,27 @@ static void cut_own(own_run *r) {
 
 static void own_gemm(const ot_gemm_kernels *own, const ot_gemm *g) {
     own_run r;
-    lay_out_own(&r, g->ta, g->m, g->n, g->k, g->side.r, g->type);
+    lay_out_own(&r, g->m, g->n, g->k, g->type);
     cut_own(&r);
     r.own = own;
     r.job.g = g;
-    r.job.a = r.a_bytes > 0 ? g->work : NULL;
+    r.job.a = g->work;
     r.room = (char *)g->work + r.a_bytes;
-    if (r.job.a) ot_parallel_for(ceiling(r.a_panels, PACKED_TOGETHER), pack_chunk, &r);
+    ot_parallel_for(ceiling(r.a_panels, PACKED_TOGETHER), pack_chunk, &r);
     ot_parallel_for(r.chunks * r.parts, multiply_chunk, &r);
-}
-
-/* ==== Own tiles ==== */
-
-/* As with own loops; each piece has room for two panels, one that is multiplied and one that is packed meanwhile. */
-enum { TILES_PART = 512 /* rows of one, if there is room for as many */, TILES_PIECES = 2 /* for each thread: the first panel of each is packed by itself */ };
-
-static const ot_tiles_kernels *own_tiles(ot_dtype type) {
-    const ot_cpu_kernels *table = ot_cpu_pick();
-    return type == OT_BF16 && table->gemm_tiles.multiply ? &table->gemm_tiles : NULL;
-}
-
-bool ot_gemm_tiles(ot_dtype type) { return own_tiles(type) != NULL; }
-
-typedef struct tiles_run {
-    const ot_tiles_kernels *own;
-    ot_tiles_job job;
-    int64_t panels, groups, parts, part; /* C is cut into groups of panels, by parts of so many rows */
-    int64_t rows, left_bytes;            /* of left */
-    int64_t room_bytes, rooms;           /* of two panels; how many of those there are */
-    char *room;
-} tiles_run;
-
-static void lay_out_tiles(tiles_run *t, int64_t m, int64_t n, int64_t k, int64_t r) {
-    *t = (tiles_run){.panels = ceiling(n, OT_GEMM_COLUMNS), .rows = m < OT_TILES_ROWS ? OT_TILES_ROWS : m};
-    t->job.whole = m < OT_TILES_ROWS ? 0 : k / OT_TILES_STEP;
-    t->job.rest = ceiling(k, OT_TILES_STEP) - t->job.whole;
-    t->job.side = ceiling(3 * r, OT_TILES_STEP);
-    t->left_bytes = t->rows * (t->job.rest + t->job.side) * OT_TILES_STEP * (int64_t)sizeof(ot_bf16);
-    t->room_bytes = (t->job.whole + t->job.rest + t->job.side) * OT_TILES_STEP * OT_GEMM_COLUMNS * (int64_t)sizeof(uint32_t);
-    int64_t most = ROOM_BYTES / t->room_bytes;
-    t->rooms = least(t->panels * ceiling(m, TILES_PART), most > FEW / 2 ? most : FEW / 2);
-}
-
-static int64_t tiles_work(int64_t m, int64_t n, int64_t k, int64_t r) {
-    tiles_run most, few; /* a batch may have fewer rows than planned */
-    lay_out_tiles(&most, m, n, k, r);
-    lay_out_tiles(&few, 1, n, k, r);
-    return (most.left_bytes > few.left_bytes ? most.left_bytes : few.left_bytes) + most.rooms * most.room_bytes;
-}
-
-static void pack_left(void *context, int64_t chunk) {
-    const tiles_run *t = context;
-    int64_t first = chunk * ROWS_PER_CHUNK;
-    t->own->pack_left(&t->job, first, least(ROWS_PER_CHUNK, t->rows - first));
-}
-
-static void multiply_tiles(void *context, int64_t chunk) {
-    const tiles_run *t = context;
-    int64_t group = chunk % t->groups, first = chunk / t->groups * t->part;
-    t->own->multiply(&t->job, group * t->panels / t->groups, (group + 1) * t->panels / t->groups, first, least(first + t->part, t->job.g->m),
-                     (uint32_t *)(void *)(t->room + chunk * t->room_bytes));
-}
-
-static void tiles_gemm(const ot_tiles_kernels *own, const ot_gemm *g) {
-    tiles_run t;
-    lay_out_tiles(&t, g->m, g->n, g->k, g->side.r);
-    t.own = own;
-    t.job.g = g;
-    t.job.left = g->work;
-    t.room = (char *)g->work + t.left_bytes;
-    t.groups = least(least(t.panels, t.rooms), (int64_t)TILES_PIECES * ot_threads());
-    t.parts = least(ceiling(g->m, TILES_PART), t.rooms / t.groups);
-    t.part = ceiling(ceiling(g->m, t.parts), OT_TILES_ROWS) * OT_TILES_ROWS;
-    t.parts = ceiling(g->m, t.part);
-    if (t.left_bytes > 0) ot_parallel_for(ceiling(t.rows, ROWS_PER_CHUNK), pack_left, &t);
-    ot_parallel_for(t.groups * t.parts, multiply_tiles, &t);
 }
 
 /* ==== The product ==== */
 
-int64_t ot_gemm_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type) {
-    if (!ta && own_tiles(type)) return tiles_work(m, n, k, r);
-    return own_kernels(type) ? own_work(ta, m, n, k, r, type) : 0;
-}
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type) { return own_kernels(type) ? own_work(m, n, k, type) : 0; }
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err) {
     if (g->m == 0 || g->n == 0) return OT_OK;
-    const ot_gemm_kernels *own = g->work ? own_kernels(g->type) : NULL;
-    const ot_tiles_kernels *tiles = g->work && !g->ta ? own_tiles(g->type) : NULL;
-    if (g->side.r > 0 && ((!own && !tiles) || g->ta || g->alpha != 1.0f || g->side.r > OT_GEMM_SIDE))
-        return ot_fail(err, OT_ERR_USAGE, "a matrix product with a side of depth %lld needs memory for packed operands, rows of A, a scale of 1 and no more than %d",
-                       (long long)g->side.r, OT_GEMM_SIDE);
-    if (tiles) tiles_gemm(tiles, g);
-    else if (own) own_gemm(own, g);
-    if (tiles || own) return OT_OK;
+    const ot_gemm_kernels *own = g->work && g->ta && !g->tb ? own_kernels(g->type) : NULL;
+    if (own) {
+        own_gemm(own, g);
+        return OT_OK;
+    }
     bool dnnl = use_dnnl(g);
     bool cut = dnnl && in_pieces(g);
     ot_gemm rest = *g;

@@ -9,21 +9,8 @@
 #include "base/error.h"
 #include "tensor/dtype.h"
 
-/* Another product of little depth, done with the first: C += A [m, r] . B [r, n], of floats whatever the first is of; or factor times it where a mask
- * [m][(n + 31) / 32 words] has a bit set, bit i % 32 of word i / 32 for column i. */
-typedef struct ot_gemm_side {
-    int64_t r; /* at most OT_GEMM_SIDE; 0: none */
-    const float *a, *b;
-    int64_t lda, ldb;
-    const uint32_t *mask; /* or NULL */
-    float factor;
-} ot_gemm_side;
-
-enum { OT_GEMM_SIDE = 16 };
-
 /* C [m, n] = alpha * A [m, k] . B [k, n] (+ bias [n]) (+ C when accumulate). With ta, A lies as [k, m]; with tb, B as [n, k].
- * A and B are both F32 (then C is too) or both BF16 (then C is either). A side needs alpha 1, no ta, and `work`: no library
- * knows of it. */
+ * A and B are both F32 (then C is too) or both BF16 (then C is either). */
 typedef struct ot_gemm {
     bool ta, tb, accumulate;
     int64_t m, n, k;
@@ -33,21 +20,16 @@ typedef struct ot_gemm {
     void *c;
     int64_t lda, ldb, ldc; /* row strides as they lie */
     const float *bias;     /* or NULL */
-    void *work;            /* ot_gemm_work bytes for packed operands, or NULL: a library multiplies */
-    ot_gemm_side side;
+    void *work;            /* with ta: ot_gemm_work bytes for packed operands, or NULL: a library multiplies */
 } ot_gemm;
 
-/* Bytes of packed operands that ot_gemm_run can use, with a side of depth r or without (0), for as many rows of the batch, m or k, or fewer; 0 where
- * a library multiplies. */
-int64_t ot_gemm_work(bool ta, int64_t m, int64_t n, int64_t k, int64_t r, ot_dtype type);
+/* Bytes of packed operands that ot_gemm_run can use with ta, for as many rows of the batch, k, or fewer; 0 where a library multiplies. */
+int64_t ot_gemm_work(int64_t m, int64_t n, int64_t k, ot_dtype type);
 
 ot_status ot_gemm_run(const ot_gemm *g, ot_error *err);
 
-/* Do own loops beat the libraries at products of this type here? */
+/* Do own loops beat the libraries at products of this type with ta here? */
 bool ot_gemm_own(ot_dtype type);
-
-/* Do own tiles beat the library at products of this type without ta? */
-bool ot_gemm_tiles(ot_dtype type);
 
 /* Has this machine fast bf16 products? Without them ot_gemm takes F32 only. */
 bool ot_gemm_bf16(void);

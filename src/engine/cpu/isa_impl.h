@@ -32,7 +32,6 @@
 #if OT_ISA == OT_ISA_AVX512BF
 #include "engine/cpu/gemm_impl.h"
 #else
-#include "engine/cpu/amx_gemm_impl.h"
 #include "engine/cpu/amx_thin_impl.h"
 #endif
 #undef NAME
@@ -80,9 +79,6 @@ const ot_cpu_kernels OT_ISA_TABLE = {
 #endif
 #if OT_ISA == OT_ISA_AVX512BF
     .gemm_bf16 = {bf16_pack_a, bf16_multiply},
-#endif
-#if OT_ISA == OT_ISA_AMX
-    .gemm_tiles = {tiles_pack_left, tiles_multiply},
 #endif
     .attention_f32 = {f32_pack, f32_forward, f32_backward},
 #if OT_ISA >= OT_ISA_AVX512BF

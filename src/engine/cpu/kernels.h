@@ -64,36 +64,20 @@ typedef struct ot_attention_kernels {
 
 static inline int64_t ot_attention_padded_d(int64_t d) { return (d + 15) / 16 * 16; }
 
-/* A product by the loops of gemm_impl.h. Its depth is counted in units of 32 bits: those of the side, `whole` ones that are read from A where it lies, and
- * the rest. */
+/* A product A^T . B by the loops of gemm_impl.h. Its depth is counted in units of 32 bits. */
 enum { OT_GEMM_ROWS = 12, OT_GEMM_COLUMNS = 32 };
 typedef struct ot_gemm_job {
     const struct ot_gemm *g;
-    int64_t side, whole, rest;
-    uint32_t *a; /* side and rest of rows, [m, at least OT_GEMM_ROWS][side + rest]; NULL: there is no rest, and a side of floats is read where it lies, too.
-                  * With ta: all of A, panels [whole][OT_GEMM_ROWS] */
+    int64_t units;
+    uint32_t *a; /* panels [units][OT_GEMM_ROWS] */
 } ot_gemm_job;
 
 typedef struct ot_gemm_kernels {
-    /* panels, or as many rows, of `a` */
+    /* panels of `a` */
     void (*pack_a)(const ot_gemm_job *job, int64_t first, int64_t panels);
-    /* panels [a0, a1) of rows by [b0, b1) of columns; room for that many panels of B, [side + whole + rest][OT_GEMM_COLUMNS] each */
+    /* panels [a0, a1) of rows by [b0, b1) of columns; room for that many panels of B, [units][OT_GEMM_COLUMNS] each */
     void (*multiply)(const ot_gemm_job *job, int64_t a0, int64_t a1, int64_t b0, int64_t b1, uint32_t *room);
 } ot_gemm_kernels;
-
-/* The same by tiles of bf16 (see amx_gemm_impl.h). The depth has `whole` steps that are read from A; what is left of it and the side come from `left`. */
-enum { OT_TILES_STEP = 32, OT_TILES_ROWS = 32 };
-typedef struct ot_tiles_job {
-    const struct ot_gemm *g;
-    int64_t whole, rest, side; /* steps */
-    ot_bf16 *left;             /* [m, at least OT_TILES_ROWS][(rest + side) * OT_TILES_STEP] */
-} ot_tiles_job;
-
-typedef struct ot_tiles_kernels {
-    void (*pack_left)(const ot_tiles_job *job, int64_t first, int64_t rows);
-    /* rows [row0, row1) of the columns of panels [panel0, panel1); room for two panels: OT_TILES_STEP / 2 * OT_GEMM_COLUMNS units a step each */
-    void (*multiply)(const ot_tiles_job *job, int64_t panel0, int64_t panel1, int64_t row0, int64_t row1, uint32_t *room);
-} ot_tiles_kernels;
 
 /* HEAD_LOSS with a frozen head (see head_impl.h and head_loss.c). */
 enum {
@@ -185,7 +169,6 @@ typedef struct ot_cpu_kernels {
     /* KL(softmax(s * teacher) || softmax(s * student)) of n logits. gradient.x (may be student itself) = scale * (q - p), q the student's, NULL: none */
     double (*divergence)(float *student, float *teacher, int64_t n, float s, float scale, ot_span gradient);
     ot_gemm_kernels gemm_f32, gemm_bf16; /* NULL where a library multiplies, as head */
-    ot_tiles_kernels gemm_tiles;         /* NULL without AMX */
     void (*head_f32)(const ot_head_job *job, const ot_head_part *part);
     void (*head_bf16)(const ot_head_job *job, const ot_head_part *part);
     ot_attention_kernels attention_f32, attention_bf16; /* without bf16_dot there is no attention_bf16 */

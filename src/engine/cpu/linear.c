@@ -34,7 +34,7 @@ static linear_work linear_layout(const ot_call *call, bool backward, ot_cpu_work
     l.y = take_if(work, forward && l.type == OT_F32 && out->dtype != OT_F32, l.R * l.N, size);
     l.dx = take_if(work, backward && in->dx && l.type == OT_F32 && in->dtype != OT_F32, l.R * l.M, size);
     int64_t rows = call->attr->linear.transposed ? l.M : l.N, cols = call->attr->linear.transposed ? l.N : l.M;
-    int64_t packed = backward && call->w[0].dw ? ot_gemm_work(true, rows, cols, l.R, 0, l.type) : 0;
+    int64_t packed = backward && call->w[0].dw ? ot_gemm_work(rows, cols, l.R, l.type) : 0;
     l.packed = take_if(work, packed > 0, packed, 1);
     return l;
 }

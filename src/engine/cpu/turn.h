@@ -35,27 +35,4 @@ static void turn_floats(const float *x, int64_t stride, int64_t rows, int64_t co
         for (int64_t c = r < whole ? wide : 0; c < cols; c++) y[c * ld + r] = x[r * stride + c];
 }
 
-#if OT_ISA >= OT_ISA_AVX512
-/* out [16][out_stride] = four rows of 16 units; strides in units. */
-VEC_INLINE void turn_four(const void *in, int64_t in_stride, void *out, int64_t out_stride) {
-    __m512i a[4], b[4], t[4];
-    for (int i = 0; i < 4; i++) a[i] = _mm512_loadu_si512((const char *)in + i * in_stride * 4);
-    b[0] = _mm512_unpacklo_epi32(a[0], a[1]);
-    b[1] = _mm512_unpackhi_epi32(a[0], a[1]);
-    b[2] = _mm512_unpacklo_epi32(a[2], a[3]);
-    b[3] = _mm512_unpackhi_epi32(a[2], a[3]);
-    t[0] = _mm512_unpacklo_epi64(b[0], b[2]);
-    t[1] = _mm512_unpackhi_epi64(b[0], b[2]);
-    t[2] = _mm512_unpacklo_epi64(b[1], b[3]);
-    t[3] = _mm512_unpackhi_epi64(b[1], b[3]);
-    char *to = out;
-    for (int i = 0; i < 4; i++) {
-        _mm_storeu_si128((__m128i *)(void *)(to + i * out_stride * 4), _mm512_castsi512_si128(t[i]));
-        _mm_storeu_si128((__m128i *)(void *)(to + (4 + i) * out_stride * 4), _mm512_extracti32x4_epi32(t[i], 1));
-        _mm_storeu_si128((__m128i *)(void *)(to + (8 + i) * out_stride * 4), _mm512_extracti32x4_epi32(t[i], 2));
-        _mm_storeu_si128((__m128i *)(void *)(to + (12 + i) * out_stride * 4), _mm512_extracti32x4_epi32(t[i], 3));
-    }
-}
-#endif
-
 #endif
