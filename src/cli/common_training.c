@@ -523,7 +523,9 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
         return ot_json_out_close(&out, err);
     }
     if (t->grid.n > 0) OT_TRY(print_grid(t, err));
-    printf("%s: %s in %.1f s, last loss %.4f", t->label, OT_COUNT_OF(r->steps_done, "step"), t->seconds, r->last_loss);
+    printf("%s: %s", t->label, OT_COUNT_OF(r->steps_done, "step"));
+    if (r->first_step > 0 && r->first_step < r->steps_done) printf(", %s of them", OT_COUNT(r->steps_done - r->first_step));
+    printf(" in %.1f s, last loss %.4f", t->seconds, r->last_loss);
     if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
     printf("\n");
     if (r->early) printf("ended early: %s in a row without a better one\n", OT_COUNT_OF(t->options.patience, "validation"));

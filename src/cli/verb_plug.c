@@ -61,7 +61,7 @@ static ot_status run(const ot_args *args, ot_error *err) {
         printf("wrote %s (%s values) as an adapter of the whole model to %s\n", OT_COUNT_OF(s.tensors, "tensor"), OT_COUNT(s.values), output);
         return OT_OK;
     }
-    if (s.merged) printf("merged in f32; rounding to the model's dtype moved a weight by at most %.3g\n", s.rounding_error);
+    if (s.merged) printf("merged in f32; rounding to the dtype that is written moved a weight by at most %.3g\n", s.rounding_error);
     printf("plugged %s (%s values, largest change %.3g) into %s\n", OT_COUNT_OF(s.tensors, "tensor"), OT_COUNT(s.values), s.largest_change, output);
     return OT_OK;
 }

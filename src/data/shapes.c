@@ -1,4 +1,6 @@
 /* The known shapes of JSON lines. The order matters: the first whose keys a row has is taken. */
+#include <string.h>
+
 #include "data/reader.h"
 
 static ot_status text_of(const ot_data_reader *r, const ot_row *row, const char *key, ot_str *out, ot_error *err) {
@@ -35,9 +37,19 @@ static ot_status read_pair(ot_data_reader *r, const ot_row *row, ot_data_tokens 
 
 enum { MAX_MESSAGES = 4096 };
 
+/* Templates write a role's name as it is: a misspelt one would be a turn that nobody takes, and is not learnt. */
+static bool is_role(const char *role) {
+    static const char *const roles[] = {"system", "user", "assistant", "tool", "developer", "function", "ipython", "observation", "environment"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(role, roles[i]) == 0) return true;
+    return false;
+}
+
 static ot_status read_message(const ot_data_reader *r, const json_t *item, int64_t i, ot_chat_message *out, ot_error *err) {
     const json_t *role = ot_data_get(r, item, "role"), *content = ot_data_get(r, item, "content");
     if (!json_is_string(role)) return ot_fail(err, OT_ERR_FORMAT, "message %lld must be an object with a \"role\"", (long long)i + 1);
+    if (!is_role(json_string_value(role)))
+        return ot_fail(err, OT_ERR_FORMAT, "message %lld: the role \"%.60s\" is not known: system, user and assistant are, and tool or developer", (long long)i + 1, json_string_value(role));
     if (json_object_get(item, "tool_calls") != NULL && !json_is_null(json_object_get(item, "tool_calls"))) {
         return ot_fail(err, OT_ERR_FORMAT, "message %lld calls tools, which is not supported", (long long)i + 1);
     }

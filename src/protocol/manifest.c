@@ -277,6 +277,11 @@ static ot_status read_all(ot_manifest *m, const json_t *j, const char *path, ot_
     return OT_OK;
 }
 
+bool ot_manifest_unfinished(const char *dir) {
+    char path[4096];
+    return ot_path_join(path, sizeof path, dir, "checkpoint.safetensors") && ot_path_exists(path);
+}
+
 ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err) {
     char path[4096];
     *out = (ot_manifest){0};

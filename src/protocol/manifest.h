@@ -58,6 +58,8 @@ void ot_manifest_make_id(ot_manifest *m, const char *config_text);
 ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err);
 /* OT_BUNDLE_NONE and OK when dir has no manifest.json. Everything read is bounded and checked. */
 ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err);
+/* Of a folder without a manifest: what a run that was stopped has left? */
+bool ot_manifest_unfinished(const char *dir);
 const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *name);
 /* Does a tensor as read have the manifest's dtype, shape and digest? REFUSED if not. */
 ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char *file, ot_error *err);

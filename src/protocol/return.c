@@ -83,7 +83,9 @@ ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err) {
         bool offer = out->manifest.kind == OT_BUNDLE_OFFER;
         ot_return_close(out);
         return ot_fail(err, OT_ERR_REFUSED, "%s is %s: a return, as `offsite tune` writes it, is needed", dir,
-                       offer ? "an offer" : "no bundle (it holds no manifest.json)");
+                       offer                         ? "an offer"
+                       : ot_manifest_unfinished(dir) ? "an unfinished run (go on with the same command and --resume)"
+                                                     : "no bundle (it holds no manifest.json)");
     }
     char path[4200];
     ot_safetensors *st = NULL;

@@ -202,6 +202,9 @@ static ot_status verify(verification *v, const char *offer, ot_error *err) {
     if (!ot_path_exists(v->dir)) return ot_manifest_read(v->dir, manifest, err);
     if (!ot_path_is_dir(v->dir)) return ot_fail(err, OT_ERR_IO, "%s is no folder: give an offer or a return", v->dir);
     OT_TRY(as_refusal(ot_manifest_read(v->dir, manifest, err), err));
+    if (manifest->kind == OT_BUNDLE_NONE && ot_manifest_unfinished(v->dir)) {
+        return ot_fail(err, OT_ERR_REFUSED, "%s is an unfinished run and no bundle yet: go on with the same command and --resume", v->dir);
+    }
     if (manifest->kind == OT_BUNDLE_NONE) {
         return ot_fail(err, OT_ERR_REFUSED, "%s is no bundle: it holds no manifest.json, so nothing can be checked", v->dir);
     }

@@ -39,6 +39,7 @@ wait $pid 2>/dev/null || :
 fails 3 'holds an unfinished run: go on with --resume' "$@" -o stopped
 fails 3 'other settings, data or model' "$@" -o stopped --resume --kd-weight 10
 run "$@" -o stopped --resume --log stopped.jsonl
+grep -q 'steps, [0-9]* of them in ' out || die "the summary does not say how many steps the time is of: $(cat out)"
 diff -r whole stopped && diff whole.owner.json stopped.owner.json || die "the resumed run differs"
 for log in whole stopped; do sed 's/, "tokens_per_second.*bytes": [0-9]*//' $log.jsonl >$log.cut; done
 diff whole.cut stopped.cut || die "the logs differ"

@@ -46,6 +46,7 @@ static const struct {
     {"messages-object", 2, 1, "\"messages\" must be a list"},
     {"message-number", 2, 1, "message 1 must be an object with a \"role\""},
     {"role-list", 2, 1, "message 1 must be an object with a \"role\""},
+    {"role-misspelt", 2, 1, "message 2: the role \"assistent\" is not known"},
     {"content-null", 2, 1, "message 2: \"content\" must be a text"},
     {"tool-calls", 2, 1, "message 4 calls tools"},
     {"no-assistant", 2, 1, "no message is the assistant's"},

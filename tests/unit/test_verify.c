@@ -413,6 +413,11 @@ static void test_no_bundle(void **state) {
     fresh_copy(b, b->offer);
     must(ot_remove_tree(in_copy(b, "manifest.json"), &err), &err);
     refused(b, "", " is no bundle: it holds no manifest.json, so nothing can be checked");
+    must(ot_write_file(in_copy(b, "checkpoint.safetensors"), "x", 1, &err), &err);
+    refused(b, "", " is an unfinished run and no bundle yet: go on with the same command and --resume");
+    ot_return opened;
+    assert_int_equal(ot_return_open(b->copy, &opened, &err), OT_ERR_REFUSED);
+    assert_non_null(strstr(err.message, " is an unfinished run (go on with the same command and --resume): a return"));
     must(ot_remove_tree(b->copy, &err), &err);
     char missing[4300];
     snprintf(missing, sizeof missing, "there is no %s", b->copy);

@@ -96,6 +96,7 @@ for name, value in {"null": None, "number": 3, "list": ["a"], "object": {"a": 1}
 put("pair-missing", rows(PAIR, {"prompt": "a"}, {"completion": "a"}))
 put("role-unknown", rows({"messages": [{"role": "tool\x00\x1b", "content": "a"}]}, CHAT))
 put("role-with-nul", rows({"messages": [{"role": "user\x00", "content": "a"}, {"role": "assistant", "content": "a\x00b"}]}, CHAT))
+put("role-misspelt", rows({"messages": [TURNS[1], {"role": "assistent", "content": "Hello."}]}, CHAT))
 put("no-assistant", rows({"messages": TURNS[:2]}, CHAT))
 put("tool-calls", rows({"messages": TURNS + [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, CHAT))
 put("many-messages.gz", gz(rows({"messages": TURNS[1:] * 2049}, {"messages": TURNS[1:] * 200})))
