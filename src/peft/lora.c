@@ -117,12 +117,19 @@ ot_status ot_lora_check(const ot_desc *desc, const ot_spec_step *step, ot_error 
     int64_t r = ot_lora_read_settings(step).r;
     if (strcmp(rslora, "yes") != 0 && strcmp(rslora, "no") != 0) return ot_fail(err, OT_ERR_USAGE, "--peft: %s: rslora is yes or no, not \"%s\"", method_of(step), rslora);
     OT_TRY(check_targets(desc, method_of(step), targets, err));
+    int smallest = -1;
+    int64_t most = INT64_MAX;
     for (int role = 0; role < OT_ROLE_COUNT; role++) {
         ot_role_shape s = ot_desc_shape(desc, (ot_role)role);
         int64_t least = s.in < s.out ? s.in : s.out;
-        if (!chosen(desc, (ot_role)role, targets) || r <= least) continue;
+        if (!chosen(desc, (ot_role)role, targets) || least >= most) continue;
+        smallest = role;
+        most = least;
+    }
+    if (r > most) {
+        ot_role_shape s = ot_desc_shape(desc, (ot_role)smallest);
         return ot_fail(err, OT_ERR_USAGE, "--peft: %s: r=%lld is above the rank of %s, which is %lld by %lld: use at most %lld", method_of(step),
-                       (long long)r, last_part(desc, (ot_role)role), (long long)s.out, (long long)s.in, (long long)least);
+                       (long long)r, last_part(desc, (ot_role)smallest), (long long)s.out, (long long)s.in, (long long)most);
     }
     return OT_OK;
 }

@@ -83,7 +83,8 @@ ot_status ot_manifest_check_files(const ot_manifest *m, const char *dir, ot_erro
     ot_error found = {0};
     for (int64_t i = 0; i < m->n_files; i++) {
         ot_status status = ot_manifest_check_file(&m->files[i], dir, &found);
-        if (status != OT_OK) return ot_fail(err, status, "%s; `offsite verify %s` checks all of the offer: ask for it again", found.message, dir);
+        if (status != OT_OK) return ot_fail(err, status, "%s; `offsite verify %s` checks all of the %s: ask for it again", found.message, dir,
+                                                   m->kind == OT_BUNDLE_OFFER ? "offer" : "return");
     }
     return OT_OK;
 }

@@ -65,7 +65,7 @@ const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *nam
 ot_status ot_manifest_check(const ot_manifest *m, const ot_tensor *t, const char *file, ot_error *err);
 /* Does dir have the file as the manifest lists it? REFUSED if not. */
 ot_status ot_manifest_check_file(const ot_manifest_file *f, const char *dir, ot_error *err);
-/* All of the offer's files, which are small, before it is used. Its weights are not looked at: `offsite verify` does that. */
+/* All of an offer's or a return's files besides the weights, which are small, before it is used. An offer's weights are not looked at: `offsite verify` does that. */
 ot_status ot_manifest_check_files(const ot_manifest *m, const char *dir, ot_error *err);
 
 /* Is it a folder whose manifest.json is of an offer? Any path may be asked about. */

@@ -89,7 +89,8 @@ ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err) {
     }
     char path[4200];
     ot_safetensors *st = NULL;
-    ot_status status = read_method(out, dir, err);
+    ot_status status = ot_manifest_check_files(&out->manifest, dir, err);
+    if (status == OT_OK) status = read_method(out, dir, err);
     const char *file = status == OT_OK ? ot_peft_form_file(ot_peft_form_in_return(&out->choice)) : "";
     if (status == OT_OK && !ot_path_join(path, sizeof path, dir, file)) status = ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     if (status == OT_OK) status = ot_safetensors_open(path, &st, err);

@@ -211,8 +211,9 @@ static ot_status verify(verification *v, const char *offer, ot_error *err) {
     if (manifest->kind == OT_BUNDLE_OFFER && offer != NULL) {
         return ot_fail(err, OT_ERR_USAGE, "%s is an offer itself: --offer goes with a return", v->dir);
     }
-    OT_TRY(manifest->kind == OT_BUNDLE_OFFER ? check_offer(v, err) : check_return(v, offer, err));
+    if (manifest->kind == OT_BUNDLE_OFFER) OT_TRY(check_offer(v, err));
     OT_TRY(check_listed(v, err));
+    if (manifest->kind == OT_BUNDLE_RETURN) OT_TRY(check_return(v, offer, err));
     return list_others(v, err);
 }
 

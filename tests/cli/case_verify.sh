@@ -66,6 +66,10 @@ code=0
 grep -q '^ok  SHA-256 of: adapter_config.json$' out
 sed -i 's/"lora_alpha": 32/"lora_alpha": 33/' lora/adapter_config.json
 fails 3 'offsite: lora/adapter_config.json does not have the SHA-256 of the manifest: the file was changed or damaged' lora
+code=0
+"$OFFSITE" plug "$model" lora -o nothing --quiet 2>err || code=$?
+[ "$code" = 3 ] && [ ! -e nothing ] && [ "$(cat err)" = 'offsite: lora/adapter_config.json does not have the SHA-256 of the manifest: the file was changed or damaged; `offsite verify lora` checks all of the return: ask for it again' ] ||
+    { cat err; exit 1; }
 rm -rf worded spoken lora
 
 cp -r return copy
