@@ -118,12 +118,22 @@ static ot_status check_weights(verification *v, const ot_model *m, ot_error *err
     return check_id(v, err);
 }
 
+/* What the manifest lists besides weights; after expect_files. */
+static ot_status check_listed(verification *v, ot_error *err) {
+    const ot_manifest *m = &v->report->manifest;
+    for (int64_t i = 0; i < m->n_files; i++) {
+        OT_TRY(as_refusal(ot_manifest_check_file(&m->files[i], v->dir, err), err));
+        v->files[v->n_files++] = m->files[i].name;
+    }
+    return OT_OK;
+}
+
 static ot_status check_offer(verification *v, ot_error *err) {
     ot_model *m = NULL;
     OT_TRY(as_refusal(ot_model_open(v->dir, OT_F32, &m, err), err));
     ot_status status = m->source == OT_SOURCE_HF ? check_weights(v, m, err) : ot_fail(err, OT_ERR_REFUSED, "%s is no model folder", v->dir);
     ot_model_close(m);
-    return status;
+    return status == OT_OK ? check_listed(v, err) : status;
 }
 
 /* ==== Returns. ==== */
@@ -147,6 +157,7 @@ static ot_status check_fit(verification *v, const char *offer, ot_error *err) {
 static ot_status check_return(verification *v, const char *offer, ot_error *err) {
     ot_return r;
     OT_TRY(expect_files(v, 1, err));
+    OT_TRY(check_listed(v, err));
     OT_TRY(as_refusal(ot_return_open(v->dir, &r, err), err));
     ot_status status = check_file(v, r.file, err);
     ot_return_close(&r);
@@ -154,15 +165,6 @@ static ot_status check_return(verification *v, const char *offer, ot_error *err)
 }
 
 /* ==== Everything else in the folder. ==== */
-
-static ot_status check_listed(verification *v, ot_error *err) {
-    const ot_manifest *m = &v->report->manifest;
-    for (int64_t i = 0; i < m->n_files; i++) {
-        OT_TRY(as_refusal(ot_manifest_check_file(&m->files[i], v->dir, err), err));
-        v->files[v->n_files++] = m->files[i].name;
-    }
-    return OT_OK;
-}
 
 static bool is_pickle(const char *name) {
     static const char *const suffixes[] = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"};
@@ -211,9 +213,7 @@ static ot_status verify(verification *v, const char *offer, ot_error *err) {
     if (manifest->kind == OT_BUNDLE_OFFER && offer != NULL) {
         return ot_fail(err, OT_ERR_USAGE, "%s is an offer itself: --offer goes with a return", v->dir);
     }
-    if (manifest->kind == OT_BUNDLE_OFFER) OT_TRY(check_offer(v, err));
-    OT_TRY(check_listed(v, err));
-    if (manifest->kind == OT_BUNDLE_RETURN) OT_TRY(check_return(v, offer, err));
+    OT_TRY(manifest->kind == OT_BUNDLE_OFFER ? check_offer(v, err) : check_return(v, offer, err));
     return list_others(v, err);
 }
 
