@@ -13,7 +13,7 @@ static ot_status text_of(const ot_data_reader *r, const ot_row *row, const char 
 /* ==== {"text"}: all of it is learnt. ==== */
 
 static ot_status read_text(ot_data_reader *r, const ot_row *row, ot_data_tokens *out, ot_error *err) {
-    ot_str text;
+    ot_str text = {0};
     OT_TRY(text_of(r, row, "text", &text, err));
     out->cut = OT_CUT_PIECES;
     return ot_data_add_text(r, text.text, text.size, NULL, 0, false, out, err);
@@ -22,7 +22,7 @@ static ot_status read_text(ot_data_reader *r, const ot_row *row, ot_data_tokens 
 /* ==== {"prompt", "completion"}: the text of both, of which the completion is learnt. ==== */
 
 static ot_status read_pair(ot_data_reader *r, const ot_row *row, ot_data_tokens *out, ot_error *err) {
-    ot_str prompt, completion, whole;
+    ot_str prompt = {0}, completion = {0}, whole = {0};
     OT_TRY(text_of(r, row, "prompt", &prompt, err));
     OT_TRY(text_of(r, row, "completion", &completion, err));
     ot_arena arena = {0};
