@@ -20,7 +20,11 @@ model_file=SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 fail() { echo "run.sh: $*" >&2; exit 1; }
-usage() { sed -n '4,6s/^# *//p' "$0" >&2; exit 2; }
+usage() {
+    echo "run.sh: $*" >&2
+    sed -n '4,6s/^# *//p' "$0" >&2
+    exit 2
+}
 check_model() {
     found=$(sha256sum "$1" | cut -d' ' -f1)
     [ "$found" = "$model_sha256" ] || fail "$1 has SHA-256 $found, not the $model_sha256 of $model_file: fetch it again"
@@ -43,11 +47,11 @@ real= train= test= out=demo-run
 while [ $# -gt 0 ]; do
     case $1 in
     --fetch)
-        [ $# -le 2 ] || usage
+        [ $# -le 2 ] || usage "--fetch takes one folder and goes with nothing else"
         fetch "${2:-smollm2}"
         exit 0 ;;
     --real)
-        [ $# -ge 2 ] || usage
+        [ $# -ge 2 ] || usage "--real needs the model's file"
         real=$2
         shift 2
         if [ $# -ge 2 ] && [ "${1#-}" = "$1" ]; then
@@ -55,10 +59,11 @@ while [ $# -gt 0 ]; do
             shift 2
         fi ;;
     -o)
-        [ $# -ge 2 ] || usage
+        [ $# -ge 2 ] || usage "-o needs the name of a folder"
         out=$2
         shift 2 ;;
-    *) usage ;;
+    -*) usage "unknown option '$1'" ;;
+    *) usage "unexpected argument '$1'" ;;
     esac
 done
 

@@ -24,3 +24,11 @@ for verb in $verbs; do
 done
 [ "$("$OFFSITE" --version)" = "$("$OFFSITE" -V)" ]
 "$OFFSITE" --version | grep -q '^offsite [0-9][0-9.]*$'
+
+# The scripts of examples/ say what they do not know before how they are used.
+for script in "$CLI_TEST_DIR"/../../examples/*/run.sh; do
+    code=0
+    OFFSITE=none sh "$script" --bogus >page 2>err || code=$?
+    [ "$code" = 2 ] && [ ! -s page ] && [ "$(head -1 err)" = "run.sh: unknown option '--bogus'" ] && sed 1d err | grep -q '^run.sh ' ||
+        { echo "$script: exit code $code"; cat err; exit 1; }
+done
