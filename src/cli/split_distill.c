@@ -79,7 +79,7 @@ static ot_status distill(const ot_args *args, const char *start, const char *tex
 
 static ot_status take_id(const char *offer, ot_split_summary *summary, ot_error *err) {
     ot_manifest made;
-    OT_TRY(ot_manifest_read(offer, &made, err));
+    OT_TRY(ot_manifest_read(offer, OT_BUNDLE_OFFER, &made, err));
     memcpy(summary->offer_id, made.offer_id, sizeof summary->offer_id);
     summary->exact_bytes = summary->exact_tensors = summary->same_values = 0; /* every value of the emulator has moved */
     ot_manifest_free(&made);

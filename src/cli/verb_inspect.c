@@ -42,7 +42,8 @@ static ot_status plan_split(card *c, ot_error *err) {
 
 static ot_status find_out(card *c, ot_error *err) {
     const ot_args *args = c->args;
-    if (ot_path_exists(c->path)) OT_TRY(ot_manifest_read(c->path, &c->manifest, err));
+    if (!ot_path_exists(c->path)) return ot_fail(err, OT_ERR_IO, "there is no %s: give a model, a configuration, an offer or a return", c->path);
+    OT_TRY(ot_manifest_read(c->path, OT_BUNDLE_NONE, &c->manifest, err));
     bool offer = c->manifest.kind == OT_BUNDLE_OFFER;
     bool cut = ot_args_has(args, "bottom") || ot_args_has(args, "top") || ot_args_has(args, "emulator");
     c->splits = cut || (!offer && ot_args_has(args, "peft"));

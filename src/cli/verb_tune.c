@@ -29,7 +29,7 @@ static ot_status train(ot_training *t, ot_model *m, const ot_manifest *offer, ot
 static ot_status run(const ot_args *args, ot_error *err) {
     const char *path = ot_args_operand(args, "OFFER");
     ot_manifest offer;
-    OT_TRY(ot_manifest_read(path, &offer, err));
+    OT_TRY(ot_manifest_read(path, OT_BUNDLE_OFFER, &offer, err));
     if (offer.kind != OT_BUNDLE_OFFER) {
         ot_manifest_free(&offer);
         return ot_fail(err, OT_ERR_USAGE, "%s is no offer: it needs the manifest.json that `offsite split` writes (to tune a whole model: offsite finetune)", path);

@@ -22,7 +22,7 @@ static ot_status map_blocks(const ot_adapter *a, const ot_model *m, bool is_offe
 
 static ot_status check_offer(const ot_adapter *a, const ot_model *m, bool *is_offer, ot_error *err) {
     ot_manifest offer;
-    OT_TRY(ot_manifest_read(m->path, &offer, err));
+    OT_TRY(ot_manifest_read(m->path, OT_BUNDLE_OFFER, &offer, err));
     *is_offer = offer.kind == OT_BUNDLE_OFFER;
     ot_status status = OT_OK;
     if (*is_offer && strcmp(offer.offer_id, a->source.manifest.offer_id) != 0) {
@@ -73,7 +73,9 @@ ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_err
     ot_status status = OT_OK;
     if (ot_gguf_is(path)) {
         status = ot_gguf_lora_open(path, m, &out->peft, err);
-    } else if (ot_path_exists(path) && !ot_path_is_dir(path)) {
+    } else if (!ot_path_exists(path)) {
+        status = ot_fail(err, OT_ERR_IO, "there is no %s: give the folder of a return or an adapter, or a LoRA adapter in GGUF", path);
+    } else if (!ot_path_is_dir(path)) {
         status = ot_fail(err, OT_ERR_FORMAT, "%s is neither the folder of a return or an adapter nor a GGUF", path);
     } else if (!bundle && ot_peft_files_is(path)) { /* a return of LoRA is PEFT's directory besides: its manifest comes first */
         status = ot_peft_files_open(path, m, &out->peft, values, err);

@@ -58,7 +58,7 @@ static ot_status match_blocks(ot_distillation *d, ot_error *err) {
 }
 
 static ot_status open_all(const char *offer, const char *teacher, const char *ledger, ot_distillation *d, ot_error *err) {
-    OT_TRY(ot_manifest_read(offer, &d->offer, err));
+    OT_TRY(ot_manifest_read(offer, OT_BUNDLE_OFFER, &d->offer, err));
     if (d->offer.kind != OT_BUNDLE_OFFER) {
         return ot_fail(err, OT_ERR_USAGE, "%s is no offer: it needs the manifest.json that `offsite split` writes", offer);
     }

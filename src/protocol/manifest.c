@@ -283,10 +283,11 @@ bool ot_manifest_unfinished(const char *dir) {
     return ot_path_join(path, sizeof path, dir, "checkpoint.safetensors") && ot_path_exists(path);
 }
 
-ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err) {
+ot_status ot_manifest_read(const char *dir, ot_bundle_kind wanted, ot_manifest *out, ot_error *err) {
+    static const char *const kinds[] = {"an offer or a return", "an offer", "a return"};
     char path[4096];
     *out = (ot_manifest){0};
-    if (!ot_path_exists(dir)) return ot_fail(err, OT_ERR_IO, "there is no %s: give the folder of an offer or a return", dir);
+    if (!ot_path_exists(dir)) return ot_fail(err, OT_ERR_IO, "there is no %s: give the folder of %s", dir, kinds[wanted]);
     if (!ot_path_is_dir(dir)) return OT_OK;
     if (!ot_path_join(path, sizeof path, dir, "manifest.json")) return ot_fail(err, OT_ERR_IO, "the path %s is too long", dir);
     if (!ot_path_exists(path)) return OT_OK;
@@ -334,7 +335,7 @@ bool ot_offer_is(const char *path) {
 ot_status ot_offer_check_files(const char *path, ot_error *err) {
     ot_manifest m;
     if (!ot_offer_is(path)) return OT_OK;
-    OT_TRY(ot_manifest_read(path, &m, err));
+    OT_TRY(ot_manifest_read(path, OT_BUNDLE_OFFER, &m, err));
     ot_status status = ot_manifest_check_files(&m, path, err);
     ot_manifest_free(&m);
     return status;

@@ -56,8 +56,9 @@ ot_status ot_manifest_classes(ot_manifest *m, const char *const *names, int64_t 
 /* An id that follows from the offer's own tensors, files and configuration, and from nothing else. */
 void ot_manifest_make_id(ot_manifest *m, const char *config_text);
 ot_status ot_manifest_write(const ot_manifest *m, const char *dir, ot_error *err);
-/* OT_BUNDLE_NONE and OK when dir has no manifest.json. Everything read is bounded and checked. */
-ot_status ot_manifest_read(const char *dir, ot_manifest *out, ot_error *err);
+/* OT_BUNDLE_NONE and OK when dir has no manifest.json. Everything read is bounded and checked. wanted: what to ask for where there is no dir, an offer, a
+ * return or (OT_BUNDLE_NONE) either; the kind that is found is the caller's to judge. */
+ot_status ot_manifest_read(const char *dir, ot_bundle_kind wanted, ot_manifest *out, ot_error *err);
 /* Of a folder without a manifest: what a run that was stopped has left? */
 bool ot_manifest_unfinished(const char *dir);
 const ot_manifest_tensor *ot_manifest_find(const ot_manifest *m, const char *name);

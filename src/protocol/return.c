@@ -78,7 +78,7 @@ static ot_status read_method(ot_return *r, const char *dir, ot_error *err) {
 
 ot_status ot_return_open(const char *dir, ot_return *out, ot_error *err) {
     *out = (ot_return){0};
-    OT_TRY(ot_manifest_read(dir, &out->manifest, err));
+    OT_TRY(ot_manifest_read(dir, OT_BUNDLE_RETURN, &out->manifest, err));
     if (out->manifest.kind != OT_BUNDLE_RETURN) {
         bool offer = out->manifest.kind == OT_BUNDLE_OFFER;
         ot_return_close(out);

@@ -140,7 +140,7 @@ static ot_status check_offer(verification *v, ot_error *err) {
 
 static ot_status check_fit(verification *v, const char *offer, ot_error *err) {
     ot_manifest of_offer;
-    OT_TRY(ot_manifest_read(offer, &of_offer, err));
+    OT_TRY(ot_manifest_read(offer, OT_BUNDLE_OFFER, &of_offer, err));
     bool is_offer = of_offer.kind == OT_BUNDLE_OFFER;
     ot_manifest_free(&of_offer);
     if (!is_offer) return ot_fail(err, OT_ERR_USAGE, "%s is no offer: it needs the manifest.json that `offsite split` writes", offer);
@@ -201,9 +201,9 @@ static ot_status list_others(verification *v, ot_error *err) {
 
 static ot_status verify(verification *v, const char *offer, ot_error *err) {
     ot_manifest *manifest = &v->report->manifest;
-    if (!ot_path_exists(v->dir)) return ot_manifest_read(v->dir, manifest, err);
+    if (!ot_path_exists(v->dir)) return ot_manifest_read(v->dir, OT_BUNDLE_NONE, manifest, err);
     if (!ot_path_is_dir(v->dir)) return ot_fail(err, OT_ERR_IO, "%s is no folder: give an offer or a return", v->dir);
-    OT_TRY(as_refusal(ot_manifest_read(v->dir, manifest, err), err));
+    OT_TRY(as_refusal(ot_manifest_read(v->dir, OT_BUNDLE_NONE, manifest, err), err));
     if (manifest->kind == OT_BUNDLE_NONE && ot_manifest_unfinished(v->dir)) {
         return ot_fail(err, OT_ERR_REFUSED, "%s is an unfinished run and no bundle yet: go on with the same command and --resume", v->dir);
     }

@@ -112,26 +112,32 @@ done
 fails 1 'photos is a folder, but text is read from files' tune offer --train photos --window 10 --block 32 --steps 2 -o not-made
 fails 1 'photos is a folder, but text is read from files' eval offer --blocks photos --block 32
 
-# What is missing is said to be missing, with the same exit code whatever it should have been.
-missing() { fails 1 'there is no nowhere' "$@"; }
-missing tune nowhere --train secret-notes.txt -o not-made
-missing finetune nowhere --train secret-notes.txt -o not-made
-missing distill nowhere --teacher base --train secret-notes.txt -o not-made
-missing distill offer --teacher nowhere --train secret-notes.txt -o not-made
-missing split nowhere -o not-made
-missing plug nowhere whole -o not-made
-missing plug base nowhere -o not-made
-missing plug base whole nowhere -o not-made
-missing verify nowhere
-missing verify whole --offer nowhere
-missing inspect nowhere
-missing eval nowhere --blocks secret-notes.txt
-missing eval offer --adapter nowhere --blocks secret-notes.txt
-missing generate offer --adapter nowhere --prompt x
-missing export base --adapter nowhere --format hf -o not-made
-missing data secret-notes.txt --model nowhere
-missing tokenize nowhere
-missing pretrain nowhere --train secret-notes.txt -o not-made
+# What is missing is said to be missing, with the same exit code whatever it should have been, and what belongs there.
+offer='the folder of an offer' back='the folder of a return' model='a Hugging Face model directory or a GGUF file'
+adapter='the folder of a return or an adapter, or a LoRA adapter in GGUF'
+missing() { # WHAT WORDS...
+    what=$1
+    shift
+    fails 1 "there is no nowhere: give $what\$" "$@"
+}
+missing "$offer" tune nowhere --train secret-notes.txt -o not-made
+missing "$model" finetune nowhere --train secret-notes.txt -o not-made
+missing "$offer" distill nowhere --teacher base --train secret-notes.txt -o not-made
+missing "$model" distill offer --teacher nowhere --train secret-notes.txt -o not-made
+missing "$model" split nowhere -o not-made
+missing "$model" plug nowhere whole -o not-made
+missing "$back" plug base nowhere -o not-made
+missing "$back" plug base whole nowhere -o not-made
+missing 'the folder of an offer or a return' verify nowhere
+missing "$offer" verify whole --offer nowhere
+missing 'a model, a configuration, an offer or a return' inspect nowhere
+missing "$model" eval nowhere --blocks secret-notes.txt
+missing "$adapter" eval offer --adapter nowhere --blocks secret-notes.txt
+missing "$adapter" generate offer --adapter nowhere --prompt x
+missing "$adapter" export base --adapter nowhere --format hf -o not-made
+missing 'a model, or a folder or file with its tokenizer' data secret-notes.txt --model nowhere
+missing 'a model, or a folder or file with its tokenizer' tokenize nowhere
+missing 'a config.json or a folder with one' pretrain nowhere --train secret-notes.txt -o not-made
 fails 2 'base is no offer' distill base --teacher base --train secret-notes.txt -o not-made
 fails 3 'base is no bundle' verify base
 fails 3 'fewer than one block' tune offer --train held-out-notes.txt --block 60000 -o not-made

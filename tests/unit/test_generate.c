@@ -565,7 +565,7 @@ static void make_return(const char *offer_dir, const char *dir, const char *meth
     ot_manifest offer;
     ot_model *m = NULL;
     ot_trainables t = {0};
-    must(ot_manifest_read(offer_dir, &offer, &err), &err);
+    must(ot_manifest_read(offer_dir, OT_BUNDLE_NONE, &offer, &err), &err);
     must(ot_model_open(offer_dir, OT_F32, &m, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++) {
         if (ot_return_trains(&offer, method, &m->params[i])) must(ot_trainables_add_param(&t, &m->params[i], &err), &err);

@@ -116,7 +116,7 @@ static double make_seeded_return(const char *offer_dir, const char *dir, const c
     ot_trainables t = {0};
     ot_peft p;
     bool tuned[MAX_LAYERS];
-    must(ot_manifest_read(offer_dir, &offer, &err), &err);
+    must(ot_manifest_read(offer_dir, OT_BUNDLE_NONE, &offer, &err), &err);
     for (int64_t b = 0; b < m->desc.layers; b++) tuned[b] = b == 0 || b == m->desc.layers - 1;
     must(ot_peft_begin(&p, method, m, tuned, 1, &t, &err), &err);
     randomise(&p, seed);
@@ -394,7 +394,7 @@ static void peft_configurations(void **state) {
 static void set_method(const char *dir, const char *method) {
     ot_error err = {0};
     ot_manifest m;
-    must(ot_manifest_read(dir, &m, &err), &err);
+    must(ot_manifest_read(dir, OT_BUNDLE_NONE, &m, &err), &err);
     snprintf(m.method, sizeof m.method, "%s", method);
     must(ot_manifest_write(&m, dir, &err), &err);
     ot_manifest_free(&m);

@@ -41,7 +41,7 @@ static void make_return(const char *offer_dir, const char *dir, int64_t at, floa
     ot_error err = {0};
     ot_manifest offer;
     ot_trainables t = {0};
-    must(ot_manifest_read(offer_dir, &offer, &err), &err);
+    must(ot_manifest_read(offer_dir, OT_BUNDLE_NONE, &offer, &err), &err);
     ot_model *m = tiny_open(offer_dir);
     for (int64_t i = 0; i < m->n_params; i++) {
         if (ot_return_trains(&offer, "full", &m->params[i])) must(ot_trainables_add_param(&t, &m->params[i], &err), &err);
@@ -263,7 +263,7 @@ static void test_vouched_stowaway(void **state) {
     fresh_copy(b, b->offer);
     rewrite(b, "model.safetensors", NULL, &extra);
     ot_manifest m;
-    must(ot_manifest_read(b->copy, &m, &err), &err);
+    must(ot_manifest_read(b->copy, OT_BUNDLE_NONE, &m, &err), &err);
     must(ot_manifest_add(&m, &extra, &err), &err);
     char *config = tiny_read(in_copy(b, "config.json"), &(int64_t){0});
     ot_manifest_make_id(&m, config);
@@ -388,7 +388,7 @@ static void test_files_of_an_offer(void **state) {
     fresh_copy(b, spoken); /* the file changed, and its digest too */
     flip(in_copy(b, "tokenizer.json"), 2, 1);
     ot_manifest forged;
-    must(ot_manifest_read(b->copy, &forged, &err), &err);
+    must(ot_manifest_read(b->copy, OT_BUNDLE_NONE, &forged, &err), &err);
     ot_map map = {0};
     must(ot_map_open(in_copy(b, "tokenizer.json"), &map, &err), &err);
     ot_digest_of(map.data, map.size, forged.files[0].sha256);
@@ -441,8 +441,8 @@ static void test_wrong_offer(void **state) {
     bundles *b = *state;
     ot_error err = {0};
     ot_manifest is, should;
-    must(ot_manifest_read(b->offer, &is, &err), &err);
-    must(ot_manifest_read(b->other, &should, &err), &err);
+    must(ot_manifest_read(b->offer, OT_BUNDLE_NONE, &is, &err), &err);
+    must(ot_manifest_read(b->other, OT_BUNDLE_NONE, &should, &err), &err);
     char wanted[2048];
     snprintf(wanted, sizeof wanted, "the return is for offer %s, but %s is offer %s", is.offer_id, b->other, should.offer_id);
     ot_manifest_free(&is);
@@ -455,7 +455,7 @@ static void test_wrong_offer(void **state) {
     /* A manifest of its own making: one tensor of another layer. */
     fresh_copy(b, b->given_back);
     ot_manifest m;
-    must(ot_manifest_read(b->copy, &m, &err), &err);
+    must(ot_manifest_read(b->copy, OT_BUNDLE_NONE, &m, &err), &err);
     const float values[8] = {0};
     const ot_tensor middle = {.name = "transformer.h.1.ln_1.weight", .dtype = OT_F32, .n_dims = 1, .shape = {8}, .bytes = 32, .data = values};
     rewrite(b, "adapter.safetensors", NULL, &middle);
