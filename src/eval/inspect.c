@@ -3,17 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "format/folder.h"
 #include "format/gguf.h"
 #include "peft/peft.h"
 #include "train/trainer.h"
 
 /* ==== Opening. ==== */
-
-static bool has_file(const char *dir, const char *name) {
-    char path[4096];
-    return ot_path_join(path, sizeof path, dir, name) && ot_path_exists(path);
-}
 
 ot_status ot_inspect_open(const char *path, ot_model **out, ot_error *err) {
     static const char *const weights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"};
@@ -21,9 +16,9 @@ ot_status ot_inspect_open(const char *path, ot_model **out, ot_error *err) {
     if (other_file) return ot_model_from_config(path, out, err);
     if (!ot_path_is_dir(path)) return ot_model_open(path, OT_F32, out, err);
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
-        if (has_file(path, weights[i])) return ot_model_open(path, OT_F32, out, err);
+        if (ot_folder_has(path, weights[i])) return ot_model_open(path, OT_F32, out, err);
     }
-    return has_file(path, "config.json") ? ot_model_from_config(path, out, err) : ot_model_open(path, OT_F32, out, err);
+    return ot_folder_has(path, "config.json") ? ot_model_from_config(path, out, err) : ot_model_open(path, OT_F32, out, err);
 }
 
 ot_dtype ot_inspect_dtype(const ot_model *m, const ot_param *p) {

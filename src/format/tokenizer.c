@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/file.h"
+#include "format/folder.h"
 #include "format/gguf.h"
 #include "format/tokenizer_internal.h"
 #include "format/unicode.h"
@@ -77,6 +77,12 @@ static ot_status load_directory(ot_tokenizer *t, const char *path, ot_error *err
     if (ot_path_join(first, sizeof first, path, "tokenizer.model") && ot_path_exists(first))
         return ot_tok_load_spm(t, first, err);
     if (ot_path_join(first, sizeof first, path, CLIP_FILE) && ot_path_exists(first)) return ot_tok_load_clip(t, first, err);
+    if (ot_folder_is_adapter(path)) {
+        return ot_fail(err, OT_ERR_IO, "%s is a return or an adapter and holds no tokenizer: give the offer or the model that it was tuned over", path);
+    }
+    int64_t ggufs = ot_folder_ggufs(path, first, sizeof first);
+    if (ggufs == 1) return ot_fail(err, OT_ERR_IO, "%s: no tokenizer here, but a GGUF file: give %s", path, first);
+    if (ggufs > 1) return ot_fail(err, OT_ERR_IO, "%s: no tokenizer here, but GGUF files: give one of them, such as %s", path, first);
     return ot_fail(err, OT_ERR_IO,
                    "%s: no tokenizer here; put tokenizer.json, vocab.json with merges.txt, or tokenizer.model into it", path);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "format/folder.h"
 #include "format/gguf.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -234,6 +234,18 @@ static ot_status read_config(ot_model *m, const char *path, ot_error *err) {
     return ot_desc_from_config(m->config, path, &m->desc, err);
 }
 
+/* A folder that is no model's: what it is instead. */
+static ot_status no_config(const char *path, ot_error *err) {
+    char gguf[4096];
+    if (ot_folder_is_adapter(path)) {
+        return ot_fail(err, OT_ERR_IO, "%s is a return or an adapter and no model: the model comes first, what was tuned over it after it", path);
+    }
+    int64_t ggufs = ot_folder_ggufs(path, gguf, sizeof gguf);
+    if (ggufs == 1) return ot_fail(err, OT_ERR_IO, "%s holds no config.json, but a GGUF file, which is a model by itself: give %s", path, gguf);
+    if (ggufs > 1) return ot_fail(err, OT_ERR_IO, "%s holds no config.json, but %lld GGUF files: give one of them, such as %s", path, (long long)ggufs, gguf);
+    return ot_fail(err, OT_ERR_IO, "%s holds no config.json: a model directory needs config.json and model.safetensors", path);
+}
+
 ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_error *err) {
     ot_model *m = NULL;
     if (compute != OT_F32 && compute != OT_F64) return ot_fail(err, OT_ERR_USAGE, "a model is opened for f32 (also for bf16 arithmetic) or f64");
@@ -245,11 +257,7 @@ ot_status ot_model_open(const char *path, ot_dtype compute, ot_model **out, ot_e
         if (!ot_path_join(config, sizeof config, path, "config.json")) {
             status = ot_fail(err, OT_ERR_IO, "the path %s is too long", path);
         } else if (!ot_path_exists(config)) {
-            char other[4096];
-            bool adapter = ot_path_join(other, sizeof other, path, "adapter.safetensors") && ot_path_exists(other);
-            adapter = adapter || (ot_path_join(other, sizeof other, path, "adapter_config.json") && ot_path_exists(other));
-            status = adapter ? ot_fail(err, OT_ERR_IO, "%s is a return or an adapter and no model: the model comes first, what was tuned over it after it", path)
-                             : ot_fail(err, OT_ERR_IO, "%s holds no config.json: a model directory needs config.json and model.safetensors", path);
+            status = no_config(path, err);
         } else {
             status = read_config(m, config, err);
         }

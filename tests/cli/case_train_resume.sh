@@ -138,6 +138,9 @@ missing "$adapter" export base --adapter nowhere --format hf -o not-made
 missing 'a model, or a folder or file with its tokenizer' data secret-notes.txt --model nowhere
 missing 'a model, or a folder or file with its tokenizer' tokenize nowhere
 missing 'a config.json or a folder with one' pretrain nowhere --train secret-notes.txt -o not-made
+# A return's folder stays as it is: nobody is told to put a tokenizer into it.
+fails 1 'whole is a return or an adapter and holds no tokenizer: give the offer or the model that it was tuned over$' data secret-notes.txt --model whole
+fails 1 'whole is a return or an adapter and holds no tokenizer: ' tokenize whole
 fails 2 'base is no offer' distill base --teacher base --train secret-notes.txt -o not-made
 fails 3 'base is no bundle' verify base
 fails 3 'fewer than one block' tune offer --train held-out-notes.txt --block 60000 -o not-made
