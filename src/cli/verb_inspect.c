@@ -1,4 +1,4 @@
-/* `offsite inspect`: what a model, a configuration, an offer or a return is, and what splitting and tuning it would take. */
+/* `offsite inspect`: what a model, a configuration, an offer, a return or a LoRA adapter in GGUF is, and what splitting and tuning it would take. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,16 @@
 #include "eval/inspect.h"
 #include "model/head.h"
 #include "peft/peft.h"
+#include "protocol/gguf_lora.h"
 #include "protocol/manifest.h"
 
 typedef struct card {
     const ot_args *args;
     const char *path;
     ot_manifest manifest; /* kind NONE for what is no bundle */
-    ot_model *model;      /* NULL for a return */
+    ot_model *model;      /* NULL for a return and for a LoRA adapter in GGUF */
+    bool lora;
+    ot_gguf_lora_card adapter; /* when lora */
     bool splits;          /* a split is asked for */
     ot_inspect_split split;
     int64_t bottom, top, layers; /* of what is tuned */
@@ -42,13 +45,18 @@ static ot_status plan_split(card *c, ot_error *err) {
 
 static ot_status find_out(card *c, ot_error *err) {
     const ot_args *args = c->args;
-    if (!ot_path_exists(c->path)) return ot_fail(err, OT_ERR_IO, "there is no %s: give a model, a configuration, an offer or a return", c->path);
+    if (!ot_path_exists(c->path)) return ot_fail(err, OT_ERR_IO, "there is no %s: give a model, a configuration, an offer, a return or a LoRA adapter in GGUF", c->path);
     OT_TRY(ot_manifest_read(c->path, OT_BUNDLE_NONE, &c->manifest, err));
     bool offer = c->manifest.kind == OT_BUNDLE_OFFER;
     bool cut = ot_args_has(args, "bottom") || ot_args_has(args, "top") || ot_args_has(args, "emulator");
     c->splits = cut || (!offer && ot_args_has(args, "peft"));
     if (c->manifest.kind == OT_BUNDLE_RETURN) {
         return c->splits ? ot_args_fail(args, err, "%s is a return: it can be neither split nor tuned", c->path) : OT_OK;
+    }
+    c->lora = ot_gguf_lora_is(c->path);
+    if (c->lora) {
+        if (c->splits) return ot_args_fail(args, err, "%s is an adapter: it can be neither split nor tuned", c->path);
+        return ot_gguf_lora_inspect(c->path, &c->adapter, err);
     }
     OT_TRY(ot_inspect_open(c->path, &c->model, err));
     if (c->model->desc.vision) OT_TRY(ot_model_classes(c->model, &c->classes, err));
@@ -160,10 +168,24 @@ static void json_split(ot_json_out *out, const card *c) {
     ot_json_out_end(out);
 }
 
+static void json_lora(ot_json_out *out, const ot_gguf_lora_card *a) {
+    ot_json_out_object(out, "adapter");
+    ot_json_out_str(out, "kind", "lora");
+    ot_json_out_i64(out, "least_rank", a->least_rank);
+    ot_json_out_i64(out, "most_rank", a->most_rank);
+    if (a->alpha != 0) ot_json_out_f64(out, "alpha", a->alpha);
+    ot_json_out_i64(out, "linears", a->linears);
+    ot_json_out_i64(out, "tensors", a->tensors);
+    ot_json_out_i64(out, "values", a->values);
+    ot_json_out_i64(out, "bytes", a->bytes);
+    ot_json_out_end(out);
+}
+
 static ot_status print_json(const card *c, ot_error *err) {
     ot_json_out out = ot_json_out_open(stdout);
     ot_json_out_object(&out, NULL);
-    ot_json_out_str(&out, "architecture", c->model != NULL ? c->model->desc.arch->name : c->manifest.architecture);
+    ot_json_out_str(&out, "architecture", c->model != NULL ? c->model->desc.arch->name : c->lora ? c->adapter.architecture : c->manifest.architecture);
+    if (c->lora) json_lora(&out, &c->adapter);
     if (c->model != NULL) json_model(&out, c);
     if (c->splits) json_split(&out, c);
     if (c->tunes) {
@@ -199,6 +221,18 @@ static void print_manifest(const ot_manifest *m) {
     }
     printf("%" PRId64 " tensors, %s values, %s; SHA-256 of each in manifest.json (check them: offsite verify)\n\n", m->n_tensors,
            ot_text_count(n, values, sizeof values), ot_text_bytes(size, bytes, sizeof bytes));
+}
+
+static void print_lora(const card *c) {
+    const ot_gguf_lora_card *a = &c->adapter;
+    char bytes[32];
+    ot_put_safe(stdout, c->path);
+    printf("\nLoRA adapter in GGUF for a model of the architecture ");
+    ot_put_safe(stdout, a->architecture);
+    printf("\nover %s, rank %" PRId64, OT_COUNT_OF(a->linears, "linear"), a->least_rank);
+    if (a->most_rank != a->least_rank) printf(" to %" PRId64, a->most_rank);
+    if (a->alpha != 0) printf(", alpha %g", a->alpha);
+    printf("\n%s, %s, %s\n", OT_COUNT_OF(a->tensors, "tensor"), OT_COUNT_OF(a->values, "value"), ot_text_bytes(a->bytes, bytes, sizeof bytes));
 }
 
 static const char *position_text(const ot_desc *d) {
@@ -337,6 +371,7 @@ static ot_status print_memory(const card *c, ot_error *err) {
 static ot_status print_card(const card *c, ot_error *err) {
     if (ot_args_flag(c->args, "json")) return print_json(c, err);
     if (c->manifest.kind != OT_BUNDLE_NONE) print_manifest(&c->manifest);
+    if (c->lora) print_lora(c);
     if (c->model == NULL) return OT_OK;
     OT_TRY(print_model(c, err));
     if (c->splits) print_split(c);
@@ -365,7 +400,7 @@ static const ot_option options[] = {
 };
 static const ot_option_group group = {"Split and tuning", options};
 static const ot_operand operands[] = {
-    {.name = "MODEL", .kind = OT_KIND_PATH, .help = "a model folder, a GGUF file, an offer, a return, or a configuration (any JSON file)"}, {0}};
+    {.name = "MODEL", .kind = OT_KIND_PATH, .help = "a model folder, a GGUF file (a model or a LoRA adapter), an offer, a return, or a configuration (any JSON file)"}, {0}};
 static const ot_example examples[] = {
     {"What a model is made of", "offsite inspect gpt2/"},
     {"What splitting and tuning would take, from the configuration alone", "offsite inspect config.json --emulator layerdrop:keep=16 --peft lora"},

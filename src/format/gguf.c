@@ -548,6 +548,8 @@ const char *ot_gguf_str(const ot_gguf *g, const char *key, int64_t *length) {
     return v->text;
 }
 
+const char *ot_gguf_adapter(const ot_gguf *g) { return ot_gguf_str(g, "adapter.type", NULL); }
+
 int64_t ot_gguf_array_count(const ot_gguf *g, const char *key) {
     const gguf_value *v = find_value(g, key);
     return v != NULL && v->type == TYPE_ARRAY ? v->count : -1;

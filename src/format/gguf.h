@@ -29,6 +29,8 @@ bool ot_gguf_i64(const ot_gguf *g, const char *key, int64_t *out);
 bool ot_gguf_f64(const ot_gguf *g, const char *key, double *out);
 bool ot_gguf_bool(const ot_gguf *g, const char *key, bool *out);
 const char *ot_gguf_str(const ot_gguf *g, const char *key, int64_t *length);
+/* The type of the adapter that the file holds instead of a model ("lora"); NULL: it holds none. */
+const char *ot_gguf_adapter(const ot_gguf *g);
 /* Arrays: element count, or -1 when absent or not an array of that kind. */
 int64_t ot_gguf_array_count(const ot_gguf *g, const char *key);
 const char *ot_gguf_array_str(const ot_gguf *g, const char *key, int64_t index, int64_t *length); /* not NUL-terminated */

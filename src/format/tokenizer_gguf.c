@@ -221,6 +221,8 @@ static ot_status load_llama(ot_tokenizer *t, const ot_gguf *g, const char *where
 ot_status ot_tok_load_gguf(ot_tokenizer *t, const ot_gguf *g, ot_error *err) {
     const char *where = ot_gguf_path(g);
     const char *model = ot_gguf_str(g, "tokenizer.ggml.model", NULL);
+    if (model == NULL && ot_gguf_adapter(g) != NULL)
+        return ot_fail(err, OT_ERR_FORMAT, "%s is an adapter in GGUF and holds no tokenizer: give the model that it goes over", where);
     if (model == NULL)
         return ot_fail(err, OT_ERR_FORMAT, "%s: no tokenizer in this GGUF (tokenizer.ggml.model is absent)", where);
     bool gpt2 = strcmp(model, "gpt2") == 0;

@@ -229,6 +229,10 @@ ot_status ot_model_load_gguf(ot_model *m, const char *path, ot_error *err) {
     m->files[m->n_files++] = g;
     const char *name = ot_gguf_str(g, "general.architecture", NULL);
     if (name == NULL) return ot_fail(err, OT_ERR_FORMAT, "%s: the key general.architecture is missing", path);
+    if (ot_gguf_adapter(g) != NULL) {
+        return ot_fail(err, OT_ERR_FORMAT, "%s is an adapter in GGUF (%.40s, for the architecture %.60s) and no model: give the model that it goes over", path,
+                       ot_gguf_adapter(g), name);
+    }
     const ot_arch *arch = ot_arch_by_gguf(name);
     const ot_gguf_family *family = arch == NULL ? NULL : ot_gguf_family_of(arch);
     if (family == NULL) {

@@ -156,7 +156,7 @@ static ot_status take_place(const ot_gguf *g, ot_peft *p, int32_t block, ot_role
 }
 
 static ot_status read_file(const ot_gguf *g, ot_model *m, ot_peft *p, const bool *tuned, ot_error *err) {
-    const char *arch = ot_gguf_str(g, "general.architecture", NULL), *type = ot_gguf_str(g, "adapter.type", NULL);
+    const char *arch = ot_gguf_str(g, "general.architecture", NULL), *type = ot_gguf_adapter(g);
     double alpha = 0;
     int64_t used = 0;
     if (type == NULL) return ot_fail(err, OT_ERR_REFUSED, "%s is a GGUF without \"adapter.type\": a model, or something else that is no adapter", ot_gguf_path(g));
@@ -190,6 +190,46 @@ ot_status ot_gguf_lora_open(const char *path, ot_model *m, ot_peft *p, ot_error 
         status = read_file(g, m, p, tuned, err);
     }
     ot_free(tuned);
+    ot_gguf_close(g);
+    return status;
+}
+
+/* ==== What it is. ==== */
+
+bool ot_gguf_lora_is(const char *path) {
+    ot_gguf *g = NULL;
+    ot_error ignored;
+    if (!ot_gguf_is(path) || ot_gguf_open(path, &g, &ignored) != OT_OK) return false;
+    bool is = ot_gguf_adapter(g) != NULL;
+    ot_gguf_close(g);
+    return is;
+}
+
+static ot_status describe(const ot_gguf *g, ot_gguf_lora_card *out, ot_error *err) {
+    const char *arch = ot_gguf_str(g, "general.architecture", NULL);
+    if (strcmp(ot_gguf_adapter(g), "lora") != 0) return ot_fail(err, OT_ERR_UNSUPPORTED, "%s: only adapters of the type lora are read", ot_gguf_path(g));
+    snprintf(out->architecture, sizeof out->architecture, "%s", arch != NULL ? arch : "nameless");
+    ot_gguf_f64(g, alpha_key, &out->alpha);
+    out->tensors = ot_gguf_tensor_count(g);
+    for (int64_t i = 0; i < out->tensors; i++) {
+        const ot_tensor *t = ot_gguf_tensor_at(g, i);
+        int64_t values = 1;
+        for (int32_t d = 0; d < t->n_dims; d++) values *= t->shape[d]; /* the reader has checked that this fits */
+        out->values += values;
+        out->bytes += t->bytes;
+        if (!ot_path_ends(t->name, ".lora_a") || t->n_dims != 2) continue;
+        int64_t rank = t->shape[0];
+        if (out->linears++ == 0 || rank < out->least_rank) out->least_rank = rank;
+        if (rank > out->most_rank) out->most_rank = rank;
+    }
+    return OT_OK;
+}
+
+ot_status ot_gguf_lora_inspect(const char *path, ot_gguf_lora_card *out, ot_error *err) {
+    ot_gguf *g = NULL;
+    *out = (ot_gguf_lora_card){0};
+    OT_TRY(ot_gguf_open(path, &g, err));
+    ot_status status = ot_gguf_adapter(g) != NULL ? describe(g, out, err) : ot_fail(err, OT_ERR_REFUSED, "%s is a GGUF that holds no adapter", path);
     ot_gguf_close(g);
     return status;
 }

@@ -40,6 +40,33 @@ forward merged "$data/models/gpt2/golden.safetensors" a.safetensors
 "$OFFSITE" forward "$model" --adapter lora.gguf --input "$data/models/gpt2/golden.safetensors" -o b.safetensors --quiet >/dev/null
 "$OFFSITE" forward "$model" --adapter return --input "$data/models/gpt2/golden.safetensors" -o c.safetensors --quiet >/dev/null
 cmp b.safetensors c.safetensors || die "the GGUF adapter gives other logits"
+# A GGUF that is no model says what it is, whatever its name, and a folder with GGUF files which of them to give.
+says() { # CODE LINE WORDS...
+    wanted=$1 line=$2 code=0
+    shift 2
+    "$OFFSITE" "$@" >out 2>err || code=$?
+    [ "$code" = "$wanted" ] && [ "$(cat err)" = "offsite: $line" ] && [ ! -s out ] || die "$*: exit code $code, $(cat err)"
+}
+"$OFFSITE" export "$model" --adapter return --gguf-lora -o nameless >/dev/null
+cmp nameless lora.gguf
+"$OFFSITE" inspect nameless >out
+printf 'nameless\nLoRA adapter in GGUF for a model of the architecture gpt2\nover 8 linears, rank 2, alpha 32\n16 tensors, 352 values, 1.38 KiB\n' | cmp - out
+"$OFFSITE" inspect nameless --json >out
+grep -q '^{"architecture": "gpt2", "adapter": {"kind": "lora", "least_rank": 2, "most_rank": 2, "alpha": 32, "linears": 8, "tensors": 16, ' out || die "$(cat out)"
+says 2 'inspect: nameless is an adapter: it can be neither split nor tuned' inspect nameless --bottom 1
+says 1 'nameless is an adapter in GGUF (lora, for the architecture gpt2) and no model: give the model that it goes over' split nameless -o no
+says 1 'nameless is an adapter in GGUF and holds no tokenizer: give the model that it goes over' tokenize nameless
+mkdir one several
+cp gpt2-f32.gguf one/m.gguf
+cp gpt2-f32.gguf several/b.gguf
+cp gpt2-f32.gguf several/a.gguf
+echo none >several/0.gguf
+says 1 'one holds no config.json, but a GGUF file, which is a model by itself: give one/m.gguf' split one -o no
+says 1 'one holds no config.json, but a GGUF file, which is a model by itself: give one/m.gguf' inspect one
+says 1 'several holds no config.json, but 2 GGUF files: give one of them, such as several/a.gguf' split several -o no
+says 1 'one: no tokenizer here, but a GGUF file: give one/m.gguf' tokenize one
+says 1 'several: no tokenizer here, but GGUF files: give one of them, such as several/a.gguf' tokenize several
+[ ! -e no ] || die "a folder was left"
 fails 3 'exists already' "$model" -o gpt2-f32.gguf
 fails 2 'is a type of GGUF files' "$model" -o folder --dtype q8_0
 fails 2 'say which with --adapter' "$model" -o x.gguf --gguf-lora

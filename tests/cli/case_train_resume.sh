@@ -130,7 +130,7 @@ missing "$back" plug base nowhere -o not-made
 missing "$back" plug base whole nowhere -o not-made
 missing 'the folder of an offer or a return' verify nowhere
 missing "$offer" verify whole --offer nowhere
-missing 'a model, a configuration, an offer or a return' inspect nowhere
+missing 'a model, a configuration, an offer, a return or a LoRA adapter in GGUF' inspect nowhere
 missing "$model" eval nowhere --blocks secret-notes.txt
 missing "$adapter" eval offer --adapter nowhere --blocks secret-notes.txt
 missing "$adapter" generate offer --adapter nowhere --prompt x
