@@ -89,15 +89,15 @@ static ot_status unpack_zstd(const uint8_t *data, int64_t size, sink *s, ot_erro
 /* ==== Recognising. ==== */
 
 typedef struct packing {
-    const char *name;
+    const char *name, *ending;
     uint8_t magic[4];
     int magic_size;
     ot_status (*unpack)(const uint8_t *data, int64_t size, sink *s, ot_error *err);
 } packing;
 
 static const packing packings[] = {
-    {"gzip", {0x1F, 0x8B, 0x08}, 3, unpack_gzip},
-    {"zstd", {0x28, 0xB5, 0x2F, 0xFD}, 4, unpack_zstd},
+    {"gzip", ".gz", {0x1F, 0x8B, 0x08}, 3, unpack_gzip},
+    {"zstd", ".zst", {0x28, 0xB5, 0x2F, 0xFD}, 4, unpack_zstd},
 };
 
 ot_status ot_input_from(const void *data, int64_t size, const char *where, int64_t limit, ot_input *out, ot_error *err) {
@@ -118,10 +118,20 @@ ot_status ot_input_from(const void *data, int64_t size, const char *where, int64
     return OT_OK;
 }
 
+ot_status ot_input_check_cut(const char *path, const void *data, int64_t size, ot_error *err) {
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++) {
+        const packing *p = &packings[i];
+        if (size <= 0 || size >= p->magic_size || !ot_path_ends(path, p->ending) || memcmp(data, p->magic, (size_t)size) != 0) continue;
+        return ot_fail_at(err, OT_ERR_FORMAT, size, "%s: the %s data end early, at byte %lld: the file was cut off", path, p->name, (long long)size);
+    }
+    return OT_OK;
+}
+
 ot_status ot_input_open(const char *path, int64_t limit, ot_input *out, ot_error *err) {
     ot_map map = {0};
     OT_TRY(ot_map_open(path, &map, err));
-    ot_status status = ot_input_from(map.data, map.size, path, limit, out, err);
+    ot_status status = ot_input_check_cut(path, map.data, map.size, err);
+    if (status == OT_OK) status = ot_input_from(map.data, map.size, path, limit, out, err);
     if (status != OT_OK || out->packing != NULL) {
         ot_map_close(&map);
     } else {
@@ -138,7 +148,10 @@ void ot_input_close(ot_input *s) {
 
 void ot_input_name(const char *path, char *out, size_t size) {
     size_t length = strlen(path);
-    if (ot_path_ends(path, ".gz")) length -= 3;
-    else if (ot_path_ends(path, ".zst")) length -= 4;
+    for (size_t i = 0; i < sizeof packings / sizeof *packings; i++) {
+        if (!ot_path_ends(path, packings[i].ending)) continue;
+        length -= strlen(packings[i].ending);
+        break;
+    }
     snprintf(out, size, "%.*s", (int)(length < size ? length : size - 1), path);
 }

@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "base/mem.h"
+#include "format/input.h"
 
 enum { RAW = 1 << 16, MAGIC = 4 };
 
@@ -115,6 +116,7 @@ static ot_status begin(ot_input_stream *s, ot_error *err) {
     int64_t n = 0;
     OT_TRY(read_some(s, magic, sizeof magic, &n, err));
     s->raw_at = 0;
+    OT_TRY(ot_input_check_cut(s->path, magic, n, err));
     for (size_t i = 0; i < sizeof unpackers / sizeof *unpackers; i++) {
         const unpacker *u = &unpackers[i];
         if ((size_t)n < u->magic_size || memcmp(magic, u->magic, u->magic_size) != 0) continue;

@@ -48,6 +48,15 @@ cut 3 return/adapter.safetensors 1 verify return
 cut 3 offer/model.safetensors 1 verify offer
 cut 3 offer/manifest.json 3 verify offer
 
+# Three bytes of a packed file are no text, whatever its reader.
+for bytes in '\050' '\050\265' '\050\265\057'; do
+    printf "$bytes" >short.zst
+    fails 1 'short.zst: the zstd data end early, at byte [123]: the file was cut off$' data short.zst -m base
+    fails 1 'short.zst: the zstd data end early' eval base --blocks short.zst --block 4
+    fails 1 'short.zst: the zstd data end early' finetune base --train short.zst --block 4 --steps 1 -o none
+    fails 1 'short.zst: the zstd data end early' finetune base --train short.zst --block 4 --steps 1 --window 8 -o none
+done
+
 # Text itself may end anywhere; there must be some.
 : >nothing.txt
 fails 1 'nothing.txt is empty' finetune base --train nothing.txt --block 32 --steps 1 -o none

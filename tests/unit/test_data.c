@@ -259,8 +259,27 @@ static void packed_files_are_unpacked(void **state) {
     assert_string_equal(shown(f, 0), "of[ a model<|endoftext|>]");
     write_bytes(path, packed, n - 1);
     refused(f, read_file(f, path), OT_ERR_FORMAT, "the zstd data end early");
+    /* Too short to be known by its content, it is known by its name; under another name it is a text. */
+    for (size_t few = 1; few < 4; few++) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "the zstd data end early, at byte %zu: the file was cut off", few);
+        write_bytes(path, packed, few);
+        refused(f, read_file(f, path), OT_ERR_FORMAT, wanted);
+    }
+    path = scratch_path(&f->s, "rows.jsonl.gz");
+    for (size_t few = 1; few < 4; few++) {
+        write_bytes(path, "\x1F\x8B\x08", few);
+        refused(f, read_file(f, path), OT_ERR_FORMAT, "the gzip data end early");
+    }
+    ot_input text = {0};
+    path = scratch_path(&f->s, "paren.zst");
+    write_bytes(path, "(a", 2);
+    assert_int_equal(ot_input_open(path, 1 << 20, &text, &f->err), OT_OK);
+    assert_int_equal(text.size, 2);
+    ot_input_close(&text);
     packed[n / 2] ^= 0x55;
     packed[n / 2 + 1] ^= 0x55;
+    path = scratch_path(&f->s, "rows.jsonl.zst");
     write_bytes(path, packed, n);
     assert_int_not_equal(read_file(f, path), OT_OK);
     /* A limit holds against files that grow out of all proportion. */

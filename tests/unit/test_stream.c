@@ -143,6 +143,16 @@ static void damaged_files_are_refused(void **state) {
             ot_input_stream_close(s);
         }
     }
+    /* Cut so short that only the name tells what it was. */
+    static const char *const names[] = {"cut.gz", "cut.zst"};
+    for (int p = 0; p < 2; p++) {
+        const char *path = scratch_path(*state, names[p]);
+        write_bytes(path, p == 0 ? "\x1F\x8B" : "\x28\xB5", 2);
+        ot_input_stream *s = NULL;
+        ot_error err = {0};
+        assert_int_equal(ot_input_stream_open(path, &s, &err), OT_ERR_FORMAT);
+        assert_non_null(strstr(err.message, "data end early, at byte 2: the file was cut off"));
+    }
     free(text);
 }
 
