@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "format/gguf.h"
 #include "protocol/gguf_lora.h"
+#include "protocol/merged.h"
 #include "protocol/peft_files.h"
 
 /* Block of the return's offer -> block of the model, -1 for the middle, which no return touches. */
@@ -66,6 +67,7 @@ static ot_status open_return(ot_adapter *a, const char *path, ot_model *m, const
 
 ot_status ot_adapter_open(const char *path, ot_model *m, ot_adapter *out, ot_error *err) {
     *out = (ot_adapter){0};
+    OT_TRY(ot_merged_check(m->path, path, err));
     const float **values = ot_arena_alloc(&out->arena, (m->n_params + 1) * (int64_t)sizeof *values, err);
     if (values == NULL) return OT_ERR_MEMORY;
     char manifest[4200];

@@ -11,6 +11,7 @@
 #include "protocol/adapter.h"
 #include "protocol/export_check.h"
 #include "protocol/gguf_lora.h"
+#include "protocol/merged.h"
 #include "protocol/split.h"
 
 typedef struct export_job {
@@ -130,6 +131,7 @@ static ot_status export_hf(export_job *job, const char *output, ot_error *err) {
     ot_staged_dir staged;
     OT_TRY(ot_staged_open(output, job->o->force, &staged, err));
     ot_status status = ot_model_save(job->m, staged.path, &save, err);
+    if (status == OT_OK) status = ot_merged_write(staged.path, job->m->path, &job->o->adapter, ot_adapter_hooks(&job->adapter) != NULL ? 1 : 0, err);
     if (status == OT_OK) status = check_model(job, staged.path, coarsest(job->m, &save), err);
     if (status == OT_OK) status = ot_staged_commit(&staged, err);
     ot_staged_abort(&staged);

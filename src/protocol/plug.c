@@ -7,6 +7,7 @@
 #include "model/save.h"
 #include "peft/lora.h"
 #include "protocol/average.h"
+#include "protocol/merged.h"
 #include "protocol/peft_files.h"
 #include "protocol/return.h"
 #include "protocol/split.h"
@@ -14,6 +15,8 @@
 typedef struct plug_job {
     ot_model *m;
     ot_average source;
+    const char **dirs; /* [n_dirs] of the returns */
+    int64_t n_dirs;
     ot_ledger ledger;
     ot_peft peft; /* of returns that add tensors */
     ot_save_options save;
@@ -104,7 +107,9 @@ static ot_status measure(plug_job *job, ot_error *err) {
 
 static ot_status write_model(plug_job *job, const char *dir, ot_error *err) {
     OT_TRY(measure(job, err));
-    return ot_model_save(job->m, dir, &job->save, err);
+    OT_TRY(ot_model_save(job->m, dir, &job->save, err));
+    /* What replaces parameters may be laid over them again: it is what is there. */
+    return ot_merged_write(dir, job->m->path, job->dirs, job->summary->merged ? job->n_dirs : 0, err);
 }
 
 /* Of a stack: the parameters that are replaced go with the new tensors. */
@@ -171,14 +176,12 @@ static ot_status map_tensors(plug_job *job, const ot_plug_options *o, ot_error *
 }
 
 static ot_status open_returns(plug_job *job, const char *return_dir, const ot_plug_options *o, ot_error *err) {
-    const char **dirs = NULL;
+    job->n_dirs = 1 + o->n_more;
     /* An array of pointers is meant. NOLINTNEXTLINE(bugprone-sizeof-expression) */
-    OT_TRY(ot_malloc(1 + o->n_more, sizeof *dirs, "the list of returns", (void **)&dirs, err));
-    dirs[0] = return_dir;
-    for (int64_t k = 0; k < o->n_more; k++) dirs[1 + k] = o->more[k];
-    ot_status status = ot_average_open(dirs, o->weights, 1 + o->n_more, &job->source, err);
-    ot_free(dirs);
-    return status;
+    OT_TRY(ot_malloc(job->n_dirs, sizeof *job->dirs, "the list of returns", (void **)&job->dirs, err));
+    job->dirs[0] = return_dir;
+    for (int64_t k = 0; k < o->n_more; k++) job->dirs[1 + k] = o->more[k];
+    return ot_average_open(job->dirs, o->weights, job->n_dirs, &job->source, err);
 }
 
 /* What is plugged in is written beside what it is made of, not over it. */
@@ -195,8 +198,8 @@ ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, cons
     plug_job job = {.m = m, .summary = summary};
     job.save = (ot_save_options){.own_dtype = options->own_dtype, .dtype = options->dtype, .values = plugged_values, .context = &job};
     OT_TRY(check_paths(m, return_dir, out_dir, options, err));
-    OT_TRY(open_returns(&job, return_dir, options, err));
-    ot_status status = find_ledger(m, return_dir, out_dir, options, &job.source.returns[0].manifest, &job.ledger, err);
+    ot_status status = open_returns(&job, return_dir, options, err);
+    if (status == OT_OK) status = find_ledger(m, return_dir, out_dir, options, &job.source.returns[0].manifest, &job.ledger, err);
     if (status == OT_OK) status = ot_ledger_check_base(&job.ledger, m, err);
     if (status == OT_OK) status = ot_return_take_head(&job.source.returns[0], m, err);
     if (status == OT_OK) status = map_tensors(&job, options, err);
@@ -204,6 +207,7 @@ ot_status ot_plug(ot_model *m, const char *return_dir, const char *out_dir, cons
     ot_peft_end(&job.peft);
     ot_free(job.tuned);
     ot_free(job.work);
+    ot_free(job.dirs);
     ot_ledger_free(&job.ledger);
     ot_average_close(&job.source);
     return status;

@@ -35,6 +35,37 @@ model=$data/train/gpt2/model
 "$OFFSITE" plug "$model" return -o merged --merge --dtype f32 --quiet >/dev/null
 "$OFFSITE" export "$model" --adapter return -o exported --dtype f32 >/dev/null
 cmp merged/model.safetensors exported/model.safetensors || die "export merges otherwise than plug"
+# What is merged is not laid over the result once more, under whatever name, nor over a copy of it; another adapter is, and over the model that was merged into.
+twice() { # MODEL ADAPTER COMMAND WORDS...: the command refuses it
+    line="offsite: $2 is merged into the weights of $1 already, as its merged.json says, and would count twice: leave the adapter out"
+    code=0
+    "$OFFSITE" "$3" "$1" --adapter "$2" "$4" "$5" >out 2>err || code=$?
+    [ "$code" = 3 ] && [ "$(cat err)" = "$line" ] || die "$3 $1 --adapter $2: exit code $code, $(cat err)"
+}
+cmp merged/merged.json exported/merged.json
+[ "$(grep -o '"[0-9a-f]\{64\}"' merged/merged.json)" = "\"$(sha256sum <return/adapter_model.safetensors | cut -d' ' -f1)\"" ] || die "$(cat merged/merged.json)"
+cp -r return renamed
+"$OFFSITE" export merged -o copy --dtype f32 >/dev/null
+ids=$data/models/gpt2/golden.safetensors
+for dir in merged exported copy; do
+    twice $dir return eval --blocks "$ids"
+    twice $dir renamed generate --input "$ids"
+    twice $dir return export -o no
+done
+[ ! -e no ] || die "a folder was left"
+"$OFFSITE" tune offer --train "$ids" --steps 2 --warmup 0 --lr 1e-2 --peft lora:r=2,dropout=0 -o second --quiet --no-progress >/dev/null
+"$OFFSITE" eval merged --adapter second --blocks "$ids" --quiet >out
+"$OFFSITE" export merged --adapter second -o both >/dev/null
+twice both return eval --blocks "$ids"
+twice both second eval --blocks "$ids"
+"$OFFSITE" tune offer --train "$ids" --steps 2 --warmup 0 --lr 1e-2 -o whole --quiet --no-progress >/dev/null
+"$OFFSITE" plug "$model" whole -o replaced >/dev/null
+[ ! -e replaced/merged.json ] || die "what replaces is noted as added"
+"$OFFSITE" eval replaced --adapter whole --blocks "$ids" --quiet >out
+echo '{"format": "of another program"}' >copy/merged.json
+code=0
+"$OFFSITE" eval copy --adapter return --blocks "$ids" >out 2>err || code=$?
+[ "$code" = 1 ] && grep -q '^offsite: copy/merged.json is no list of merged adapters of version 1' err || die "exit code $code, $(cat err)"
 "$OFFSITE" export "$model" --adapter return --gguf-lora -o lora.gguf >/dev/null
 forward merged "$data/models/gpt2/golden.safetensors" a.safetensors
 "$OFFSITE" forward "$model" --adapter lora.gguf --input "$data/models/gpt2/golden.safetensors" -o b.safetensors --quiet >/dev/null
