@@ -19,7 +19,7 @@ const char *ot_text_count(int64_t n, char *text, size_t size) {
 
 const char *ot_text_of(int64_t n, const char *noun, char *text, size_t size) {
     char count[32];
-    snprintf(text, size, "%s %s%s", ot_text_count(n, count, sizeof count), noun, n == 1 ? "" : "s");
+    snprintf(text, size, "%s %s%s", ot_text_count(n, count, sizeof count), noun, OT_PLURAL(n));
     return text;
 }
 
@@ -27,5 +27,11 @@ const char *ot_text_are(int64_t n, const char *noun, char *text, size_t size) {
     ot_text_of(n, noun, text, size);
     size_t used = strlen(text);
     snprintf(text + used, size - used, n == 1 ? " is" : " are");
+    return text;
+}
+
+const char *ot_text_as(int64_t n, const char *one, const char *many, char *text, size_t size) {
+    char count[32];
+    snprintf(text, size, "%s %s", ot_text_count(n, count, sizeof count), n == 1 ? one : many);
     return text;
 }

@@ -12,8 +12,15 @@ const char *ot_text_count(int64_t n, char *text, size_t size);
 const char *ot_text_of(int64_t n, const char *noun, char *text, size_t size);
 const char *ot_text_are(int64_t n, const char *noun, char *text, size_t size);
 
+/* "1 matrix is", "2 matrices are": where the plural is another or the words behind follow it. 96 bytes are enough. */
+const char *ot_text_as(int64_t n, const char *one, const char *many, char *text, size_t size);
+
 /* The same for the arguments of a call: the text lives as long as the block around it. */
 #define OT_COUNT(n) ot_text_count((n), (char[32]){0}, 32)
 #define OT_COUNT_OF(n, noun) ot_text_of((n), (noun), (char[64]){0}, 64)
+#define OT_COUNT_ARE(n, noun) ot_text_are((n), (noun), (char[64]){0}, 64)
+#define OT_COUNT_AS(n, one, many) ot_text_as((n), (one), (many), (char[96]){0}, 96)
+/* Behind a plain number, in an error message: "%lld token%s". */
+#define OT_PLURAL(n) ((n) == 1 ? "" : "s")
 
 #endif

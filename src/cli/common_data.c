@@ -112,19 +112,20 @@ void ot_data_paths_free(ot_data_paths *p) {
 
 void ot_common_data_say(const ot_args *args, const ot_data_report *r) {
     if (r->shape == NULL) return;
-    char examples[32], tokens[32], learn[32];
-    ot_note(args, "%s: %s%s%s%s%s%s%s, %s examples, %s tokens, of which %s are learnt", r->path, r->shape, r->detail != NULL ? " (" : "",
+    ot_note(args, "%s: %s%s%s%s%s%s%s, %s, %s, %s of them learnt", r->path, r->shape, r->detail != NULL ? " (" : "",
             r->detail != NULL ? r->detail : "", r->detail != NULL ? ")" : "", r->packing != NULL ? " (" : "", r->packing != NULL ? r->packing : "",
-            r->packing != NULL ? ")" : "", ot_text_count(r->examples, examples, sizeof examples), ot_text_count(r->tokens, tokens, sizeof tokens),
-            ot_text_count(r->learnt, learn, sizeof learn));
+            r->packing != NULL ? ")" : "", OT_COUNT_OF(r->examples, "example"), OT_COUNT_OF(r->tokens, "token"), OT_COUNT(r->learnt));
     if (r->no_stop != NULL) {
         ot_note(args, "warning: %s: the tokenizer has no token %s, which ends a turn of the template %s: it is learnt as ordinary text", r->path, r->no_stop, r->detail);
     }
     if (r->not_utf8 > 0) ot_note(args, "warning: %s: byte %" PRId64 " is not UTF-8; such bytes are learnt as they are", r->path, r->not_utf8 - 1);
-    if (r->truncated > 0) ot_note(args, "%s: %s examples are longer than --block and were cut off", r->path, OT_COUNT(r->truncated));
-    if (r->empty > 0) ot_note(args, "%s: %s rows have nothing to learn within a block and were left out", r->path, OT_COUNT(r->empty));
+    if (r->truncated > 0) ot_note(args, "%s: %s longer than --block and cut off", r->path, OT_COUNT_ARE(r->truncated, "example"));
+    if (r->empty > 0) {
+        ot_note(args, "%s: %s nothing to learn within a block and %s left out", r->path, OT_COUNT_AS(r->empty, "row has", "rows have"), r->empty == 1 ? "is" : "are");
+    }
     if (r->bad == 0) return;
-    ot_note(args, "warning: %s: %s of %s rows are bad and were left out (--strict stops at the first)", r->path, OT_COUNT(r->bad), OT_COUNT(r->rows));
+    ot_note(args, "warning: %s: %s of %s %s bad and left out (--strict stops at the first)", r->path, OT_COUNT(r->bad), OT_COUNT_OF(r->rows, "row"),
+            r->bad == 1 ? "is" : "are");
     for (int64_t i = 0; i < r->bad && i < OT_DATA_SHOWN; i++) ot_note(args, "  %s:%" PRId64 ": %s", r->path, r->shown[i].line, r->shown[i].why);
 }
 
@@ -183,10 +184,10 @@ static ot_status open_stream(const ot_args *args, int64_t window, ot_data_paths 
                            .seed = (uint64_t)ot_args_i64(args, "seed"),
                            .release = free_streamed,
                            .context = s};
-    char bytes[32], rows[32];
+    char bytes[32];
     OT_TRY(ot_dataset_open_stream(&o, out, err));
-    ot_note(args, "--train: %s in %" PRId64 " file%s, streamed through windows of %s rows", ot_text_bytes(ot_stream_file_bytes(out->stream), bytes, sizeof bytes),
-            o.n_paths, o.n_paths == 1 ? "" : "s", ot_text_count(window, rows, sizeof rows));
+    ot_note(args, "--train: %s in %s, streamed through windows of %s", ot_text_bytes(ot_stream_file_bytes(out->stream), bytes, sizeof bytes),
+            OT_COUNT_OF(o.n_paths, "file"), OT_COUNT_OF(window, "row"));
     return OT_OK;
 }
 

@@ -25,7 +25,8 @@ static ot_status read_names(const ot_args *args, const char ***names, int64_t *n
 static void tell_bad(const ot_args *args, const char *path, const ot_dataset *d) {
     const ot_pixels *p = d->pixels;
     if (p->bad == 0) return;
-    ot_note(args, "warning: %s: %s files or folders cannot be used and were left out, %s pictures are left%s", path, OT_COUNT(p->bad), OT_COUNT(d->rows),
+    ot_note(args, "warning: %s: %s left out, %s left%s", path,
+            OT_COUNT_AS(p->bad, "file or folder cannot be used and was", "files or folders cannot be used and were"), OT_COUNT_ARE(d->rows, "picture"),
             ot_args_declares(args, "strict") ? " (--strict stops at the first)" : "");
     for (int64_t i = 0; i < p->n_shown && i < SHOWN; i++) ot_note(args, "  %s", p->shown[i]);
     if (p->bad > SHOWN) ot_note(args, "  and %s more: offsite data %s lists them", OT_COUNT(p->bad - SHOWN), path);

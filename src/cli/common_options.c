@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/parallel.h"
 
 static const char *const schedules[] = {"cosine", "linear", "constant", NULL};
@@ -299,7 +300,7 @@ ot_status ot_common_warmup(const ot_args *args, int64_t steps, int64_t usual, in
     int64_t warmup = steps / 10 < usual ? steps / 10 : usual;
     if (ot_args_has(args, "warmup")) warmup = ot_args_i64(args, "warmup");
     if (warmup > steps) {
-        return ot_args_fail(args, err, "--warmup: %" PRId64 " is more than the run's %" PRId64 " steps", warmup, steps);
+        return ot_args_fail(args, err, "--warmup: %" PRId64 " is more than the run's %" PRId64 " step%s", warmup, steps, OT_PLURAL(steps));
     }
     *out = warmup;
     return OT_OK;

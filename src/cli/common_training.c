@@ -278,12 +278,11 @@ static ot_status prepare_grid(ot_training *t, ot_error *err) {
 /* Of streamed text they are counted only where the number is needed: that is a pass through all of it. */
 static ot_status count_rows(const ot_training *t, int64_t *rows, ot_error *err) {
     bool needed = !ot_args_has(t->args, "steps") || (t->has_valid && !ot_args_has(t->args, "valid-every"));
-    char text[32];
     *rows = INT32_MAX;
     if (!needed) return OT_OK;
     ot_note(t->args, "--train: reading it once to count its rows (--steps%s would spare that)", t->has_valid ? " and --valid-every" : "");
     OT_TRY(ot_stream_count(t->train.stream, rows, err));
-    ot_note(t->args, "--train: an epoch is %s rows", ot_text_count(*rows, text, sizeof text));
+    ot_note(t->args, "--train: an epoch is %s", OT_COUNT_OF(*rows, "row"));
     return OT_OK;
 }
 
@@ -490,7 +489,8 @@ ot_status ot_training_run(ot_training *t, ot_error *err) {
     }
     t->seconds = ot_seconds() - start;
     if (t->train.stream != NULL && ot_stream_bad(t->train.stream) > 0) {
-        ot_note(t->args, "warning: --train: %s rows were bad and were left out (--strict stops at the first)", OT_COUNT(ot_stream_bad(t->train.stream)));
+        ot_note(t->args, "warning: --train: %s bad and left out (--strict stops at the first)",
+                OT_COUNT_AS(ot_stream_bad(t->train.stream), "row was", "rows were"));
     }
     ot_trainer_free(trainer);
     ot_trainables_finish(&t->trained);
@@ -529,7 +529,7 @@ static ot_status print_summary(const ot_training *t, ot_error *err) {
     if (!isnan(r->best_valid_loss)) printf(", best validation loss %.4f after step %" PRId64, r->best_valid_loss, r->best_step);
     printf("\n");
     if (r->early) printf("ended early: %s in a row without a better one\n", OT_COUNT_OF(t->options.patience, "validation"));
-    if (r->skipped > 0) printf("%s steps were skipped by --guard\n", OT_COUNT(r->skipped));
+    if (r->skipped > 0) printf("%s skipped by --guard\n", OT_COUNT_AS(r->skipped, "step was", "steps were"));
     printf("wrote %s\n", t->output);
     return OT_OK;
 }

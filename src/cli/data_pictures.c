@@ -43,7 +43,7 @@ static ot_status print_text(const job *j, ot_error *err) {
     const ot_picture_sizes *s = &j->sizes;
     char room[32], a[32];
     ot_put_safe(stdout, p->path);
-    printf(": %s; %s pictures of %" PRId64 " x %" PRId64 " to %" PRId64 " x %" PRId64 " pixels", p->layout, ot_text_count(p->n, a, sizeof a), s->least_width, s->least_height,
+    printf(": %s; %s of %" PRId64 " x %" PRId64 " to %" PRId64 " x %" PRId64 " pixels", p->layout, OT_COUNT_OF(p->n, "picture"), s->least_width, s->least_height,
            s->most_width, s->most_height);
     if (j->unlabelled > 0) printf(", %s without a label", ot_text_count(j->unlabelled, a, sizeof a));
     printf("\n\n");
@@ -57,7 +57,7 @@ static ot_status print_text(const job *j, ot_error *err) {
         OT_TRY(ot_table_print(&t, stdout, err));
     }
     if (p->bad == 0) return OT_OK;
-    printf("\n%s files or folders cannot be used and are left out:\n", ot_text_count(p->bad, a, sizeof a));
+    printf("\n%s left out:\n", OT_COUNT_AS(p->bad, "file or folder cannot be used and is", "files or folders cannot be used and are"));
     for (int64_t i = 0; i < p->n_shown; i++) {
         fputs("  ", stdout);
         ot_put_safe(stdout, p->shown[i]);

@@ -259,8 +259,8 @@ static ot_status print_table(const bench_job *job, const way_result *all, ot_err
     for (int i = 0; i < WAYS; i++) {
         if (all[i].status != OT_OK) printf("%s: %s\n", ways[i].name, all[i].message);
     }
-    printf("%s, %" PRId64 " x %" PRId64 " tokens, %s, %s, %d threads\n", ot_args_str(job->args, "size"), job->options.batch, job->options.sequence,
-           ot_args_str(job->args, "dtype"), job->optimizer.optimizer->spec.name, ot_threads());
+    printf("%s, %" PRId64 " x %" PRId64 " tokens, %s, %s, %s\n", ot_args_str(job->args, "size"), job->options.batch, job->options.sequence,
+           ot_args_str(job->args, "dtype"), job->optimizer.optimizer->spec.name, OT_COUNT_OF(ot_threads(), "thread"));
     return OT_OK;
 }
 

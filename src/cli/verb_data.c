@@ -203,7 +203,6 @@ static ot_status put_lengths(const job *j, ot_error *err) {
 }
 
 static void put_counts(const job *j) {
-    char a[32], b[32], c[32];
     for (int64_t i = 0; i < j->paths.count; i++) {
         const ot_data_report *r = &j->reports[i];
         if (r->shape == NULL) continue;
@@ -211,19 +210,18 @@ static void put_counts(const job *j) {
         printf(": %s", r->shape);
         if (r->detail != NULL) printf(" (%s)", r->detail);
         if (r->packing != NULL) printf(", %s", r->packing);
-        printf("; %s examples, %s tokens, %s of them learnt\n", ot_text_count(r->examples, a, sizeof a), ot_text_count(r->tokens, b, sizeof b),
-               ot_text_count(r->learnt, c, sizeof c));
+        printf("; %s, %s, %s of them learnt\n", OT_COUNT_OF(r->examples, "example"), OT_COUNT_OF(r->tokens, "token"), OT_COUNT(r->learnt));
         if (r->no_stop != NULL) printf("  the tokenizer has no token %s, which ends a turn of this template: it is learnt as ordinary text\n", r->no_stop);
         if (r->not_utf8 > 0) printf("  byte %" PRId64 " is not UTF-8; such bytes are learnt as they are\n", r->not_utf8 - 1);
-        if (r->bad > 0) printf("  %s of %s rows are bad and left out\n", ot_text_count(r->bad, a, sizeof a), ot_text_count(r->rows, b, sizeof b));
+        if (r->bad > 0) printf("  %s of %s %s bad and left out\n", OT_COUNT(r->bad), OT_COUNT_OF(r->rows, "row"), r->bad == 1 ? "is" : "are");
         for (int64_t k = 0; k < r->bad && k < OT_DATA_SHOWN; k++) {
             printf("    line %" PRId64 ": ", r->shown[k].line);
             ot_put_safe(stdout, r->shown[k].why);
             putchar('\n');
         }
-        if (r->truncated > 0) printf("  %s examples are longer than the block and cut off\n", ot_text_count(r->truncated, a, sizeof a));
-        if (r->split > 0) printf("  %s rows are longer than the block and become several examples\n", ot_text_count(r->split, a, sizeof a));
-        if (r->empty > 0) printf("  %s rows have nothing to learn within the block and are left out\n", ot_text_count(r->empty, a, sizeof a));
+        if (r->truncated > 0) printf("  %s longer than the block and cut off\n", OT_COUNT_ARE(r->truncated, "example"));
+        if (r->split > 0) printf("  %s longer than the block and made into several examples\n", OT_COUNT_ARE(r->split, "row"));
+        if (r->empty > 0) printf("  %s nothing to learn within the block and %s left out\n", OT_COUNT_AS(r->empty, "row has", "rows have"), r->empty == 1 ? "is" : "are");
     }
 }
 
@@ -240,11 +238,10 @@ static void put_unread(const job *j) {
 static ot_status print(job *j, ot_error *err) {
     bool styled = ot_terminal_styled(stdout);
     int64_t shown = ot_args_i64(j->args, "show");
-    char a[32], b[32];
     put_counts(j);
     put_unread(j);
     if (j->paths.count == 0) return OT_OK;
-    printf("\nlengths: %s to %s tokens, half of the examples up to %s\n", OT_COUNT(j->shortest), OT_COUNT(j->longest), OT_COUNT(j->median));
+    printf("\nlengths: %s to %s, half of the examples up to %s\n", OT_COUNT(j->shortest), OT_COUNT_OF(j->longest, "token"), OT_COUNT(j->median));
     OT_TRY(put_lengths(j, err));
     for (int64_t e = 0; e < j->d.examples && e < shown; e++) {
         printf("\nexample %" PRId64 ", %s, what is learnt %s:\n", e + 1, OT_COUNT_OF(length_of(&j->d, e), "token"), styled ? "in colour" : "in brackets");
@@ -252,8 +249,7 @@ static ot_status print(job *j, ot_error *err) {
         putchar('\n');
     }
     OT_TRY(try_packing(j, err));
-    printf("\nwith --pack: %s rows of up to %s tokens, filled to %.1f %%\n", ot_text_count(j->packed_rows, a, sizeof a),
-           ot_text_count(j->common.options.block, b, sizeof b), 100 * j->filled);
+    printf("\nwith --pack: %s of up to %s tokens, filled to %.1f %%\n", OT_COUNT_OF(j->packed_rows, "row"), OT_COUNT(j->common.options.block), 100 * j->filled);
     return OT_OK;
 }
 

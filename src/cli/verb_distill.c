@@ -52,7 +52,7 @@ static ot_status write_own_text(ot_training *t, const ot_distillation *d, ot_err
     for (; *digits >= '0' && *digits <= '9' && o.tokens < INT64_MAX / 16; digits++) o.tokens = o.tokens * 10 + (*digits - '0');
     if (*digits != '\0' || o.tokens == 0) return ot_args_fail(t->args, err, "--train %s: self: needs a number of tokens, as in self:100000", text);
     OT_TRY(ot_common_backend(t->args, &o.backend, &o.compute, err));
-    ot_note(t->args, "distill: %s writes %s tokens to learn on (temperature %g, seed %" PRIu64 ")", d->teacher->path, OT_COUNT(o.tokens), o.temperature,
+    ot_note(t->args, "distill: %s writes %s to learn on (temperature %g, seed %" PRIu64 ")", d->teacher->path, OT_COUNT_OF(o.tokens, "token"), o.temperature,
             o.seed);
     double start = ot_seconds();
     OT_TRY(ot_self_text(d->teacher, &o, &t->train, err));
@@ -88,7 +88,7 @@ static ot_status train(ot_training *t, ot_distillation *d, ot_teacher *teacher, 
         if (ot_distillation_trains(d, p)) OT_TRY(ot_trainables_add_param(&t->trained, p, err));
     }
     char bytes[32];
-    ot_note(t->args, "distill: %" PRId64 " blocks learn to stand in for %" PRId64 " of %s (%s, forward only)", teacher->end_item - teacher->first_item,
+    ot_note(t->args, "distill: %s to stand in for %" PRId64 " of %s (%s, forward only)", OT_COUNT_AS(teacher->end_item - teacher->first_item, "block learns", "blocks learn"),
             teacher->end_block - teacher->first_block, d->teacher->path, ot_text_bytes(ot_model_stored_bytes(d->teacher), bytes, sizeof bytes));
     OT_TRY(ot_training_run(t, err));
     OT_TRY(write_result(t, d, err));

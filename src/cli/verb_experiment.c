@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "cli/args.h"
 #include "cli/common_options.h"
@@ -27,7 +28,7 @@ static ot_status execute(const ot_args *args, const ot_runs *runs, const char *d
     ot_experiment_summary s;
     OT_TRY(ot_experiment_run(runs, dir, ot_args_flag(args, "quiet"), &s, err));
     if (s.failed > 0 && s.done + s.before == 0) {
-        return ot_fail(err, OT_ERR_REFUSED, "none of the %" PRId64 " steps of %s went through: see %s/state.json", runs->n_steps, ot_args_operand(args, "RUNS"), dir);
+        return ot_fail(err, OT_ERR_REFUSED, "none of the %" PRId64 " step%s of %s went through: see %s/state.json", runs->n_steps, OT_PLURAL(runs->n_steps), ot_args_operand(args, "RUNS"), dir);
     }
     ot_status shown = show(args, dir, err);
     ot_status judged = ot_experiment_judge(&s, dir, err);

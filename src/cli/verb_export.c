@@ -43,13 +43,13 @@ static void print_summary(const ot_args *args, const ot_export_options *o, const
     static const char *const what[] = {"a Hugging Face folder", "GGUF", "a LoRA adapter for llama.cpp"};
     if (s->merged > 0 && o->format != OT_EXPORT_GGUF_LORA) printf("merged the adapter into %s in f32\n", OT_COUNT_OF(s->merged, "tensor"));
     if (s->kept_wider > 0) {
-        ot_note(args, "%s matrices have rows that are no multiple of 32: they are F16", OT_COUNT(s->kept_wider));
+        ot_note(args, "%s F16, since rows that are no multiple of 32 have no narrower type", OT_COUNT_AS(s->kept_wider, "matrix is", "matrices are"));
     }
-    printf("opened it again: logits of %s ", OT_COUNT(s->tokens));
-    if (s->pictures) printf("made-up pictures");
-    else printf("tokens in %" PRId64 " sequences", s->sequences);
+    printf("opened it again: logits of ");
+    if (s->pictures) printf("%s", OT_COUNT_OF(s->tokens, "made-up picture"));
+    else printf("%s in %s", OT_COUNT_OF(s->tokens, "token"), OT_COUNT_OF(s->sequences, "sequence"));
     printf(" differ by %.3g of their spread, where rounding allows %.3g (the largest difference of one logit is %.3g)", s->difference, s->allowed, s->largest_difference);
-    if (s->texts > 0) printf("; the tokenizer gives the same ids for %" PRId64 " texts", s->texts);
+    if (s->texts > 0) printf("; the tokenizer gives the same ids for %s", OT_COUNT_OF(s->texts, "text"));
     printf("\nwrote %s (%s, %s) to %s as %s\n", OT_COUNT_OF(s->tensors, "tensor"), ot_text_bytes(s->bytes, bytes, sizeof bytes), ot_dtype_info(s->dtype)->name,
            ot_args_str(args, "output"), what[o->format]);
     if (s->texts > 0 && !s->leading_blank) {

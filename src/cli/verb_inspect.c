@@ -203,14 +203,15 @@ static ot_status print_json(const card *c, ot_error *err) {
 /* ==== For people. ==== */
 
 static void print_manifest(const ot_manifest *m) {
-    char bytes[32], values[32];
+    char bytes[32];
     int64_t size, n = manifest_values(m, &size);
     if (m->kind == OT_BUNDLE_OFFER) {
         printf("offer %s\n", m->offer_id);
     } else {
         printf("return for offer %s, tuned by %s\n", m->offer_id, m->method);
     }
-    printf("architecture %s, offer of %" PRId64 " layers: %" PRId64 " at the bottom and %" PRId64 " at the top are tuned\n", m->architecture, m->layers, m->bottom, m->top);
+    printf("architecture %s, offer of %s: %" PRId64 " at the bottom and %" PRId64 " at the top are tuned\n", m->architecture, OT_COUNT_OF(m->layers, "layer"), m->bottom,
+           m->top);
     if (m->n_classes > 0) {
         printf("%s classes: ", OT_COUNT(m->n_classes));
         for (int64_t i = 0; i < m->n_classes && i < 10; i++) {
@@ -219,8 +220,8 @@ static void print_manifest(const ot_manifest *m) {
         }
         printf("%s\n", m->n_classes > 10 ? ", ..." : "");
     }
-    printf("%" PRId64 " tensors, %s values, %s; SHA-256 of each in manifest.json (check them: offsite verify)\n\n", m->n_tensors,
-           ot_text_count(n, values, sizeof values), ot_text_bytes(size, bytes, sizeof bytes));
+    printf("%s, %s, %s; SHA-256 of each in manifest.json (check them: offsite verify)\n\n", OT_COUNT_OF(m->n_tensors, "tensor"), OT_COUNT_OF(n, "value"),
+           ot_text_bytes(size, bytes, sizeof bytes));
 }
 
 static void print_lora(const card *c) {
@@ -248,8 +249,8 @@ static const char *position_text(const ot_desc *d) {
 static void print_vision(const card *c) {
     enum { SHOWN = 10 };
     const ot_desc *d = &c->model->desc;
-    printf("images of %" PRId64 " x %" PRId64 " pixels, %" PRId64 " channels, in patches of %" PRId64 "; the head reads %s%s\n", d->image_height, d->image_width,
-           d->channels, d->patch_size, d->mean_pool ? "the mean of the patches" : "the class token", c->model->headless ? "; no classifier in the files" : "");
+    printf("images of %" PRId64 " x %" PRId64 " pixels, %s, in patches of %" PRId64 "; the head reads %s%s\n", d->image_height, d->image_width,
+           OT_COUNT_OF(d->channels, "channel"), d->patch_size, d->mean_pool ? "the mean of the patches" : "the class token", c->model->headless ? "; no classifier in the files" : "");
     printf("classes: ");
     for (int64_t i = 0; i < c->classes.n && i < SHOWN; i++) {
         if (i > 0) printf(", ");
@@ -267,8 +268,8 @@ static ot_status print_model(const card *c, ot_error *err) {
     for (int64_t i = 0; i < n; i++) bytes += parts[i].bytes;
     ot_put_safe(stdout, c->path);
     printf("%s\n", m->source == OT_SOURCE_CONFIG ? " (a configuration, no weights)" : "");
-    printf("%s, %" PRId64 " layers, hidden size %s, %" PRId64 " heads of %" PRId64, d->arch->name, d->layers, OT_COUNT(d->hidden_size), d->heads, d->head_dim);
-    if (d->kv_heads != d->heads) printf(" over %" PRId64 " key/value heads", d->kv_heads);
+    printf("%s, %s, hidden size %s, %s of %" PRId64, d->arch->name, OT_COUNT_OF(d->layers, "layer"), OT_COUNT(d->hidden_size), OT_COUNT_OF(d->heads, "head"), d->head_dim);
+    if (d->kv_heads != d->heads) printf(" over %s", OT_COUNT_OF(d->kv_heads, "key/value head"));
     printf(", MLP %s, %s, %s %s%s\n", OT_COUNT(d->ffn_size), position_text(d), d->vision ? "classes" : "vocabulary", ot_text_count(d->vocab_size, a, sizeof a),
            d->tied ? ", tied head" : "");
     if (d->vision) print_vision(c);
@@ -300,7 +301,7 @@ static void print_split(const card *c) {
     char a[32], b[32];
     int64_t middle = c->model->desc.layers - c->bottom - c->top;
     printf("\nsplit %" PRId64 "-%" PRId64 "-%" PRId64 ": an offer of %s\n", c->bottom, s->emulator.n_kept, c->top, ot_text_bytes(s->offer_bytes, a, sizeof a));
-    printf("ships %" PRId64 " of %" PRId64 " middle blocks, %s or %.0f %% of the middle's bytes, %s\n", s->emulator.n_kept, middle,
+    printf("ships %" PRId64 " of %s, %s or %.0f %% of the middle's bytes, %s\n", s->emulator.n_kept, OT_COUNT_OF(middle, "middle block"),
            ot_text_bytes(s->kept_bytes, b, sizeof b), s->middle_bytes > 0 ? 100.0 * (double)s->kept_bytes / (double)s->middle_bytes : 0.0,
            shipped_as(s));
     printf("kept:");

@@ -101,13 +101,13 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, bool pict
         return ot_json_out_close(&out, err);
     }
     char bytes[32], middle[32], whole[32];
-    printf("offer %s (id %.8s): %" PRId64 " layers, %" PRId64 " of %" PRId64 " middle blocks kept, %s trainable values, weights %s\n", offer,
-           s->offer_id, s->layers, s->kept_middle, s->middle, OT_COUNT(s->trainable), ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
+    printf("offer %s (id %.8s): %s, %" PRId64 " of %s kept, %s, weights %s\n", offer, s->offer_id, OT_COUNT_OF(s->layers, "layer"), s->kept_middle,
+           OT_COUNT_OF(s->middle, "middle block"), OT_COUNT_OF(s->trainable, "trainable value"), ot_text_bytes(s->offer_bytes, bytes, sizeof bytes));
     if (s->depth != s->layers) printf("blocks are shared: %" PRId64 " run in a row\n", s->depth);
-    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%s of %s tensors) exactly as you have them, and "
+    printf("the middle ships as %s of its %s; the data owner holds %.0f %% of its bytes (%s of %s) exactly as you have them, and "
            "%.0f %% of its values the same to rounding\n",
            ot_text_bytes(s->kept_bytes, middle, sizeof middle), ot_text_bytes(s->whole_bytes, whole, sizeof whole), 100.0 * exact_share(s),
-           OT_COUNT(s->exact_tensors), OT_COUNT(s->middle_tensors), 100.0 * same_share(s));
+           OT_COUNT(s->exact_tensors), OT_COUNT_OF(s->middle_tensors, "tensor"), 100.0 * same_share(s));
     if (s->measured) print_measured(&s->emulation, pictures);
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
     printf("private ledger %s.owner.json: keep it, plugging in needs it", offer);

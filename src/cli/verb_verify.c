@@ -55,14 +55,14 @@ static void put_names(const char *head, int64_t n, const ot_manifest *m, char *c
 
 static void print_report(const ot_verify_report *r) {
     const ot_manifest *m = &r->manifest;
-    char a[32], b[32];
+    char bytes[32];
     if (m->kind == OT_BUNDLE_OFFER) {
-        printf("offer %s: %s, %" PRId64 " layers, of which %" PRId64 " + %" PRId64 " are to be tuned\n", m->offer_id, m->architecture, m->layers, m->bottom, m->top);
+        printf("offer %s: %s, %s, of which %" PRId64 " + %" PRId64 " are to be tuned\n", m->offer_id, m->architecture, OT_COUNT_OF(m->layers, "layer"), m->bottom, m->top);
     } else {
         printf("return for offer %s: %s, tuned by %s\n", m->offer_id, m->architecture, m->method);
     }
-    printf("ok  %s, %s values, %s: as the manifest lists them, none missing, none besides\n", OT_COUNT_OF(r->tensors, "tensor"), ot_text_count(r->values, a, sizeof a),
-           ot_text_bytes(r->bytes, b, sizeof b));
+    printf("ok  %s, %s, %s: as the manifest lists them, none missing, none besides\n", OT_COUNT_OF(r->tensors, "tensor"), OT_COUNT_OF(r->values, "value"),
+           ot_text_bytes(r->bytes, bytes, sizeof bytes));
     printf("ok  SHA-256, dtype and shape of each\nok  every value is finite\n");
     put_names("ok  SHA-256 of:", m->n_files, m, NULL);
     if (m->kind == OT_BUNDLE_OFFER) printf("ok  config.json describes these tensors, and the offer id follows from all of it\n");

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/count.h"
 #include "base/parallel.h"
 
 enum { PATH_ROOM = 8192 };
@@ -296,7 +297,7 @@ static ot_status judge(ot_pictures *p, const verdict *verdicts, uint8_t *marks, 
     }
     p->n = kept;
     mark_classes(p, HAS, marks);
-    if (kept == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld pictures can be read; the first: %s", p->path, (long long)n, verdicts[0].why);
+    if (kept == 0) return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld picture%s can be read; the first: %s", p->path, (long long)n, OT_PLURAL(n), verdicts[0].why);
     return OT_OK;
 }
 

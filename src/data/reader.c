@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "format/json.h"
 
@@ -407,7 +408,7 @@ ot_status ot_data_read_rows(ot_data_reader *r, const ot_input *source, const cha
     if (status != OT_OK) return status;
     if (report->rows == 0) return ot_fail(err, OT_ERR_FORMAT, "%s is empty", path);
     if (report->bad == report->rows) {
-        return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld rows can be used; line %lld: %s", path, (long long)report->rows,
+        return ot_fail(err, OT_ERR_FORMAT, "%s: none of its %lld row%s can be used; line %lld: %s", path, (long long)report->rows, OT_PLURAL(report->rows),
                        (long long)report->shown[0].line, report->shown[0].why);
     }
     return OT_OK;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "emulator/methods.h"
 #include "model/network.h"
 
@@ -172,8 +173,8 @@ static ot_status apply(ot_emulator *e, const ot_spec_step *step, ot_error *err) 
     OT_TRY(ot_emulator_need_list(e, "crash", err));
     if (!keep->given) return ot_fail(err, OT_ERR_USAGE, "--emulator: crash needs keep=K");
     if ((int64_t)keep->number > e->n_kept) {
-        return ot_fail(err, OT_ERR_USAGE, "--emulator: crash: keep=%lld is more than the %lld blocks of the middle", (long long)keep->number,
-                       (long long)e->n_kept);
+        return ot_fail(err, OT_ERR_USAGE, "--emulator: crash: keep=%lld is more than the %lld block%s of the middle", (long long)keep->number,
+                       (long long)e->n_kept, OT_PLURAL(e->n_kept));
     }
     if (e->model != NULL && e->model->desc.vision) return ot_fail(err, OT_ERR_USAGE, "--emulator: crash looks at text, and this model reads pictures");
     if (e->model == NULL || e->text == NULL || e->text->rows < 2) {

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "emulator/methods.h"
 #include "model/save.h"
 #include "tensor/packed.h"
@@ -16,8 +17,8 @@ static ot_status begin(ot_emulator *e, int64_t layers, ot_error *err) {
         return ot_fail(err, OT_ERR_USAGE, "--bottom and --top must leave at least one adapter layer");
     }
     if (e->bottom > layers || e->top > layers || middle_size(layers, e->bottom, e->top) < 1) {
-        return ot_fail(err, OT_ERR_USAGE, "--bottom %lld and --top %lld leave no middle in a model of %lld layers", (long long)e->bottom,
-                       (long long)e->top, (long long)layers);
+        return ot_fail(err, OT_ERR_USAGE, "--bottom %lld and --top %lld leave no middle in a model of %lld layer%s", (long long)e->bottom,
+                       (long long)e->top, (long long)layers, OT_PLURAL(layers));
     }
     if (e->model != NULL && ot_forms_any(&e->model->forms)) {
         return ot_fail(err, OT_ERR_USAGE, "%s is an emulator already, whose blocks are packed, narrowed or shared: split the whole model", e->model->path);

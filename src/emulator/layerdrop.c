@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/rng.h"
 #include "emulator/methods.h"
 
@@ -78,8 +79,8 @@ static ot_status apply(ot_emulator *e, const ot_spec_step *step, ot_error *err) 
     if (list->given) {
         OT_TRY(from_list(e, list->word, picked, &count, err));
     } else if (count > e->n_kept) {
-        return ot_fail(err, OT_ERR_USAGE, "--emulator: layerdrop: keep=%lld is more than the %lld blocks of the middle", (long long)count,
-                       (long long)e->n_kept);
+        return ot_fail(err, OT_ERR_USAGE, "--emulator: layerdrop: keep=%lld is more than the %lld block%s of the middle", (long long)count,
+                       (long long)e->n_kept, OT_PLURAL(e->n_kept));
     } else {
         OT_TRY(pick(e, ot_spec_get(step, spec, "strategy")->word, count, (uint64_t)ot_spec_get(step, spec, "seed")->number, picked, err));
     }

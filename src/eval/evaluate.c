@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/count.h"
 #include "eval/evaluate_internal.h"
 
 static ot_status add_request(ot_eval_run *r, const int32_t *ids, int64_t n_context, int64_t n_continuation, int64_t group,
@@ -81,8 +82,8 @@ static ot_status request_blocks(ot_eval_run *r, ot_error *err) {
         if (kept == NULL) return OT_ERR_MEMORY;
         if (n < block) {
             return ot_fail(err, OT_ERR_REFUSED,
-                           "%s has %" PRId64 " tokens, fewer than one block of %" PRId64 ": use a smaller --block or more text",
-                           row->path, n, block);
+                           "%s has %" PRId64 " token%s, fewer than one block of %" PRId64 ": use a smaller --block or more text",
+                           row->path, n, OT_PLURAL(n), block);
         }
         all += n / block;
         for (int64_t b = 0; b < n / block && (limit == 0 || r->n_requests < limit); b++) {

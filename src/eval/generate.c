@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "base/parallel.h"
 #include "base/rng.h"
@@ -136,8 +137,8 @@ static ot_status check_prompts(const ot_model *m, const ot_prompt *prompts, int6
         if (prompts[i].count < 1) return ot_fail(err, OT_ERR_REFUSED, "prompt %lld is empty: generation needs at least one token", (long long)i);
         int64_t room = ot_generate_room(&m->desc, o->hooks, prompts[i].count);
         if (room >= 0 && o->max_new > room) {
-            return ot_fail(err, OT_ERR_REFUSED, "prompt %lld of %lld tokens with %lld new ones is longer than the %lld positions that the model has",
-                           (long long)i, (long long)prompts[i].count, (long long)o->max_new, (long long)m->desc.max_positions);
+            return ot_fail(err, OT_ERR_REFUSED, "prompt %lld of %lld token%s with %lld new ones is longer than the %lld positions that the model has",
+                           (long long)i, (long long)prompts[i].count, OT_PLURAL(prompts[i].count), (long long)o->max_new, (long long)m->desc.max_positions);
         }
     }
     return OT_OK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/rng.h"
 #include "eval/generate.h"
 
@@ -75,7 +76,7 @@ static ot_status write_rows(const ot_model *m, const ot_self_text_options *o, in
 ot_status ot_self_text(const ot_model *m, const ot_self_text_options *options, ot_dataset *out, ot_error *err) {
     if (m->desc.vision) return ot_fail(err, OT_ERR_UNSUPPORTED, "a model that reads images writes no text");
     if (options->block < 2 || options->tokens < options->block) {
-        return ot_fail(err, OT_ERR_USAGE, "%lld tokens are less than one block of %lld: ask for more, or for a smaller block", (long long)options->tokens,
+        return ot_fail(err, OT_ERR_USAGE, "%lld token%s less than one block of %lld: ask for more, or for a smaller block", (long long)options->tokens, options->tokens == 1 ? " is" : "s are",
                        (long long)options->block);
     }
     ot_dataset_builder b = {0};

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "format/safetensors.h"
 #include "protocol/adapter.h"
@@ -112,8 +113,8 @@ static ot_status check_weights(verification *v, const ot_model *m, ot_error *err
                        (long long)manifest->n_tensors, (long long)v->report->tensors);
     }
     if (m->unused_tensors != 0) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s: %lld tensors belong to no part of the model that config.json describes", v->dir,
-                       (long long)m->unused_tensors);
+        return ot_fail(err, OT_ERR_REFUSED, "%s: %lld tensor%s of no part of the model that config.json describes", v->dir, (long long)m->unused_tensors,
+                       m->unused_tensors == 1 ? " is" : "s are");
     }
     return check_id(v, err);
 }

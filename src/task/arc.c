@@ -1,6 +1,7 @@
 /* ARC, and OpenBookQA, whose rows have the same shape. */
 #include <inttypes.h>
 
+#include "base/count.h"
 #include "task/tasks.h"
 
 static const char *const examples[] = {"train", "validation", "test", NULL};
@@ -11,7 +12,7 @@ static ot_status labelled(const ot_row *row, ot_arena *arena, ot_str key, ot_tas
     OT_TRY(ot_row_texts(row, "choices", "text", arena, &doc->choices, &doc->n_choices, err));
     OT_TRY(ot_row_texts(row, "choices", "label", arena, &labels, &n_labels, err));
     if (doc->n_choices < n_labels) {
-        return ot_row_fail(row, err, "\"choices.text\" has %" PRId64 " texts for the %" PRId64 " of \"choices.label\"", doc->n_choices, n_labels);
+        return ot_row_fail(row, err, "\"choices.text\" has %" PRId64 " text%s for the %" PRId64 " of \"choices.label\"", doc->n_choices, OT_PLURAL(doc->n_choices), n_labels);
     }
     for (int64_t i = 0; i < n_labels; i++) {
         if (!ot_str_equal(labels[i], key)) continue;

@@ -1,6 +1,7 @@
 /* Files of ids, of text and of examples as rows. */
 #include <string.h>
 
+#include "base/count.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "format/safetensors.h"
@@ -112,8 +113,8 @@ static ot_status cut(opening *g, const char *path, const int32_t *all, int64_t c
     int64_t block = g->o->block, rows = count / block;
     g->b.d.text_tokens += count;
     if (rows == 0) {
-        return ot_fail(err, OT_ERR_REFUSED, "%s has %lld tokens, fewer than one block of %lld: use a smaller --block or more text", path,
-                       (long long)count, (long long)block);
+        return ot_fail(err, OT_ERR_REFUSED, "%s has %lld token%s, fewer than one block of %lld: use a smaller --block or more text", path,
+                       (long long)count, OT_PLURAL(count), (long long)block);
     }
     if (rows > rows_left(g)) rows = rows_left(g);
     int32_t *targets = NULL;

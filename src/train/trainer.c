@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/count.h"
 #include "base/parallel.h"
 #include "base/rng.h"
 #include "train/trainer_internal.h"
@@ -62,8 +63,8 @@ static ot_status make_valid_network(ot_trainer *tr, ot_error *err) {
 ot_status ot_trainer_new(ot_model *m, ot_trainables *t, const ot_dataset *train, const ot_dataset *valid, const ot_train_options *options,
                          ot_trainer **out, ot_error *err) {
     if (options->warmup > options->steps) {
-        return ot_fail(err, OT_ERR_USAGE, "--warmup %lld is longer than the run of %lld steps", (long long)options->warmup,
-                       (long long)options->steps);
+        return ot_fail(err, OT_ERR_USAGE, "--warmup %lld is longer than the run of %lld step%s", (long long)options->warmup,
+                       (long long)options->steps, OT_PLURAL(options->steps));
     }
     ot_trainer *tr = calloc(1, sizeof *tr);
     if (tr == NULL) return ot_fail_memory(err, sizeof *tr, "a trainer");
@@ -380,9 +381,9 @@ static ot_status check_end(ot_trainer *tr, ot_error *err) {
     OT_TRY(run_micro_batches(tr, &next, &tokens, err));
     if (isfinite(next.loss) && isfinite(ot_trainables_gradient_norm(tr->t))) return OT_OK;
     return ot_fail(err, OT_ERR_NUMERIC,
-                   "the run ended with %" PRId64 " steps whose loss or gradients were not finite, and the weights give no finite loss any more: use a "
+                   "the run ended with %" PRId64 " step%s whose loss or gradients were not finite, and the weights give no finite loss any more: use a "
                    "smaller --lr, a longer --warmup, or --dtype f32",
-                   tr->guard.in_a_row);
+                   tr->guard.in_a_row, OT_PLURAL(tr->guard.in_a_row));
 }
 
 /* Before the first one has been measured: what a slow disk would take. */

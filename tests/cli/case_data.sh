@@ -26,15 +26,15 @@ END
 "$OFFSITE" data pairs.jsonl -m "$tokenizer" --block 48 --show 2 --no-end >out 2>err
 [ ! -s err ]
 has out 'pairs.jsonl: prompt/completion; 2 examples, '
-has out '  1 of 4 rows are bad and left out'
+has out '  1 of 4 rows is bad and left out'
 has out '    line 2: "completion" must be a text'
-has out '  1 examples are longer than the block and cut off'
-has out '  1 rows have nothing to learn within the block and are left out'
+has out '  1 example is longer than the block and cut off'
+has out '  1 row has nothing to learn within the block and is left out'
 has out 'one two[ three]'
 has out '[and\x09another\x00\x1B]'
-has out 'with --pack: 1 rows of up to 48 tokens'
+has out 'with --pack: 1 row of up to 48 tokens'
 "$OFFSITE" data chat.jsonl -m "$tokenizer" --chat-template chatml >out
-has out 'chat.jsonl: messages (chatml); 1 examples'
+has out 'chat.jsonl: messages (chatml); 1 example, '
 has out '[yes<|im_end|>]'
 has out '[no<|im_end|>]'
 "$OFFSITE" data pairs.jsonl chat.jsonl -m "$tokenizer" --chat-template chatml --train-on all --show 1 --json >out
@@ -66,7 +66,7 @@ code=0
 "$OFFSITE" data none.jsonl pairs.jsonl broken.json pictures chat.jsonl -m "$tokenizer" --chat-template chatml >out 2>err || code=$?
 [ "$code" = 1 ] && [ "$(cat err)" = 'offsite: 3 of 5 files cannot be read, the first because: cannot open none.jsonl: No such file or directory' ] || { cat err; exit 1; }
 has out 'pairs.jsonl: prompt/completion; 3 examples, '
-has out 'chat.jsonl: messages (chatml); 1 examples'
+has out 'chat.jsonl: messages (chatml); 1 example, '
 has out 'cannot be read: none.jsonl: cannot open none.jsonl: No such file or directory'
 has out 'cannot be read: broken.json: broken.json holds neither JSON lines'
 has out 'cannot be read: pictures: pictures is a folder, but text is read from files'

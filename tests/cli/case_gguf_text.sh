@@ -28,7 +28,7 @@ done
 grep -qF '<|im_start|>assistant\n", "learnt": false}, {"text": "yes<|im_end|>", "learnt": true}' chat.jsonl-offer || die "$(cat chat.jsonl-offer)"
 grep -qF '<mask>", "learnt": true}' text.jsonl-offer || die "$(cat text.jsonl-offer)"
 "$OFFSITE" tune offer --train chat.jsonl --steps 1 --block 256 -o return --no-progress >out 2>&1
-grep -qF 'messages (chatml), 1 examples' out || die "$(cat out)"
+grep -qF 'messages (chatml), 1 example, ' out || die "$(cat out)"
 
 # A chat is the prompt that its template makes of it, and ends with the assistant's turn.
 prompt=$(printf '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n.')

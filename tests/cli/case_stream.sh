@@ -72,7 +72,7 @@ fails 2 'held whole' tune offer --train secret-notes.txt $common --steps 2 --win
 : >empty.txt
 fails 1 'is empty' tune offer --train empty.txt $common --steps 2 --window 10 -o no
 echo '{"text": 5}' >bad.jsonl
-fails 1 'none of its 1 rows' tune offer --train bad.jsonl $common --steps 2 --window 10 -o no
+fails 1 'none of its 1 row ' tune offer --train bad.jsonl $common --steps 2 --window 10 -o no
 head -c 300000 first.txt.gz >cut.txt.gz
 fails 1 'was cut off' tune offer --train cut.txt.gz $common --epochs 1 --window 100 -o no
 [ ! -e no/manifest.json ] || die "a refused run left a result"

@@ -147,6 +147,12 @@ static void test_readable_numbers(void **state) {
     assert_string_equal(ot_text_count(1475558400, t, sizeof t), "1,475,558,400");
     assert_string_equal(ot_text_count(-1000, t, sizeof t), "-1,000");
     assert_string_equal(ot_text_count(INT64_MIN, t, sizeof t), "-9,223,372,036,854,775,808");
+    assert_string_equal(OT_COUNT_OF(1, "step"), "1 step");
+    assert_string_equal(OT_COUNT_OF(0, "step"), "0 steps");
+    assert_string_equal(OT_COUNT_ARE(1, "row"), "1 row is");
+    assert_string_equal(OT_COUNT_ARE(2000, "row"), "2,000 rows are");
+    assert_string_equal(OT_COUNT_AS(1, "matrix has", "matrices have"), "1 matrix has");
+    assert_string_equal(OT_COUNT_AS(2, "matrix has", "matrices have"), "2 matrices have");
     snprintf(both, sizeof both, "%s, %s, %s", OT_COUNT(12345), OT_COUNT_OF(1, "step"), OT_COUNT_OF(2000, "step"));
     assert_string_equal(both, "12,345, 1 step, 2,000 steps");
     assert_string_equal(ot_text_seconds(0.04, t, sizeof t), "0.0 s");

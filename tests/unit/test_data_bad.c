@@ -51,7 +51,7 @@ static const struct {
     {"tool-calls", 2, 1, "message 4 calls tools"},
     {"no-assistant", 2, 1, "no message is the assistant's"},
     {"many-messages.gz", 2, 1, "4098 messages are more than the 4096"},
-    {"choices-uneven", 3, 1, "\"choices.text\" has 1 texts for the 2 of \"choices.label\""},
+    {"choices-uneven", 3, 1, "\"choices.text\" has 1 text for the 2 of \"choices.label\""},
     {"race-literals", 13, 12, "not a Python literal"},
     {"gzip-cut", 0, 0, "gzip data end early, at byte 60"},
     {"gzip-flipped", 0, 0, "damaged gzip data"},

@@ -152,7 +152,7 @@ static void names_what_is_wrong(void **state) {
         {"arc_easy", "{\"question\": \"q\", \"answerKey\": \"E\", \"choices\": {\"text\": [\"x\"], \"label\": [\"A\"]}}",
          "rows.jsonl:1: \"answerKey\" is none of \"choices.label\""},
         {"arc_challenge", "\n{\"question\": \"q\", \"answerKey\": \"A\", \"choices\": {\"text\": [\"x\"], \"label\": [\"A\", \"B\"]}}",
-         "rows.jsonl:2: \"choices.text\" has 1 texts for the 2 of \"choices.label\""},
+         "rows.jsonl:2: \"choices.text\" has 1 text for the 2 of \"choices.label\""},
         {"webqs", "{\"question\": \"q\", \"answers\": []}", "rows.jsonl:1: the list \"answers\" is empty"},
         {"hellaswag", "{\"activity_label\": \"a\", \"ctx_a\": \"b\", \"ctx_b\": \"c\", \"endings\": [\"d\", null], \"label\": \"0\"}",
          "rows.jsonl:1: entry 1 of \"endings\" must be a text; it is missing"},

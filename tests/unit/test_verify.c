@@ -270,7 +270,7 @@ static void test_vouched_stowaway(void **state) {
     must(ot_manifest_write(&m, b->copy, &err), &err);
     free(config);
     ot_manifest_free(&m);
-    refused(b, "", ": 1 tensors belong to no part of the model that config.json describes");
+    refused(b, "", ": 1 tensor is of no part of the model that config.json describes");
 }
 
 static void test_not_finite(void **state) {
