@@ -6,31 +6,62 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include <stdatomic.h>
+
 #ifdef OFFSITE_PTHREADS
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
+#else
+#include <omp.h>
+#endif
 
-enum { MAX_THREADS = 64 };
+enum { MAX_THREADS = 256, CACHE_LINE = 64 };
+
+/* ==== Each thread has a share of the chunks, the same one in every loop of as many chunks ====
+ * Rows that one operation wrote are thus read by the next on the same core. Who is done with its own share helps with the others'. */
+
+typedef struct share {
+    _Alignas(CACHE_LINE) _Atomic int64_t next;
+    int64_t end;
+} share;
+
+typedef struct loop {
+    ot_parallel_fn *fn;
+    void *context;
+    int shares;
+    share share[MAX_THREADS];
+} loop;
+
+static void begin_loop(loop *l, int64_t chunks, int threads, ot_parallel_fn *fn, void *context) {
+    l->fn = fn;
+    l->context = context;
+    l->shares = threads < MAX_THREADS ? threads : MAX_THREADS;
+    for (int i = 0; i < l->shares; i++) {
+        atomic_init(&l->share[i].next, chunks / l->shares * i + chunks % l->shares * i / l->shares);
+        l->share[i].end = chunks / l->shares * (i + 1) + chunks % l->shares * (i + 1) / l->shares;
+    }
+}
+
+static void run_shares(loop *l, int own) {
+    for (int k = 0; k < l->shares; k++) {
+        share *s = &l->share[(own + k) % l->shares];
+        for (int64_t i; (i = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed)) < s->end;) l->fn(l->context, i);
+    }
+}
+
+#ifdef OFFSITE_PTHREADS
 static _Atomic int thread_count;
 static _Thread_local int thread_index;
 
-typedef struct job {
-    ot_parallel_fn *fn;
-    void *context;
-    int64_t chunks;
-    _Atomic int64_t next;
-} job;
-
 typedef struct worker {
-    job *job;
+    loop *loop;
     int index;
 } worker;
 
 static void *work(void *argument) {
     worker *w = argument;
     thread_index = w->index;
-    for (int64_t i; (i = atomic_fetch_add(&w->job->next, 1)) < w->job->chunks;) w->job->fn(w->job->context, i);
+    run_shares(w->loop, w->index);
     return NULL;
 }
 
@@ -46,12 +77,13 @@ int ot_threads(void) {
 }
 
 void ot_parallel_for(int64_t chunks, ot_parallel_fn *fn, void *context) {
-    job j = {.fn = fn, .context = context, .chunks = chunks};
+    loop l;
     worker workers[MAX_THREADS];
     pthread_t threads[MAX_THREADS];
     int n = ot_threads(), started = 1;
     if ((int64_t)n > chunks) n = chunks > 0 ? (int)chunks : 1;
-    for (int i = 0; i < n; i++) workers[i] = (worker){.job = &j, .index = i};
+    begin_loop(&l, chunks, n, fn, context);
+    for (int i = 0; i < n; i++) workers[i] = (worker){.loop = &l, .index = i};
     for (; started < n; started++) {
         if (pthread_create(&threads[started], NULL, work, &workers[started]) != 0) break;
     }
@@ -61,8 +93,6 @@ void ot_parallel_for(int64_t chunks, ot_parallel_fn *fn, void *context) {
 
 int ot_thread_index(void) { return thread_index; }
 #else
-#include <omp.h>
-
 void ot_threads_set(int threads) { omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs()); }
 
 int ot_threads(void) { return omp_get_max_threads(); }
@@ -72,8 +102,10 @@ void ot_parallel_for(int64_t chunks, ot_parallel_fn *fn, void *context) {
         for (int64_t i = 0; i < chunks; i++) fn(context, i);
         return;
     }
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t i = 0; i < chunks; i++) fn(context, i);
+    loop l;
+    begin_loop(&l, chunks, omp_get_max_threads(), fn, context);
+#pragma omp parallel num_threads(l.shares)
+    run_shares(&l, omp_get_thread_num());
 }
 
 int ot_thread_index(void) { return omp_get_thread_num(); }

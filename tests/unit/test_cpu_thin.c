@@ -80,7 +80,7 @@ static void check(const struct shape *s, ot_dtype type, bool masked) {
     if (table->thin_prepare) table->thin_prepare(&o.t);
     else o.t.tiles = NULL;
     z[s->rows * s->r] = 7;
-    table->thin_in(&o.t, o.x, mask, z, s->rows);
+    table->thin_in(&o.t, o.x, mask, z, s->rows, (ot_ahead){o.x.x, s->rows * s->n});
     assert_true(z[s->rows * s->r] == 7);
     memcpy(dw, o.dw, (size_t)(s->r * o.t.ld) * sizeof *dw);
     table->thin_grad(&o.t, o.z, o.x, mask, s->rows, dw);

@@ -183,9 +183,9 @@ static int64_t thin_in_tiles(const ot_thin *t, const ot_bf16 *x, const uint32_t 
     return done;
 }
 
-static void amx_thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows) {
+static void amx_thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows, ot_ahead ahead) {
     int64_t done = thin_by_tiles(t, x, rows) ? thin_in_tiles(t, x.x, mask, z, rows) : 0;
-    if (done < rows) thin_in(t, ot_span_at(x, done * t->n), mask == NULL ? NULL : mask + done * OT_THIN_WORDS(t->n), z + done * t->r, rows - done);
+    if (done < rows) thin_in(t, ot_span_at(x, done * t->n), mask == NULL ? NULL : mask + done * OT_THIN_WORDS(t->n), z + done * t->r, rows - done, ahead);
 }
 
 /* ==== dw = z^T . x ==== */

@@ -114,6 +114,12 @@ typedef struct ot_thin {
     float factor;     /* of what a mask keeps */
 } ot_thin;
 
+/* What the caller reads next: fetched into the cache on the way. No bytes: nothing. */
+typedef struct ot_ahead {
+    const void *at;
+    int64_t bytes;
+} ot_ahead;
+
 /* Words of 32 bits of a mask's row, bit i % 32 of word i / 32 for element i: is it kept? */
 #define OT_THIN_WORDS(n) (((n) + 31) / 32)
 /* Two tiles of 16 by 16 units for 32 elements. */
@@ -159,7 +165,7 @@ typedef struct ot_cpu_kernels {
     /* z [rows, r] = x [rows, n] . w^T; y [rows, n] = or += z . w; dw [r, ld] = z^T . x; of x, and of what y gets, only
      * what the mask [rows][OT_THIN_WORDS(n)] keeps, times t->factor; NULL: all */
     void (*thin_prepare)(const ot_thin *t); /* NULL: uses no tiles */
-    void (*thin_in)(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows);
+    void (*thin_in)(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows, ot_ahead ahead);
     void (*thin_out)(const ot_thin *t, const float *z, ot_span y, const uint32_t *mask, int64_t rows, bool add);
     void (*thin_grad)(const ot_thin *t, const float *z, ot_span x, const uint32_t *mask, int64_t rows, float *dw);
     /* loss = log-sum-exp(logits + bias) - (logits + bias)[target]. gradient.x (may be logits itself) = scale * (softmax - onehot), NULL: none */

@@ -114,13 +114,15 @@ static void begin(job *j) {
 
 static uint32_t *bits_of(const part *p, int64_t first) { return p->bits ? p->bits + first * OT_THIN_WORDS(p->a.n) : NULL; }
 
+static ot_ahead ahead_of(ot_span x, int64_t n) { return (ot_ahead){x.x, n * ot_compute_bytes(x.dtype)}; }
+
 /* z of some rows, and their mask. */
-static void go_down(const job *j, const part *p, int64_t first, int64_t rows) {
+static void go_down(const job *j, const part *p, int64_t first, int64_t rows, ot_ahead ahead) {
     uint32_t *bits = bits_of(p, first);
     float *z = p->z + first * p->a.r;
     int64_t words = OT_THIN_WORDS(p->a.n);
     for (int64_t row = 0; bits && row < rows; row++) j->table->dropout_bits(bits + row * words, words, &p->mask, (first + row) * p->a.n);
-    j->table->thin_in(&p->a, ot_span_at(ot_span_x(&p->call->in[0]), first * p->a.n), bits, z, rows);
+    j->table->thin_in(&p->a, ot_span_at(ot_span_x(&p->call->in[0]), first * p->a.n), bits, z, rows, ahead);
     for (int64_t i = 0; i < rows * p->a.r; i++) z[i] *= p->call->attr->low_rank.scale;
 }
 
@@ -131,8 +133,9 @@ static void forward_strip(void *context, int64_t strip) {
     int64_t first = strip * STRIP, rows = rows_of(j, strip);
     for (int i = 0; i < j->n; i++) {
         const part *p = &j->parts[i];
-        go_down(j, p, first, rows);
-        j->table->thin_out(&p->b, p->z + first * p->a.r, ot_span_at(ot_span_x(&p->call->out), first * p->b.n), NULL, rows, true);
+        ot_span y = ot_span_at(ot_span_x(&p->call->out), first * p->b.n);
+        go_down(j, p, first, rows, ahead_of(y, rows * p->b.n));
+        j->table->thin_out(&p->b, p->z + first * p->a.r, y, NULL, rows, true);
     }
 }
 
@@ -142,9 +145,9 @@ static void backward_part(const job *j, const part *p, int64_t strip) {
     ot_span x = ot_span_at(ot_span_x(in), first * p->a.n), dy = ot_span_at(ot_span_dx(&p->call->out), first * p->b.n);
     const uint32_t *mask = bits_of(p, first);
     float dz[STRIP * MOST];
-    j->table->thin_in(&p->b, dy, NULL, dz, rows);
+    j->table->thin_in(&p->b, dy, NULL, dz, rows, p->da ? ahead_of(x, rows * p->a.n) : (ot_ahead){0});
     for (int64_t i = 0; i < rows * p->a.r; i++) dz[i] *= p->call->attr->low_rank.scale;
-    if (!p->kept && (p->db || p->bits)) go_down(j, p, first, rows);
+    if (!p->kept && (p->db || p->bits)) go_down(j, p, first, rows, (ot_ahead){0});
     if (p->db) j->table->thin_grad(&p->b, p->z + first * p->a.r, dy, NULL, rows, p->db + strip * p->b.r * p->b.ld);
     if (p->da) j->table->thin_grad(&p->a, dz, x, mask, rows, p->da + strip * p->a.r * p->a.ld);
     if (in->dx) j->table->thin_out(&p->a, dz, ot_span_at(ot_span_dx(in), first * p->a.n), mask, rows, in->add_dx);

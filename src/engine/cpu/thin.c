@@ -77,7 +77,7 @@ static void forward_part(void *context, int64_t part) {
     int64_t first = part * PART, rows = j->rows - first < PART ? j->rows - first : PART;
     float z[PART * MOST];
     if (j->down) {
-        j->table->thin_in(&j->t, ot_span_at(ot_span_x(&c->in[0]), first * j->t.n), NULL, z, rows);
+        j->table->thin_in(&j->t, ot_span_at(ot_span_x(&c->in[0]), first * j->t.n), NULL, z, rows, (ot_ahead){0});
         write_narrow(j, z, ot_span_x(&c->out), first, rows, false);
     } else {
         read_narrow(j, ot_span_x(&c->in[0]), first, rows, z);
@@ -103,7 +103,7 @@ static void backward_part(void *context, int64_t part) {
         j->table->thin_grad(&j->t, z, dy, NULL, rows, dw);
     }
     if (in->dx == NULL) return;
-    j->table->thin_in(&j->t, dy, NULL, z, rows);
+    j->table->thin_in(&j->t, dy, NULL, z, rows, (ot_ahead){0});
     write_narrow(j, z, ot_span_dx(in), first, rows, in->add_dx);
 }
 

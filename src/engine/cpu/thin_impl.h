@@ -4,6 +4,7 @@
 #ifndef OT_ENGINE_CPU_THIN_IMPL_H
 #define OT_ENGINE_CPU_THIN_IMPL_H
 
+#include "base/mem.h"
 #include "engine/cpu/vec.h"
 
 /* `rows` rows (up to 4) and 4 narrow columns of one product. `wide` is x, or y [rows, n]; a caller gives its dtype, and mask NULL, as constants. */
@@ -14,6 +15,8 @@ typedef struct thin_tile {
     ot_span wide;
     int64_t r, n, ld;
     bool add;
+    const char *ahead; /* thin_in: `lines` lines of 64 bytes from here on are fetched a step */
+    int64_t lines;
 } thin_tile;
 
 typedef vf thin_sums[4][4];
@@ -27,6 +30,7 @@ VEC_INLINE vf thin_kept(const thin_tile *t, int64_t a, int64_t i, vf v) {
 VEC_INLINE void thin_in_step(const thin_tile *t, thin_sums sum, int64_t i, const int m, const int rows) {
     vf v[4];
     for (int k = 0; k < 4; k++) v[k] = vf_load(t->w + k * t->ld + i);
+    for (int64_t l = 0; l < t->lines; l++) __builtin_prefetch(t->ahead + (i / LANES * t->lines + l) * OT_ALIGN, 0, 2);
     for (int a = 0; a < rows; a++) {
         __builtin_prefetch(ot_span_at(t->wide, (a + rows) * t->n + i).x, 0, 2);
         vf from = thin_kept(t, a, i, span_load(t->wide, a * t->n + i, m));
@@ -139,11 +143,16 @@ VEC_INLINE thin_tile thin_tile_of(const ot_thin *t, ot_span wide, const uint32_t
         else tile(&own, narrow, rows);                                 \
     } while (0)
 
-static void thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows) {
+static void thin_in(const ot_thin *t, ot_span x, const uint32_t *mask, float *z, int64_t rows, ot_ahead ahead) {
+    int64_t steps = (t->n + LANES - 1) / LANES, a_line_each = (rows + 3) / 4 * steps * OT_ALIGN, lines = (ahead.bytes + a_line_each - 1) / a_line_each;
     for (int64_t a = 0, step = 0; a < rows; a += step) {
         step = rows - a >= 4 ? 4 : 1;
         for (int64_t k = 0; k < t->r; k += 4) {
             thin_tile own = thin_tile_of(t, x, mask, NULL, a, k, false);
+            if (step == 4 && k == 0 && lines > 0) {
+                own.ahead = (const char *)ahead.at + a / 4 * steps * lines * OT_ALIGN;
+                own.lines = lines;
+            }
             if (step == 4) THIN_CALL(thin_in_tile, own, z + a * t->r + k, 4);
             else thin_in_tile(&own, z + a * t->r + k, 1);
         }
