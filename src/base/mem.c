@@ -4,21 +4,22 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Large memory is asked for in large pages, where the system gives them to those who ask: fewer misses of the TLB. */
+/* Large memory is asked for in large pages, where the system gives them to those who ask: fewer misses of the TLB. The rest behind the last whole one stays in
+ * small pages, so that no more becomes resident. */
 enum { LARGE_PAGE = 2 << 20, LARGE = 2 * LARGE_PAGE };
 
 static void *take(int64_t bytes) {
-    int64_t align = bytes < LARGE ? OT_ALIGN : LARGE_PAGE, size = ot_round_up(bytes, align);
-    void *p = aligned_alloc((size_t)align, (size_t)size);
+    void *p = NULL;
+    if (posix_memalign(&p, bytes < LARGE ? OT_ALIGN : LARGE_PAGE, (size_t)ot_round_up(bytes, OT_ALIGN)) != 0) return NULL;
 #ifdef MADV_HUGEPAGE
-    if (p != NULL && bytes >= LARGE) madvise(p, (size_t)size, MADV_HUGEPAGE); /* a wish: that it is not granted does no harm */
+    if (bytes >= LARGE) madvise(p, (size_t)(bytes / LARGE_PAGE * LARGE_PAGE), MADV_HUGEPAGE); /* a wish: that it is not granted does no harm */
 #endif
     return p;
 }
 
 static ot_status allocate(int64_t count, int64_t size, const char *what, bool zero, void **out, ot_error *err) {
     int64_t bytes = 0;
-    if (count < 0 || size < 0 || !ot_mul_i64(count, size, &bytes) || bytes > INT64_MAX - LARGE_PAGE) {
+    if (count < 0 || size < 0 || !ot_mul_i64(count, size, &bytes) || bytes > INT64_MAX - OT_ALIGN) {
         return ot_fail(err, OT_ERR_MEMORY, "%s asks for an impossible amount of memory", what);
     }
     *out = NULL;
