@@ -141,6 +141,27 @@ static void push_recompute(ot_plan *plan, int32_t block, bool *needed, bool *run
     }
 }
 
+static bool goes_back(const ot_plan *plan, int64_t t, ot_op_kind kind, int32_t in) {
+    if (t >= plan->n_trace || plan->trace[t].phase != OT_PHASE_BACKWARD) return false;
+    const ot_op_spec *spec = &plan->ops[plan->trace[t].op].spec;
+    return spec->kind == kind && spec->in[0] == in;
+}
+
+/* Backward, linears write the gradient of what they and low-rank products read, and those add to it: the first to touch that memory waits for it, which a
+ * large product hides and a small one does not. */
+static void linears_first(ot_plan *plan) {
+    for (int64_t t = 0; t < plan->n_trace; t++) {
+        int32_t in = plan->ops[plan->trace[t].op].spec.in[0];
+        int64_t n = 0;
+        while (goes_back(plan, t + n, OT_OP_LOW_RANK, in)) n++;
+        for (; n > 0 && goes_back(plan, t + n, OT_OP_LINEAR, in); t++) {
+            plan_entry linear = plan->trace[t + n];
+            memmove(&plan->trace[t + 1], &plan->trace[t], (size_t)n * sizeof linear);
+            plan->trace[t] = linear;
+        }
+    }
+}
+
 static ot_status make_trace(ot_plan *plan, ot_error *err) {
     plan->trace = calloc((size_t)plan->n_ops * 3 + 1, sizeof *plan->trace);
     bool *needed = calloc((size_t)plan->n_values + 1, 1), *run = calloc((size_t)plan->n_ops + 1, 1);
@@ -162,6 +183,7 @@ static ot_status make_trace(ot_plan *plan, ot_error *err) {
         current = block;
         if (plan->ops[i].backward) push(plan, i, OT_PHASE_BACKWARD);
     }
+    linears_first(plan);
     free(needed);
     free(run);
     return OT_OK;
@@ -248,9 +270,10 @@ static bool branch_may_read(const ot_plan *plan, int64_t add, int32_t trunk, int
 }
 
 static ot_status make_gradient_buffers(ot_plan *plan, ot_error *err) {
-    for (int64_t i = plan->n_ops - 1; i >= 0; i--) {
+    for (int64_t t = 0; t < plan->n_trace; t++) {
+        int64_t i = plan->trace[t].op;
         plan_op *op = &plan->ops[i];
-        if (!op->backward) continue;
+        if (plan->trace[t].phase != OT_PHASE_BACKWARD) continue;
         bool in_place = ot_op_info(op->spec.kind)->in_place;
         for (int k = 0; k < OT_OP_INPUTS; k++) {
             int32_t v = op->spec.in[k];

@@ -57,13 +57,21 @@ SEEN void *aligned_alloc(size_t alignment, size_t size);
 SEEN void *memalign(size_t alignment, size_t size);
 SEEN int posix_memalign(void **out, size_t alignment, size_t size);
 
-static void count(void *caller) {
-    if (!atomic_load(&counting)) return;
+/* Is it a call of ours that counts? */
+static bool count(void *caller) {
+    if (!atomic_load(&counting)) return false;
     Dl_info info;
     /* dladdr does not allocate. Code of the program itself has its name, or none when it has no symbol. */
     const char *object = dladdr(caller, &info) != 0 && info.dli_fname != NULL ? info.dli_fname : "";
     bool library = strstr(object, ".so") != NULL && strstr(object, "/libc.so") == NULL;
     atomic_fetch_add(library ? &calls_theirs : &calls_ours, 1);
+    return !library;
+}
+
+static void count_aligned(void *caller, size_t size) {
+    if (!count(caller)) return;
+    atomic_fetch_add(&aligned_bytes, (int64_t)size);
+    atomic_fetch_add(&aligned_calls, 1);
 }
 
 void *malloc(size_t size) {
@@ -82,11 +90,7 @@ void *realloc(void *p, size_t size) {
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-    count(__builtin_return_address(0));
-    if (atomic_load(&counting)) {
-        atomic_fetch_add(&aligned_bytes, (int64_t)size);
-        atomic_fetch_add(&aligned_calls, 1);
-    }
+    count_aligned(__builtin_return_address(0), size);
     return __libc_memalign(alignment, size);
 }
 
@@ -96,7 +100,7 @@ void *memalign(size_t alignment, size_t size) {
 }
 
 int posix_memalign(void **out, size_t alignment, size_t size) {
-    count(__builtin_return_address(0));
+    count_aligned(__builtin_return_address(0), size);
     *out = __libc_memalign(alignment, size);
     return *out == NULL ? ENOMEM : 0;
 }
@@ -140,16 +144,19 @@ static void the_counters_count(void **state) {
     (void)state;
     skip_unless_counted();
     start_counting();
-    void *volatile a = malloc(3), *volatile b = calloc(3, 5), *volatile c = aligned_alloc(64, 128);
+    void *volatile a = malloc(3), *volatile b = calloc(3, 5), *volatile c = aligned_alloc(64, 128), *d = NULL;
     a = realloc(a, 100);
+    int status = posix_memalign(&d, 128, 256);
     FILE *f = fopen("/dev/null", "w"); /* the C library on our behalf */
     counting = false;
-    assert_true(calls_ours >= 5);
+    assert_int_equal(status, 0);
+    assert_true(calls_ours >= 6);
     assert_int_equal(calls_theirs, 0);
-    assert_int_equal(aligned_bytes, 128);
+    assert_int_equal(aligned_bytes, 128 + 256);
     free(a);
     free(b);
     free(c);
+    free(d);
     fclose(f);
 }
 
