@@ -27,6 +27,13 @@ static bool digest_of(const char *adapter, char sha[OT_DIGEST_TEXT]) {
     return true;
 }
 
+static bool all_texts(const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (!json_is_string(json_array_get(list, i))) return false;
+    }
+    return json_is_array(list);
+}
+
 /* The digests that the model's folder lists; NULL: it has no list. */
 static ot_status read_list(const char *model, json_t **list, ot_error *err) {
     char path[4200];
@@ -36,7 +43,7 @@ static ot_status read_list(const char *model, json_t **list, ot_error *err) {
     OT_TRY(ot_json_read(path, LIMIT, &j, err));
     const char *format = json_string_value(json_object_get(j, "format"));
     *list = json_incref(json_object_get(j, "adapters"));
-    bool known = format != NULL && strcmp(format, format_name) == 0 && json_integer_value(json_object_get(j, "version")) == 1 && json_is_array(*list);
+    bool known = format != NULL && strcmp(format, format_name) == 0 && json_integer_value(json_object_get(j, "version")) == 1 && all_texts(*list);
     json_decref(j);
     if (known) return OT_OK;
     json_decref(*list);
@@ -46,8 +53,7 @@ static ot_status read_list(const char *model, json_t **list, ot_error *err) {
 
 static bool lists(const json_t *list, const char *sha) {
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *text = json_string_value(json_array_get(list, i));
-        if (text != NULL && strcmp(text, sha) == 0) return true;
+        if (strcmp(json_string_value(json_array_get(list, i)), sha) == 0) return true;
     }
     return false;
 }

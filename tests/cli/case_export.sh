@@ -62,10 +62,23 @@ twice both second eval --blocks "$ids"
 "$OFFSITE" plug "$model" whole -o replaced >/dev/null
 [ ! -e replaced/merged.json ] || die "what replaces is noted as added"
 "$OFFSITE" eval replaced --adapter whole --blocks "$ids" --quiet >out
-echo '{"format": "of another program"}' >copy/merged.json
-code=0
-"$OFFSITE" eval copy --adapter return --blocks "$ids" >out 2>err || code=$?
-[ "$code" = 1 ] && grep -q '^offsite: copy/merged.json is no list of merged adapters of version 1' err || die "exit code $code, $(cat err)"
+fails_on_list() {
+    code=0
+    "$OFFSITE" eval copy --adapter return --blocks "$ids" >out 2>err || code=$?
+    [ "$code" = 1 ] && grep -q "^offsite: copy/merged.json$1" err || die "$(head -c 80 copy/merged.json): exit code $code, $(cat err)"
+}
+refuses_list() {
+    printf '%s' "$1" >copy/merged.json
+    fails_on_list "$2"
+}
+known='"format": "offsite-merged", "version"'
+for text in '{}' '[]' '{"format": "of another program"}' "{$known: 2, \"adapters\": []}" "{$known: 1}" "{$known: 1, \"adapters\": {}}" "{$known: 1, \"adapters\": [7]}"; do
+    refuses_list "$text" ' is no list of merged adapters of version 1'
+done
+refuses_list '{' ': not valid JSON at byte 1 '
+refuses_list '' ': not valid JSON at byte 0 '
+head -c 1100000 /dev/zero | tr '\0' ' ' >copy/merged.json
+fails_on_list ' is larger than the 1048576 bytes allowed'
 "$OFFSITE" export "$model" --adapter return --gguf-lora -o lora.gguf >/dev/null
 forward merged "$data/models/gpt2/golden.safetensors" a.safetensors
 "$OFFSITE" forward "$model" --adapter lora.gguf --input "$data/models/gpt2/golden.safetensors" -o b.safetensors --quiet >/dev/null
