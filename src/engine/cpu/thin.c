@@ -42,6 +42,7 @@ int64_t ot_cpu_thin_scratch(const ot_call *call) {
 /* A [r, M] row by row, or B [N, r] turned. */
 static void read_weight(const thin_job *j, float *to) {
     const ot_weight *w = &j->call->w[0];
+    /* ot_cpu_check_work has seen that there is scratch. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     memset(to, 0, (size_t)(j->t.r * j->t.ld) * sizeof *to);
     for (int64_t row = 0; row < w->rows; row++) {
         float values[MOST];
