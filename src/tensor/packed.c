@@ -102,7 +102,7 @@ void ot_packed_encode(ot_dtype dtype, const float *src, int64_t group, int64_t r
                 if (dtype == OT_INT8G) {
                     to[i] = (uint8_t)(int8_t)code;
                 } else {
-                    to[i / 2] = (uint8_t)(to[i / 2] | (code + 8) << (i % 2 == 0 ? 0 : 4));
+                    to[i / 2] = (uint8_t)(to[i / 2] | (unsigned)(code + 8) << (i % 2 == 0 ? 0 : 4));
                 }
             }
         }
