@@ -1,30 +1,54 @@
 #include "protocol/merged.h"
 
 #include <jansson.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/digest.h"
 #include "base/file.h"
+#include "base/mem.h"
+#include "format/gguf.h"
 #include "format/json.h"
+#include "format/safetensors.h"
 
 enum { LIMIT = 1 << 20 };
 static const char file_name[] = "merged.json", format_name[] = "offsite-merged";
 
-/* An adapter is known by the file with its tensors: the same one under another name is the same. false: there is no such file. */
-static bool digest_of(const char *adapter, char sha[OT_DIGEST_TEXT]) {
+static ot_status open_tensors(const char *adapter, ot_safetensors **st, ot_gguf **g, ot_error *err) {
     static const char *const names[] = {"adapter_model.safetensors", "adapter.safetensors"};
     char path[4200];
-    ot_map map = {0};
-    ot_error ignored;
-    bool found = !ot_path_is_dir(adapter) && ot_path_exists(adapter) && snprintf(path, sizeof path, "%s", adapter) < (int)sizeof path;
-    for (size_t i = 0; !found && i < sizeof names / sizeof *names; i++) {
-        found = ot_path_join(path, sizeof path, adapter, names[i]) && ot_path_exists(path);
+    if (ot_gguf_is(adapter)) return ot_gguf_open(adapter, g, err);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (ot_path_join(path, sizeof path, adapter, names[i]) && ot_path_exists(path)) return ot_safetensors_open(path, st, err);
     }
-    if (!found || ot_map_open(path, &map, &ignored) != OT_OK) return false;
-    ot_digest_of(map.data, map.size, sha);
-    ot_map_close(&map);
-    return true;
+    return ot_fail(err, OT_ERR_IO, "%s holds no adapter", adapter);
+}
+
+static int by_text(const void *a, const void *b) { return memcmp(a, b, OT_DIGEST_TEXT); }
+
+/* An adapter is known by what is in its tensors, whatever their names and order: a return, the adapter folder that plug makes of it with the whole model's
+ * block numbers, and that as a GGUF are the same one. false: it cannot be read. */
+static bool digest_of(const char *adapter, char sha[OT_DIGEST_TEXT]) {
+    ot_safetensors *st = NULL;
+    ot_gguf *g = NULL;
+    void *room = NULL;
+    ot_error ignored;
+    bool known = open_tensors(adapter, &st, &g, &ignored) == OT_OK;
+    int64_t n = !known ? 0 : g != NULL ? ot_gguf_tensor_count(g) : ot_safetensors_count(st);
+    known = n > 0 && ot_malloc(n, OT_DIGEST_TEXT, "digests", &room, &ignored) == OT_OK;
+    char(*each)[OT_DIGEST_TEXT] = room;
+    for (int64_t i = 0; known && i < n; i++) {
+        const ot_tensor *t = g != NULL ? ot_gguf_tensor_at(g, i) : ot_safetensors_at(st, i);
+        ot_digest_of(t->data, t->bytes, each[i]);
+    }
+    if (known) {
+        qsort(room, (size_t)n, OT_DIGEST_TEXT, by_text);
+        ot_digest_of(room, n * OT_DIGEST_TEXT, sha);
+    }
+    ot_free(room);
+    ot_safetensors_close(st);
+    ot_gguf_close(g);
+    return known;
 }
 
 static bool all_texts(const json_t *list) {

@@ -43,13 +43,16 @@ twice() { # MODEL ADAPTER COMMAND WORDS...: the command refuses it
     [ "$code" = 3 ] && [ "$(cat err)" = "$line" ] || die "$3 $1 --adapter $2: exit code $code, $(cat err)"
 }
 cmp merged/merged.json exported/merged.json
-[ "$(grep -o '"[0-9a-f]\{64\}"' merged/merged.json)" = "\"$(sha256sum <return/adapter_model.safetensors | cut -d' ' -f1)\"" ] || die "$(cat merged/merged.json)"
+"$OFFSITE" plug "$model" return -o plugged >/dev/null
+"$OFFSITE" export "$model" --adapter return --gguf-lora -o return.gguf >/dev/null
 cp -r return renamed
 "$OFFSITE" export merged -o copy --dtype f32 >/dev/null
 ids=$data/models/gpt2/golden.safetensors
 for dir in merged exported copy; do
     twice $dir return eval --blocks "$ids"
     twice $dir renamed generate --input "$ids"
+    twice $dir plugged eval --blocks "$ids"
+    twice $dir return.gguf eval --blocks "$ids"
     twice $dir return export -o no
 done
 [ ! -e no ] || die "a folder was left"
