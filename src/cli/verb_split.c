@@ -109,6 +109,8 @@ static ot_status print(const ot_args *args, const ot_split_summary *s, bool pict
            ot_text_bytes(s->kept_bytes, middle, sizeof middle), ot_text_bytes(s->whole_bytes, whole, sizeof whole), 100.0 * exact_share(s),
            OT_COUNT(s->exact_tensors), OT_COUNT_OF(s->middle_tensors, "tensor"), 100.0 * same_share(s));
     if (s->measured) print_measured(&s->emulation, pictures);
+    else if (2 * s->kept_middle < s->middle && s->depth == s->layers)
+        printf("fewer than half of the middle blocks are kept: how much of the model that still is, split --data FILE tells\n");
     if (!s->plain) printf("only offsite opens this offer: its middle is packed, narrowed, in factors or shared, which transformers cannot express\n");
     printf("private ledger %s.owner.json: keep it, plugging in needs it", offer);
     if (gives_all(s)) printf("; %s is the whole model: send it to nobody who may not have that\n", offer);

@@ -31,6 +31,10 @@ done
 
 model=$data/train/gpt2/model
 "$OFFSITE" split "$model" -o offer --bottom 1 --top 1 --emulator layerdrop:keep=2 --quiet >/dev/null
+for keep in 1 2; do
+    "$OFFSITE" split "$model" -o few --force --bottom 1 --top 1 --emulator layerdrop:keep=$keep >out
+    [ "$(grep -c '^fewer than half of the middle blocks are kept: .* split --data FILE tells$' out)" = $((2 - keep)) ] || die "keep=$keep: $(cat out)"
+done
 "$OFFSITE" tune offer --train "$data/models/gpt2/golden.safetensors" --steps 3 --warmup 0 --lr 1e-2 --peft lora:r=2,dropout=0 -o return --quiet --no-progress >/dev/null
 "$OFFSITE" plug "$model" return -o merged --merge --dtype f32 --quiet >/dev/null
 "$OFFSITE" export "$model" --adapter return -o exported --dtype f32 >/dev/null
