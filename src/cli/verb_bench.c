@@ -305,8 +305,11 @@ static ot_status run_table(bench_job *job, ot_error *err) {
         job->offsite = ways[i].offsite;
         job->peft = ways[i].peft;
         job->options.room = ot_memory_room();
-        ot_note(job->args, "%s", ways[i].name);
+        ot_note(job->args, "%d of %d, %s", i + 1, (int)WAYS, ways[i].name);
         OT_TRY(run_apart(job, &all[i], err));
+        char peak[32];
+        if (all[i].status == OT_OK) ot_note(job->args, "  %.1f tokens/s, peak %s", all[i].tokens_per_second, ot_text_bytes(all[i].peak, peak, sizeof peak));
+        else ot_note(job->args, "  %s", all[i].message);
         /* What stops full tuning, unless it is want of memory, stops all of them; what stops a method is its own. */
         if (i == 0 && all[i].status != OT_OK && all[i].status != OT_ERR_MEMORY) return ot_fail(err, all[i].status, "%s", all[i].message);
         failed += all[i].status != OT_OK;
