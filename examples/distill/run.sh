@@ -12,32 +12,9 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
-offsite=${OFFSITE:-$root/build/offsite}
-fail() { echo "run.sh: $*" >&2; exit 1; }
-usage() {
-    echo "run.sh: $*" >&2
-    sed -n '4s/^# *//p' "$0" >&2
-    exit 2
-}
-model= public= private= out=distill-run
-while [ $# -gt 0 ]; do
-    case $1 in
-    -o)
-        [ $# -ge 2 ] || usage "-o needs the name of a folder"
-        out=$2
-        shift ;;
-    -*) usage "unknown option '$1'" ;;
-    *)
-        if [ -z "$model" ]; then model=$1
-        elif [ -z "$public" ]; then public=$1
-        elif [ -z "$private" ]; then private=$1
-        else usage "unexpected argument '$1'"
-        fi ;;
-    esac
-    shift
-done
-[ -n "$private" ] || usage "MODEL, PUBLIC and PRIVATE are needed"
-[ -x "$offsite" ] || fail "$offsite is not there: build it first, or set OFFSITE"
+out=distill-run
+. "$here/../words.sh"
+take_words "MODEL PUBLIC PRIVATE" "$@"
 
 bottom=${BOTTOM:-2} top=${TOP:-2} keep=${KEEP:-20} block=${BLOCK:-512} dtype=${DTYPE:-bf16} threads=${THREADS:-0} seed=${SEED:-1}
 distill_steps=${DISTILL_STEPS:-100} distill_lr=${DISTILL_LR:-3e-4} distill_more=${DISTILL_MORE:-}

@@ -14,33 +14,9 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
-offsite=${OFFSITE:-$root/build/offsite}
-fail() { echo "run.sh: $*" >&2; exit 1; }
-usage() {
-    echo "run.sh: $*" >&2
-    sed -n '4s/^# *//p' "$0" >&2
-    exit 2
-}
-model= train= test= public= out=vision-run
-while [ $# -gt 0 ]; do
-    case $1 in
-    -o)
-        [ $# -ge 2 ] || usage "-o needs the name of a folder"
-        out=$2
-        shift ;;
-    -*) usage "unknown option '$1'" ;;
-    *)
-        if [ -z "$model" ]; then model=$1
-        elif [ -z "$train" ]; then train=$1
-        elif [ -z "$test" ]; then test=$1
-        elif [ -z "$public" ]; then public=$1
-        else usage "unexpected argument '$1'"
-        fi ;;
-    esac
-    shift
-done
-[ -n "$public" ] || usage "MODEL, TRAIN, TEST and PUBLIC are needed"
-[ -x "$offsite" ] || fail "$offsite is not there: build it first, or set OFFSITE"
+out=vision-run
+. "$here/../words.sh"
+take_words "MODEL TRAIN TEST PUBLIC" "$@"
 
 bottom=${BOTTOM:-4} top=${TOP:-4} emulator=${EMULATOR:-layerdrop:keep=2}
 distill_steps=${DISTILL_STEPS:-600} distill_lr=${DISTILL_LR:-3e-4}

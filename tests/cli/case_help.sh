@@ -32,3 +32,10 @@ for script in "$CLI_TEST_DIR"/../../examples/*/run.sh; do
     [ "$code" = 2 ] && [ ! -s page ] && [ "$(head -1 err)" = "run.sh: unknown option '--bogus'" ] && sed 1d err | grep -q '^run.sh ' ||
         { echo "$script: exit code $code"; cat err; exit 1; }
 done
+for words in 'missing PRIVATE:m p' "unexpected argument 'x':m p q x" '-o needs the name of a folder:m p q -o'; do
+    code=0
+    # Words are meant to be split.
+    # shellcheck disable=SC2086
+    OFFSITE=none sh "$CLI_TEST_DIR/../../examples/distill/run.sh" ${words#*:} >page 2>err || code=$?
+    [ "$code" = 2 ] && [ "$(head -1 err)" = "run.sh: ${words%%:*}" ] || { echo "${words%%:*}: exit code $code"; cat err; exit 1; }
+done
